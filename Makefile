@@ -1,0 +1,25 @@
+# make demo: a synthetic dataset, training, testing and the picture of the mask.
+# make test: linting and tests. Both set up .venv first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: demo test
+.DELETE_ON_ERROR:
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+data/synthetic: .venv/installed
+	$(BIN)/python -m preprocessing.synthetic --data_dir=data
+
+demo: data/synthetic
+	$(BIN)/python -m slr_jax.train --config=configs/synthetic.py --workdir=runs/synthetic
+	$(BIN)/python -m slr_jax.evaluate --workdir=runs/synthetic
+	$(BIN)/python -m slr_jax.interpret --workdir=runs/synthetic --output_dir=runs/synthetic/mask
+
+test: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest --numprocesses=2

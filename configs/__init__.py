@@ -1,0 +1,1 @@
+"""Experiments as configs: each file's get_config() returns a ConfigDict."""

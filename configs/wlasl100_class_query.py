@@ -1,0 +1,27 @@
+"""WLASL100, MediaPipe hands and pose, class query with learned mask (SiLT Query Class).
+
+Luna-Jiménez et al., "Interpreting Sign Language Recognition using Transformers and MediaPipe Landmarks", ICMI 2023,
+doi 10.1145/3577190.3614143, the published protocol.
+Layout mediapipe_hands_pose, 150 numbers a frame.
+
+    python -m slr_jax.train --config=configs/wlasl100_class_query.py --workdir=runs/wlasl100_class_query
+    python -m slr_jax.evaluate --workdir=runs/wlasl100_class_query --checkpoint=published
+
+Published: 62.79 ± 5.90 % on 258 test clips, the best of 72 checkpoints on the test split, one seed;
+the last checkpoint 62.0 %. 350 epochs took 5 h 49 min.
+The kept checkpoints take about 2.4 GB.
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """See the module."""
+    config = default.get_config()
+    config.dataset = 'data/wlasl100'
+    config.model = 'class_query'
+    config.num_heads = 10
+    config.keep_published_checkpoints = True
+    return config

@@ -1,0 +1,1 @@
+"""Commands that reproduce a table, and benchmarks."""

@@ -1,0 +1,1 @@
+"""From landmark files to TFDS datasets. Imports no jax."""

@@ -1,0 +1,1 @@
+"""Sign-language and gesture recognition from landmarks, in JAX and Flax."""

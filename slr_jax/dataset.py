@@ -1,0 +1,242 @@
+"""A TFDS directory of landmark clips -> clips in memory. Imports neither jax nor TensorFlow."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+
+from slr_jax import errors
+from slr_jax import landmarks as landmarks_lib
+
+SPLITS = ('train', 'validation', 'test')
+FORMAT = 'slr_jax landmarks 1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Clips of one split.
+
+    Attributes:
+        landmarks: one <float32>[frames, points, 3] a clip: x to the right and y down in normalised image coordinates,
+            z as MediaPipe gives it. NaN where a point is missing; z is NaN where the source has none.
+        labels: <int32>[clips], from 0.
+        video_ids: a name a clip.
+        signers: who is seen, '' where unknown.
+        index: <int64>[clips], the place of each clip in the source.
+    """
+
+    landmarks: Sequence[np.ndarray]
+    labels: np.ndarray
+    video_ids: Sequence[str]
+    signers: Sequence[str]
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all clips."""
+        return sum(len(clip) for clip in self.landmarks)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of all points of all frames that are missing, in [0, 1]."""
+        missing = sum(np.isnan(clip[..., 0]).sum() for clip in self.landmarks)
+        return float(missing) / max(1, sum(clip[..., 0].size for clip in self.landmarks))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> 'Clips':
+        """The clips at these places, in this order."""
+        return Clips(
+            landmarks=[self.landmarks[i] for i in indices],
+            labels=self.labels[indices],
+            video_ids=[self.video_ids[i] for i in indices],
+            signers=[self.signers[i] for i in indices],
+            index=self.index[indices],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a dataset says about itself, and a workdir about the data that its model takes.
+
+    Attributes:
+        name: of the dataset.
+        layout: a key of landmarks.LAYOUTS.
+        label_names: the gloss of each class.
+        hand_names: one of landmarks.HAND_NAMES.
+        known_points: for synthetic data, the points that tell the classes apart, else None.
+        source: how the landmarks were made: the kind of source, its options, MediaPipe's version where known.
+    """
+
+    name: str
+    layout: str
+    label_names: tuple[str, ...]
+    hand_names: str = 'anatomical'
+    known_points: tuple[int, ...] | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.layout not in landmarks_lib.LAYOUTS:
+            expected = ', '.join(landmarks_lib.LAYOUTS)
+            raise errors.InputError(f'{self.name}: layout is {self.layout!r}, expected one of {expected}')
+        if self.hand_names not in landmarks_lib.HAND_NAMES:
+            expected = ' or '.join(landmarks_lib.HAND_NAMES)
+            raise errors.InputError(f'{self.name}: hand_names is {self.hand_names!r}, expected {expected}')
+        object.__setattr__(self, 'label_names', tuple(self.label_names))
+        if self.known_points is not None:
+            object.__setattr__(self, 'known_points', tuple(self.known_points))
+            points = range(landmarks_lib.LAYOUTS[self.layout].num_points)
+            if not set(self.known_points) <= set(points):
+                raise errors.InputError(f'{self.name}: known_points are {self.known_points}, expected some of {points}')
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.label_names)
+
+    def to_json(self) -> dict[str, Any]:
+        """As written into files; `Description(**json)` is the way back."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A description and its clips, by split; a split without clips is absent."""
+
+    description: Description
+    splits: Mapping[str, Clips]
+
+    @property
+    def layout(self) -> landmarks_lib.Layout:
+        """The layout of the landmarks."""
+        return landmarks_lib.LAYOUTS[self.description.layout]
+
+    def split(self, name: str) -> Clips:
+        """The clips of one split; InputError where there is none of that name."""
+        if name not in self.splits:
+            raise errors.InputError(
+                f'dataset {self.description.name} has no split {name!r}, expected one of {", ".join(self.splits)}'
+            )
+        return self.splits[name]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all clips, labels and splits: equal for equal data, wherever it lies."""
+        digest = hashlib.sha256()
+        for name, clips in self.splits.items():
+            digest.update(f'{name} {[len(clip) for clip in clips.landmarks]} {clips.labels.tolist()}'.encode())
+            for clip in clips.landmarks:
+                digest.update(np.ascontiguousarray(clip).tobytes())
+        return digest.hexdigest()
+
+
+def check_clips(clips: Clips, num_points: int, num_classes: int, where: str) -> None:
+    """Checks what every dataset promises.
+
+    Raises:
+        InputError: a clip has no frames, no landmark at all, infinite numbers or another shape, or its label is out of
+            range; the message begins with `where` and names the clip.
+    """
+    for clip, label, video_id in zip(clips.landmarks, clips.labels, clips.video_ids, strict=True):
+        problem = None
+        if clip.ndim != 3 or clip.shape[1:] != (num_points, 3):
+            problem = f'has shape {clip.shape}, expected (frames, {num_points}, 3)'
+        elif not len(clip):
+            problem = 'has no frames'
+        elif np.isnan(clip[..., :2]).all():
+            problem = 'has no landmark in any frame (NaN everywhere)'
+        elif np.isinf(clip).any():
+            problem = 'holds infinite coordinates'
+        elif not 0 <= label < num_classes:
+            problem = f'has label {label}, expected 0 to {num_classes - 1}'
+        if problem:
+            raise errors.InputError(f'{where}: clip {video_id} {problem}')
+
+
+def load_dataset(path: str) -> Dataset:
+    """Reads a TFDS directory that `preprocessing` wrote.
+
+    Args:
+        path: the directory with dataset_info.json, or one above it that holds a single version.
+
+    Raises:
+        InputError: there is no such directory, it is of another kind, or damaged.
+    """
+    # Imported here: it takes half a second that a mistyped flag need not wait for.
+    import tensorflow_datasets as tfds
+
+    directory = _version_directory(path)
+    try:
+        builder = tfds.builder_from_directory(directory)
+        metadata = dict(builder.info.metadata or {})
+        if metadata.pop('format', None) != FORMAT:
+            raise errors.InputError(f'{directory} is a TFDS dataset of another kind, expected landmarks of {FORMAT!r}')
+        label_names = builder.info.features['label'].names
+        description = Description(
+            name=builder.info.name,
+            label_names=label_names,
+            **{key: metadata[key] for key in ('layout', 'hand_names', 'known_points', 'source')},
+        )
+        sources = {split: builder.as_data_source(split) for split in SPLITS if split in builder.info.splits}
+        splits = {split: _read_split(source) for split, source in sources.items()}
+    except errors.InputError:
+        raise
+    # tfds and array_record raise many kinds of errors for damaged files.
+    except Exception as error:
+        raise errors.InputError(f'{directory} is no readable TFDS dataset: {errors.one_line(error)}') from error
+    dataset = Dataset(description, splits)
+    for split, clips in splits.items():
+        check_clips(clips, dataset.layout.num_points, description.num_classes, f'{directory}, {split}')
+    return dataset
+
+
+def _version_directory(path: str) -> str:
+    if not os.path.isdir(path):
+        raise errors.InputError(f'{path or "dataset"} is not a directory, expected a TFDS dataset')
+    candidates = [path, *(os.path.join(path, name) for name in sorted(os.listdir(path)))]
+    found = [name for name in candidates if os.path.isfile(os.path.join(name, 'dataset_info.json'))]
+    if len(found) != 1:
+        what = 'no dataset_info.json' if not found else f'{len(found)} versions ({", ".join(found)})'
+        raise errors.InputError(f'{path} holds {what}, expected one TFDS dataset')
+    return found[0]
+
+
+def _read_split(source: Any) -> Clips:
+    examples = list(source)
+    return Clips(
+        landmarks=[example['landmarks'] for example in examples],
+        labels=np.array([example['label'] for example in examples], np.int32),
+        video_ids=[example['video_id'].decode() for example in examples],
+        signers=[example['signer'].decode() for example in examples],
+        index=np.array([example['index'] for example in examples], np.int64),
+    )
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides clips so that each class has its share on both sides.
+
+    Args:
+        labels: <int>[clips].
+        fraction: share of the second part, in [0, 1]; its size is that of all clips, rounded, and each class has its
+            exact share rounded up or down.
+        seed: of the draw.
+
+    Returns:
+        Two sorted <int64> arrays of places, that together hold every clip once.
+    """
+    rng = np.random.default_rng(seed)
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts * fraction
+    taken = np.floor(shares).astype(int)
+    # What rounding down left over goes to the classes that lost most, ties in a drawn order.
+    order = rng.permutation(len(classes))
+    order = order[np.argsort(-(shares - taken)[order], kind='stable')]
+    taken[order[: round(len(labels) * fraction) - taken.sum()]] += 1
+    second = [
+        rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in zip(classes, taken, strict=True)
+    ]
+    second = np.sort(np.concatenate(second)) if second else np.array([], np.int64)
+    return np.setdiff1d(np.arange(len(labels)), second), second

@@ -1,0 +1,147 @@
+"""Output is written aside and moved into place, so that none is ever half-written."""
+
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import csv
+import json
+import os
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from slr_jax import errors
+
+
+@contextlib.contextmanager
+def new_path(path: str) -> Iterator[str]:
+    """Gives a path to write a new file or directory to; it becomes `path` at the end, and is gone after an error.
+
+    Raises:
+        InputError: `path` exists already.
+    """
+    if os.path.exists(path):
+        raise errors.InputError(f'{path} exists already, expected a new path')
+    with _scratch(os.path.dirname(os.path.abspath(path)), path) as scratch:
+        aside = os.path.join(scratch, os.path.basename(os.path.abspath(path)))
+        try:
+            yield aside
+        except errors.InputError as error:
+            raise errors.InputError(str(error).replace(aside, path)) from error
+        os.rename(aside, path)
+
+
+@contextlib.contextmanager
+def files_in(directory: str) -> Iterator[str]:
+    """Gives a directory to write files to; at the end they replace those of the same names in `directory`."""
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise errors.InputError(f'{directory} is a file, expected a directory to write to')
+    with _scratch(directory, directory) as scratch:
+        yield scratch
+        for name in os.listdir(scratch):
+            os.replace(os.path.join(scratch, name), os.path.join(directory, name))
+
+
+@contextlib.contextmanager
+def _scratch(parent: str, path: str) -> Iterator[str]:
+    made = _make_directories(parent)
+    scratch = tempfile.mkdtemp(prefix='.unfinished-', dir=parent)
+    try:
+        with _naming(path):
+            yield scratch
+        made = []
+        shutil.rmtree(scratch, ignore_errors=True)
+    except BaseException:
+        remove_for_good(scratch)
+        raise
+    finally:
+        for directory in reversed(made):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Names the path in errors of writing, such as a full disk, which name none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
+def remove_for_good(directory: str) -> None:
+    """Removes a directory that a failed write left."""
+    # After a failed write, threads of orbax may still add files for a moment.
+    gone_since = 0
+    for _ in range(50):
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(0.02)
+        gone_since = 0 if os.path.exists(directory) else gone_since + 1
+        if gone_since == 10:
+            return
+
+
+def _make_directories(path: str) -> list[str]:
+    """Makes a directory and those above it; returns those that were not there, from the top."""
+    missing = []
+    path = os.path.abspath(path)
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    missing.reverse()
+    for directory in missing:
+        os.mkdir(directory)
+    return missing
+
+
+def write_json(path: str, content: Mapping[str, Any]) -> None:
+    """Writes a JSON object, indented."""
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Reads a JSON object; InputError where the file holds none."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise errors.InputError(f'{path} is damaged, expected JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a JSON object')
+    return content
+
+
+def read_label_names(path: str) -> list[str]:
+    """Reads one gloss a line; InputError where the file is empty or no text."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            names = [line.strip() for line in file.read().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise errors.InputError(f'{path} is no text in UTF-8, expected one gloss a line') from None
+    if not names:
+        raise errors.InputError(f'{path} is empty, expected one gloss a line')
+    return names
+
+
+def write_csv(path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+    """Writes rows of the same fields, or of `columns`, below a header."""
+    rows = list(rows)
+    with replacing(path) as file:
+        writer = csv.DictWriter(file, list(columns or rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[Any]:
+    """Opens a text file that takes the place of `path` at the end, and is gone after an error."""
+    aside = f'{path}.unfinished'
+    try:
+        with _naming(path), open(aside, 'w', encoding='utf-8', newline='') as file:
+            yield file
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(aside)

@@ -1,0 +1,69 @@
+"""Accuracy with its intervals, per class, and the confusion matrix, from logits. NumPy only."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+_Z95 = 1.959963984540054
+_PAPER_Z = 1.96
+
+
+def wilson_interval(correct: int, clips: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, 1927); (0, 1) without clips."""
+    if not clips:
+        return 0.0, 1.0
+    share, z2 = correct / clips, _Z95**2
+    centre = (share + z2 / (2 * clips)) / (1 + z2 / clips)
+    half = _Z95 / (1 + z2 / clips) * math.sqrt(share * (1 - share) / clips + z2 / (4 * clips**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def normal_half_width(correct: int, clips: int) -> float:
+    """Half the width of the paper's 95 % interval, 1.96·√(p(1−p)/n)."""
+    share = correct / clips
+    return _PAPER_Z * math.sqrt(share * (1 - share) / clips)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """<float>[clips, classes] -> <float64>[clips, classes]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def best_classes(logits: np.ndarray, k: int = 5) -> np.ndarray:
+    """<int>[clips, at most k], the classes with the highest logits, best first; ties go to the lower class."""
+    return np.argsort(-logits, axis=-1, kind='stable')[:, :k]
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """<int64>[classes, classes], clips by true class (row) and predicted class (column)."""
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(matrix, (labels, predictions), 1)
+    return matrix
+
+
+def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The numbers of metrics.json.
+
+    Args:
+        logits: <float32>[clips, classes].
+        labels: <int32>[clips].
+
+    Returns:
+        accuracy, its Wilson and normal intervals, top5 (of as many classes as there are), mean per-class accuracy over
+        the classes that have clips, cross-entropy loss, and clips.
+    """
+    best = best_classes(logits)
+    right = best[:, 0] == labels
+    correct, clips = int(right.sum()), len(labels)
+    half = normal_half_width(correct, clips)
+    return {
+        'accuracy': correct / clips,
+        'accuracy_wilson95': list(wilson_interval(correct, clips)),
+        'accuracy_normal95': [correct / clips - half, correct / clips + half],
+        'top5': float((best == labels[:, None]).any(axis=1).mean()),
+        'mean_per_class_accuracy': float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
+        'loss': float(-log_softmax(logits)[np.arange(clips), labels].mean()),
+        'clips': clips,
+    }

@@ -1,0 +1,44 @@
+"""Fixtures: the shared recordings, and a tiny dataset and config that all tests use."""
+
+import os
+import pathlib
+
+import ml_collections
+import pytest
+
+from configs import default
+from preprocessing import synthetic, tfds_writer
+from slr_jax import landmarks
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def shared():
+    """The folder of real recordings and reference answers, which is not part of the project."""
+    path = pathlib.Path(os.environ.get('SLR_JAX_SHARED', ROOT.parent / 'shared'))
+    if not path.is_dir():
+        pytest.skip(f'no recordings at {path}: set SLR_JAX_SHARED')
+    return path
+
+
+@pytest.fixture(scope='session')
+def tiny_dataset():
+    """Three classes, one hand."""
+    counts = {'train': 5, 'validation': 2, 'test': 2}
+    return synthetic.make_dataset('tiny', landmarks.LAYOUTS['mediapipe_hand'], 3, counts, seed=1)
+
+
+@pytest.fixture(scope='session')
+def tiny_dir(tiny_dataset, tmp_path_factory):
+    """The TFDS directory of tiny_dataset."""
+    return tfds_writer.write_dataset(tiny_dataset, str(tmp_path_factory.mktemp('data')))
+
+
+def make_tiny_config(dataset: str, **fields) -> ml_collections.ConfigDict:
+    """A config that trains in seconds."""
+    config = default.get_config()
+    config.update(
+        {'dataset': dataset, 'num_heads': 7, 'num_layers': 1, 'mlp_dim': 8, 'batch_size': 4, 'num_epochs': 2} | fields
+    )
+    return config

@@ -1,0 +1,81 @@
+"""The five models in plain NumPy, written from the published description alone: one clip, float64, no dropout."""
+
+import numpy as np
+
+
+def _norm(x, params):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * params['scale'] + params['bias']
+
+
+def _dense(x, params):
+    return x @ params['kernel'] + params['bias']
+
+
+def _attention(x, memory, params, heads):
+    dim = x.shape[-1]
+    query, key, value = np.split(params['in_proj_kernel'], 3, axis=1)
+    bias = np.split(params['in_proj_bias'], 3)
+    query, key, value = x @ query + bias[0], memory @ key + bias[1], memory @ value + bias[2]
+    answers = []
+    for columns in np.split(np.arange(dim), heads):
+        scores = query[:, columns] @ key[:, columns].T / np.sqrt(dim / heads)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        answers.append(weights / weights.sum(-1, keepdims=True) @ value[:, columns])
+    return _dense(np.concatenate(answers, -1), params['out_proj'])
+
+
+def _mlp(x, params):
+    return _dense(np.maximum(_dense(x, params['mlp_in']), 0), params['mlp_out'])
+
+
+def _layers(params):
+    if isinstance(params, dict):
+        trees = {key: _layers(value) for key, value in params.items()}
+        count = len(next(iter(trees.values())))
+        return [{key: value[i] for key, value in trees.items()} for i in range(count)]
+    return list(params)
+
+
+def _encode(x, params, heads):
+    for layer in _layers(params['layers']):
+        x = _norm(x + _attention(x, x, layer['self_attention'], heads), layer['norm_self'])
+        x = _norm(x + _mlp(x, layer), layer['norm_mlp'])
+    return _norm(x, params['norm'])
+
+
+def _decode(x, memory, params, heads, is_query):
+    for layer in _layers(params['layers']):
+        residual = x if is_query else _attention(x, x, layer['self_attention'], heads)
+        x = _norm(x + residual, layer['norm_self'])
+        x = _norm(x + _attention(x, memory, layer['cross_attention'], heads), layer['norm_cross'])
+        x = _norm(x + _mlp(x, layer), layer['norm_mlp'])
+    return _norm(x, params['norm'])
+
+
+def _positions(length, dim):
+    table = np.zeros((length, dim))
+    for time in range(length):
+        for i in range(dim):
+            angle = time / 10000 ** (2 * (i // 2) / dim)
+            table[time, i] = np.cos(angle) if i % 2 else np.sin(angle)
+    return table
+
+
+def logits(name, params, frames, heads):
+    """<float>[time, dim] -> <float64>[classes]."""
+    frames = targets = np.asarray(frames, np.float64)
+    if name == 'spoter_pe':
+        frames = frames + params['position']
+    elif name == 'class_query':
+        frames = frames * params['encoder_mask']
+    elif name == 'sequence_query':
+        frames, targets = frames * params['encoder_mask'], targets * params['decoder_mask']
+    elif name == 'baseline':
+        frames = targets = frames + _positions(*frames.shape)
+    memory = _encode(frames, params['encoder'], heads)
+    if 'class_query' in params:
+        clip = _decode(params['class_query'][None], memory, params['decoder'], heads, is_query=True)[0]
+    else:
+        clip = _decode(targets, memory, params['decoder'], heads, is_query=False).mean(axis=0)
+    return _dense(clip, params['classifier'])

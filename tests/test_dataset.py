@@ -1,0 +1,140 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from preprocessing import archive, spoter_csv, tfds_writer
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors
+from tests.conftest import ROOT
+
+
+def assert_same(one, other):
+    assert one.description == other.description
+    assert one.splits.keys() == other.splits.keys()
+    for split, clips in one.splits.items():
+        same = other.splits[split]
+        for a, b in zip(clips.landmarks, same.landmarks, strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(clips.labels, same.labels)
+        np.testing.assert_array_equal(clips.index, same.index)
+        assert list(clips.video_ids) == list(same.video_ids)
+        assert list(clips.signers) == list(same.signers)
+
+
+def test_any_tfds_reader_opens_it(tiny_dataset, tiny_dir):
+    builder = tfds.builder_from_directory(tiny_dir)
+    clips = tiny_dataset.splits['validation']
+    examples = list(builder.as_data_source('validation'))
+    assert len(examples) == len(clips)
+    np.testing.assert_array_equal(examples[3]['landmarks'], clips.landmarks[3])
+    assert examples[3]['landmarks'].dtype == np.float32
+    assert np.isnan(examples[0]['landmarks']).any() or np.isnan(examples[1]['landmarks']).any()
+    assert examples[3]['video_id'] == b'validation_00003'
+    assert builder.info.features['label'].names == ['sign_0', 'sign_1', 'sign_2']
+    metadata = builder.info.metadata
+    assert metadata['layout'] == 'mediapipe_hand'
+    assert metadata['point_names'][4] == 'thumb_tip'
+    assert metadata['missing'] == 'NaN'
+    assert metadata['known_points'] == list(tiny_dataset.description.known_points)
+
+
+def test_there_and_back(tiny_dataset, tiny_dir, tmp_path):
+    read = dataset_lib.load_dataset(tiny_dir)
+    assert_same(read, tiny_dataset)
+    assert read.fingerprint() == tiny_dataset.fingerprint()
+    archive.write_archive(read, str(tmp_path / 'a.npz'))
+    assert_same(archive.read_archive(str(tmp_path / 'a.npz'), 'tiny'), tiny_dataset)
+
+
+@pytest.mark.parametrize('name', ['wlasl100_hands', 'ksl13_hands_pose'])
+def test_real_archives_there_and_back(shared, name, tmp_path):
+    path = shared / 'data' / f'{name}.npz'
+    directory = tfds_writer.write_dataset(archive.read_archive(str(path), name), str(tmp_path))
+    archive.write_archive(dataset_lib.load_dataset(directory), str(tmp_path / 'back.npz'))
+    with np.load(path) as given, np.load(tmp_path / 'back.npz') as back:
+        for field in given:
+            np.testing.assert_array_equal(given[field], back[field])
+            assert given[field].dtype == back[field].dtype
+
+
+def test_fingerprint_sees_every_change(tiny_dataset):
+    clips = tiny_dataset.splits['test']
+    changed = [clip.copy() for clip in clips.landmarks]
+    changed[-1][-1, -1, -1] += 1
+    labels = clips.labels.copy()
+    labels[0] += 1
+    for other in (dataclasses.replace(clips, landmarks=changed), dataclasses.replace(clips, labels=labels)):
+        dataset = dataclasses.replace(tiny_dataset, splits={**tiny_dataset.splits, 'test': other})
+        assert dataset.fingerprint() != tiny_dataset.fingerprint()
+
+
+def test_stratified_split():
+    labels = np.repeat([0, 1, 2, 3], [10, 7, 7, 1])
+    kept, held_out = dataset_lib.stratified_split(labels, 0.2, seed=5)
+    assert sorted([*kept, *held_out]) == list(range(25))
+    counts = np.bincount(labels[held_out], minlength=4)
+    assert counts.sum() == 5
+    assert counts[0] == 2
+    assert set(counts[1:3]) <= {1, 2}
+    np.testing.assert_array_equal(held_out, dataset_lib.stratified_split(labels, 0.2, seed=5)[1])
+    assert held_out.tolist() != dataset_lib.stratified_split(labels, 0.2, seed=6)[1].tolist()
+    kept, everything = dataset_lib.stratified_split(labels, 1.0, seed=5)
+    assert len(kept) == 0
+    assert everything.tolist() == list(range(25))
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda clip: clip[:0], 'has no frames'),
+        (lambda clip: np.full_like(clip, np.nan), 'has no landmark .*NaN everywhere'),
+        (lambda clip: np.full_like(clip, np.inf), 'holds infinite'),
+        (lambda clip: clip[:, :20], r'has shape \(\d+, 20, 3\)'),
+    ],
+)
+def test_clips_that_no_dataset_may_hold(tiny_dataset, tmp_path, change, words):
+    clips = tiny_dataset.splits['test']
+    bad = dataclasses.replace(clips, landmarks=[*clips.landmarks[:-1], change(clips.landmarks[-1])])
+    with pytest.raises(errors.InputError, match=f'tiny, test: clip test_00005 {words}'):
+        tfds_writer.write_dataset(dataclasses.replace(tiny_dataset, splits={'test': bad}), str(tmp_path / 'new'))
+    assert not (tmp_path / 'new').exists()
+
+
+def test_names_that_no_dataset_may_have(tiny_dataset, tmp_path):
+    def write(**fields):
+        description = dataclasses.replace(tiny_dataset.description, **fields)
+        tfds_writer.write_dataset(dataclasses.replace(tiny_dataset, description=description), str(tmp_path / 'new'))
+
+    with pytest.raises(errors.InputError, match="name is 'Big-Name', expected lower-case"):
+        write(name='Big-Name')
+    with pytest.raises(errors.InputError, match="classes 0 and 2 are both named 'a'"):
+        write(label_names=('a', 'b', 'a'))
+    with pytest.raises(errors.InputError, match="class 1 is '', expected one line"):
+        write(label_names=('a', '', 'c'))
+    with pytest.raises(errors.InputError, match='has label 2, expected 0 to 1'):
+        write(label_names=('a', 'b'))
+    assert not (tmp_path / 'new').exists()
+
+
+def test_only_what_is_needed_is_imported():
+    code = (
+        'import sys; from preprocessing import build_dataset, export_dataset, synthetic; import slr_jax.dataset;'
+        'print([name for name in ("jax", "flax", "tensorflow", "torch", "cv2", "mediapipe") if name in sys.modules])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+def test_csv_there_and_back(tiny_dataset, tmp_path):
+    spoter_csv.write_dataset(tiny_dataset, str(tmp_path / 'csv'))
+    paths = {split: str(tmp_path / 'csv' / f'{split}.csv') for split in tiny_dataset.splits}
+    back = spoter_csv.read_dataset(paths, 'tiny', tiny_dataset.layout)
+    for split, clips in tiny_dataset.splits.items():
+        np.testing.assert_array_equal(back.splits[split].labels, clips.labels)
+        for a, b in zip(clips.landmarks, back.splits[split].landmarks, strict=True):
+            np.testing.assert_array_equal(a[..., :2], b[..., :2])
+            assert np.isnan(b[..., 2]).all()

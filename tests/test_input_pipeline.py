@@ -1,0 +1,100 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors, input_pipeline
+from tests.conftest import make_tiny_config
+
+
+@pytest.mark.parametrize('num_devices', [1, 3])
+def test_every_clip_counts_once(num_devices):
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(size=(length, 4)).astype(np.float32) for length in (1, 5, 16, 17, 40, 33, 2)]
+    labels = np.arange(7, dtype=np.int32)
+    order = input_pipeline.epoch_order(7, seed=1, epoch=2)
+    seen = []
+    for batch in input_pipeline.batches(clips, labels, order, batch_size=4, num_devices=num_devices):
+        assert batch['landmarks'].shape[:2] == (num_devices, -(-4 // num_devices))
+        for device, slot in np.argwhere(batch['weights']):
+            label = batch['labels'][device, slot]
+            np.testing.assert_array_equal(batch['landmarks'][device, slot][batch['mask'][device, slot]], clips[label])
+            seen.append(label)
+        assert not batch['mask'][batch['weights'] == 0].any()
+    assert seen == list(order)
+    assert sorted(seen) == list(range(7))
+
+
+def test_order_is_drawn_from_seed_and_epoch():
+    orders = [input_pipeline.epoch_order(50, seed, epoch).tolist() for seed, epoch in ((1, 1), (1, 1), (1, 2), (2, 1))]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2] != orders[3] != orders[0]
+
+
+def test_buckets_keep_all_clips_and_pad_less():
+    lengths = np.random.default_rng(0).integers(10, 200, 331)
+    order = input_pipeline.epoch_order(331, 1, 1)
+    bucketed = input_pipeline.bucket_order(order, lengths, 16, 1, 1)
+    assert sorted(bucketed) == list(range(331))
+
+    def padded_frames(order):
+        return sum(lengths[order[i : i + 16]].max() * len(order[i : i + 16]) for i in range(0, 331, 16))
+
+    assert padded_frames(bucketed) < 0.8 * padded_frames(order)
+
+
+def test_padded_lengths():
+    lengths = np.arange(1, 1000)
+    padded = np.array([input_pipeline.padded_length(length) for length in lengths])
+    assert (padded >= lengths).all()
+    assert (padded[lengths > 32] <= 1.5 * lengths[lengths > 32]).all()
+    assert sorted(set(padded[lengths <= 256])) == [16, 32, 48, 64, 96, 128, 192, 256]
+
+
+def one_clip(*frames):
+    landmarks = np.array(frames, np.float32).reshape(len(frames), 1, 3).repeat(21, axis=1)
+    return dataset_lib.Clips([landmarks], np.array([0], np.int32), ['v'], [''], np.array([0]))
+
+
+def test_features_are_shifted_flat_and_filled(tiny_dataset):
+    clips = one_clip((0.7, 0.1, 3), (np.nan, np.nan, np.nan))
+    (features,) = input_pipeline.prepare_features(clips, tiny_dataset.layout, make_tiny_config('d'))
+    np.testing.assert_allclose(features[0], np.tile([0.2, -0.4], 21), atol=1e-6)
+    np.testing.assert_allclose(features[1], np.full(42, -2.5))
+    config = make_tiny_config('d', coordinates='xyz', missing_value=0.0)
+    (features,) = input_pipeline.prepare_features(clips, tiny_dataset.layout, config)
+    np.testing.assert_allclose(features[0], np.tile([0.2, -0.4, 2.5], 21), atol=1e-6)
+    np.testing.assert_allclose(features[1], np.full(63, -0.5))
+
+
+def test_z_must_be_there(tiny_dataset):
+    clips = one_clip((0.7, 0.1, np.nan))
+    with pytest.raises(errors.InputError, match="coordinates is 'xyz', but clip v has no z"):
+        input_pipeline.prepare_features(clips, tiny_dataset.layout, make_tiny_config('d', coordinates='xyz'))
+
+
+def test_normalised_features_do_not_depend_on_the_other_clips(tiny_dataset):
+    clips = tiny_dataset.splits['train']
+    config = make_tiny_config('d', normalize='centred')
+    together = input_pipeline.prepare_features(clips, tiny_dataset.layout, config)
+    for i in (0, 7):
+        (alone,) = input_pipeline.prepare_features(clips.take([i]), tiny_dataset.layout, config)
+        np.testing.assert_allclose(alone, together[i], atol=1e-5)
+
+
+def test_validation_from_train_and_fraction(tiny_dataset):
+    no_validation = dataclasses.replace(tiny_dataset, splits={'train': tiny_dataset.splits['train']})
+    with pytest.raises(errors.InputError, match='dataset tiny has no validation split'):
+        input_pipeline.training_clips(no_validation, make_tiny_config('d'))
+    config = make_tiny_config('d', validation='from_train', train_fraction=0.5)
+    train, validation = input_pipeline.training_clips(no_validation, config)
+    assert np.bincount(validation.labels).tolist() == [1, 1, 1]
+    assert len(train) == 6
+    assert np.bincount(train.labels).tolist() == [2, 2, 2]
+    assert not set(train.video_ids) & set(validation.video_ids)
+    again, _ = input_pipeline.training_clips(no_validation, config)
+    assert again.video_ids == train.video_ids
+    train, validation = input_pipeline.training_clips(no_validation, make_tiny_config('d', validation='none'))
+    assert validation is None
+    assert len(train) == 15

@@ -1,0 +1,121 @@
+import csv
+
+import numpy as np
+import pytest
+
+from slr_jax import errors, figures, interpret, landmarks
+
+POSE = landmarks.LAYOUTS['mediapipe_hands_pose']
+
+
+def read(path, delimiter=','):
+    with open(path, newline='') as file:
+        return list(csv.reader(file, delimiter=delimiter))
+
+
+def test_the_published_thumb_is_on_the_right_hand(shared, tmp_path):
+    path = shared / 'data' / 'published_masks' / 'wlasl100_class_query.csv'
+    mask = interpret.read_mask_csv(str(path))
+    best = max(interpret.point_table(mask), key=lambda row: row['weight'])
+    assert (best['column'], best['point'], best['group']) == ('LHx4', 'right_hand_thumb_tip', 'right_hand')
+    assert best['weight'] == pytest.approx(1.5426, abs=1e-4)
+    assert mask.signers_weights[4] == best['weight']
+    np.testing.assert_array_equal(mask.signers_weights[42:], mask.point_weights[42:])
+    as_named = interpret.read_mask_csv(str(path), 'anatomical')
+    assert interpret.point_table(as_named)[21 + 4]['point'] == 'left_hand_thumb_tip'
+    interpret.write_published(str(tmp_path / 'again.csv'), mask)
+    given, again = (read(file, ';') for file in (path, tmp_path / 'again.csv'))
+    assert given[0] == again[0]
+    np.testing.assert_array_equal(np.array(given[1], float), np.array(again[1], float))
+
+
+def test_one_hand_has_no_side(shared):
+    mask = interpret.read_mask_csv(str(shared / 'data' / 'published_masks' / 'ipnhand_class_query.csv'))
+    best = min(interpret.point_table(mask), key=lambda row: row['rank'])
+    assert (best['column'], best['point'], best['group']) == ('x4', 'thumb_tip', 'hand')
+
+
+def make_mask():
+    weights = np.arange(150, dtype=float).reshape(75, 2)
+    weights[3] = (500, 0)
+    return interpret.Mask('encoder_mask', weights, POSE, 'anatomical')
+
+
+def test_tables():
+    mask = make_mask()
+    rows = interpret.coordinate_table(mask)
+    assert len(rows) == 150
+    assert rows[7] == {
+        'column': 'RHx3',
+        'point': 'right_hand_thumb_ip',
+        'group': 'right_hand',
+        'axis': 'y',
+        'weight': 0,
+        'rank': 150,
+    }
+    assert rows[6]['rank'] == 1
+    points = interpret.point_table(mask, known_points=[3])
+    assert points[3] == {
+        'column': 'RHx3',
+        'point': 'right_hand_thumb_ip',
+        'group': 'right_hand',
+        'weight': 250,
+        'rank': 1,
+        'known': 1,
+    }
+    assert sorted(row['rank'] for row in points) == list(range(1, 76))
+
+
+def test_auroc():
+    scores = np.array([3.0, 2.0, 2.0, 1.0])
+    assert interpret.auroc(scores, np.array([True, False, False, False])) == 1
+    assert interpret.auroc(scores, np.array([False, False, False, True])) == 0
+    assert interpret.auroc(scores, np.array([False, True, False, True])) == pytest.approx((0 + 0.5 + 0 + 0) / 4)
+    assert np.isnan(interpret.auroc(scores, np.zeros(4, bool)))
+
+
+def test_all_files_are_written(tmp_path, capsys):
+    interpret.interpret([make_mask()], str(tmp_path), 'run', known_points=[3, 70])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        'points.csv',
+        'coordinates.csv',
+        'WEIGHTS_SRC_run.csv',
+        'bars.png',
+        'bars.svg',
+        'figure.png',
+        'figure.svg',
+        'auroc.json',
+    }
+    assert 'right_hand_thumb_ip 250.000' in capsys.readouterr().out
+    assert (tmp_path / 'figure.png').read_bytes()[:4] == b'\x89PNG'
+
+
+@pytest.mark.parametrize('layout', landmarks.LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_figure_has_a_panel_for_each_group_and_a_number_for_each_point(layout):
+    weights = np.linspace(0.5, 1.5, layout.num_points)
+    figure = figures.draw_body_and_hands(weights, layout, 'title')
+    assert len(figure.axes) == len(layout.groups)
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    expected = [f'{i}: {weights[point]:.2f}' for points in layout.groups.values() for i, point in enumerate(points)]
+    assert sorted(texts) == sorted(expected)
+    titles = [axis.get_title() for axis in figure.axes]
+    if 'right_hand' in layout.groups:
+        assert titles[0].startswith("signer's right hand")
+        assert titles[-1].startswith("signer's left hand")
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('', 'has 0 rows'),
+        ('x0;x1\n1;2\n', 'those of no layout'),
+        (';'.join(f'x{i}' for i in range(21)) + '\n' + ';'.join(['1'] * 20) + '\n', 'expected 21 finite weights'),
+        (';'.join(f'x{i}' for i in range(21)) + '\n' + ';'.join(['a'] * 21) + '\n', 'row 2'),
+        (';'.join(f'x{i}' for i in range(21)) + '\n' + ';'.join(['nan'] * 21) + '\n', 'finite'),
+    ],
+)
+def test_bad_weights_files(tmp_path, content, words):
+    (tmp_path / 'mask.csv').write_text(content)
+    with pytest.raises(errors.InputError, match=words):
+        interpret.read_mask_csv(str(tmp_path / 'mask.csv'))

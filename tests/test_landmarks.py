@@ -1,0 +1,65 @@
+import dataclasses
+import re
+
+import pytest
+
+from slr_jax import landmarks
+
+
+@pytest.mark.parametrize(
+    ('name', 'points', 'first', 'last'),
+    [
+        ('mediapipe_hands_pose', 75, ('RHx0', 'RHy0', 'RHx1'), 'Py32'),
+        ('mediapipe_hand', 21, ('x0', 'y0', 'x1'), 'y20'),
+        ('vision_api', 54, ('nose_X', 'nose_Y', 'neck_X'), 'thumbCMC_right_Y'),
+        ('mediapipe_two_hands', 42, ('H0x0', 'H0y0', 'H0x1'), 'H1y20'),
+    ],
+)
+def test_layouts(name, points, first, last):
+    layout = landmarks.LAYOUTS[name]
+    assert layout.num_points == points
+    assert layout.columns[:3] == first
+    assert layout.columns[-1] == last
+
+
+def test_named_points():
+    pose = landmarks.LAYOUTS['mediapipe_hands_pose']
+    assert pose.points[4] == 'right_hand_thumb_tip'
+    assert pose.points[21 + 8] == 'left_hand_index_finger_tip'
+    assert pose.points[42 + 12] == 'pose_right_shoulder'
+    assert (42 + 11, 42 + 12) in pose.mirror_pairs
+    vision = landmarks.LAYOUTS['vision_api']
+    assert vision.points[12 + 1] == 'indexTip_left'
+    assert vision.groups['right_hand'] == tuple(range(33, 54))
+
+
+@pytest.mark.parametrize('layout', landmarks.LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_mirror_pairs_have_mirrored_places_and_names(layout):
+    for a, b in layout.mirror_pairs:
+        assert layout.figure[a] == (-layout.figure[b][0], layout.figure[b][1])
+        swapped = re.sub('left|right', lambda side: {'left': 'right', 'right': 'left'}[side[0]], layout.points[a])
+        assert swapped == layout.points[b]
+
+
+@pytest.mark.parametrize('layout', landmarks.LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_hands_begin_with_the_wrist(layout):
+    for hand in layout.hands:
+        assert 'wrist' in layout.points[hand[0]]
+        assert len(hand) == 21
+
+
+def test_published_columns_hold_the_other_hand():
+    layout = landmarks.LAYOUTS['mediapipe_hands_pose']
+    on_signer = landmarks.signers_points(layout, 'published')
+    assert on_signer[4] == 21 + 4
+    assert on_signer[21 + 4] == 4
+    assert on_signer[42:] == tuple(range(42, 75))
+    assert landmarks.signers_points(layout, 'anatomical') == tuple(range(75))
+
+
+def test_a_layout_that_does_not_fit_is_refused():
+    layout = landmarks.LAYOUTS['mediapipe_hand']
+    with pytest.raises(ValueError, match='groups do not hold every point once'):
+        landmarks.check_layout(dataclasses.replace(layout, groups={'hand': tuple(range(20))}))
+    with pytest.raises(ValueError, match='columns are not two a point'):
+        landmarks.check_layout(dataclasses.replace(layout, columns=layout.columns[:-1]))

@@ -1,0 +1,148 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slr_jax import errors, models
+from tests import numpy_models
+
+DIM, HEADS, CLASSES = 42, 7, 13
+
+
+def make(name):
+    model = models.create_model(name, num_classes=CLASSES, num_heads=HEADS, num_layers=2, mlp_dim=16)
+    params = init(model, jax.random.key(0), DIM)
+    # Away from the zeros and ones of the initialisation, where mistakes would not show.
+    keys = iter(jax.random.split(jax.random.key(1), 100))
+    return model, jax.tree.map(lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape), params)
+
+
+def init(model, key, dim):
+    return jax.jit(model.init)(key, jnp.zeros((1, 1, dim)), jnp.ones((1, 1), bool))['params']
+
+
+def clips(*lengths):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(length, DIM)).astype(np.float32) for length in lengths]
+
+
+def apply_alone(model, params, clip):
+    return jax.jit(model.apply)({'params': params}, clip[None], np.ones((1, len(clip)), bool))[0]
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_equals_numpy(name):
+    model, params = make(name)
+    as_numpy = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    for clip in clips(1, 9, 40):
+        expected = numpy_models.logits(name, as_numpy, clip, HEADS)
+        np.testing.assert_allclose(apply_alone(model, params, clip), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_padding_and_batch_change_nothing(name):
+    model, params = make(name)
+    lengths = (5, 23, 60)
+    batch, mask = np.full((4, 160, DIM), 7.0, np.float32), np.zeros((4, 160), bool)
+    for slot, clip in enumerate(clips(*lengths)):
+        batch[slot, : len(clip)], mask[slot, : len(clip)] = clip, True
+    together = model.apply({'params': params}, batch, mask)
+    assert np.isfinite(together).all()  # the slot without any frame as well
+    for slot, clip in enumerate(clips(*lengths)):
+        alone = apply_alone(model, params, clip)
+        np.testing.assert_allclose(together[slot], alone, atol=1e-5)
+        padded = model.apply(
+            {'params': params}, batch[slot : slot + 1, : len(clip) + 100], mask[slot : slot + 1, : len(clip) + 100]
+        )
+        np.testing.assert_allclose(padded[0], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('name', 'dim', 'heads', 'classes', 'count'),
+    [
+        ('spoter_pe', 108, 9, 100, 5_922_772),
+        ('spoter_pe', 150, 10, 100, 8_518_876),
+        ('spoter_no_pe', 150, 10, 100, 8_511_226),
+        ('class_query', 150, 10, 100, 8_511_376),
+        ('class_query', 42, 7, 13, 2_179_483),
+        ('sequence_query', 150, 10, 100, 9_054_976),
+        ('baseline', 150, 10, 100, 9_054_676),
+    ],
+)
+def test_published_parameter_counts(name, dim, heads, classes, count):
+    model = models.create_model(name, num_classes=classes, num_heads=heads)
+    assert models.count_parameters(jax.eval_shape(lambda key: init(model, key, dim), jax.random.key(0))) == count
+
+
+@pytest.mark.parametrize('name', ['class_query', 'sequence_query'])
+def test_initialisation(name):
+    model = models.create_model(name, num_classes=CLASSES, num_heads=HEADS, num_layers=3, mlp_dim=64)
+    params = init(model, jax.random.key(3), DIM)
+    np.testing.assert_array_equal(params['encoder_mask'], 1)
+    encoder, decoder = params['encoder']['layers'], params['decoder']['layers']
+    attention = encoder['self_attention']
+    # One draw for the biases of all layers, a draw of its own for each matrix.
+    for bias, fan_in in ((encoder['mlp_in']['bias'], DIM), (encoder['mlp_out']['bias'], 64)):
+        assert (bias == bias[0]).all()
+        assert 0.7 / np.sqrt(fan_in) < np.abs(bias).max() <= 1 / np.sqrt(fan_in)
+    assert not (attention['in_proj_kernel'][0] == attention['in_proj_kernel'][1]).any()
+    xavier = {'in_proj_kernel': np.sqrt(6 / (4 * DIM)), 'mlp_in': np.sqrt(6 / (DIM + 64))}
+    assert 0.98 * xavier['in_proj_kernel'] < np.abs(attention['in_proj_kernel']).max() <= xavier['in_proj_kernel']
+    assert 0.98 * xavier['mlp_in'] < np.abs(encoder['mlp_in']['kernel']).max() <= xavier['mlp_in']
+    assert not attention['in_proj_bias'].any()
+    assert not attention['out_proj']['bias'].any()
+    if name == 'class_query':
+        assert 0 <= params['class_query'].min() < params['class_query'].max() <= 1
+        assert all((x == x[0]).all() for x in jax.tree.leaves(decoder))
+        out = decoder['cross_attention']['out_proj']['kernel']
+        assert 0.98 / np.sqrt(DIM) < np.abs(out).max() <= 1 / np.sqrt(DIM)
+    else:
+        np.testing.assert_array_equal(params['decoder_mask'], 1)
+        kernel = decoder['cross_attention']['in_proj_kernel']
+        assert not (kernel[0] == kernel[1]).any()
+
+
+def test_dropout_needs_a_key_and_changes_the_answer():
+    model, params = make('class_query')
+    (clip,) = clips(9)
+    mask = np.ones((1, 9), bool)
+
+    def answer(seed):
+        rngs = {'dropout': jax.random.key(seed)}
+        return model.apply({'params': params}, clip[None], mask, deterministic=False, rngs=rngs)
+
+    assert (answer(0) == answer(0)).all()
+    assert (answer(0) != answer(1)).any()
+
+
+def test_attention_weights_can_be_asked_for():
+    model, params = make('class_query')
+    (clip,) = clips(9)
+    padded, mask = np.pad(clip, ((0, 3), (0, 0)))[None], np.arange(12)[None] < 9
+    _, variables = model.apply({'params': params}, padded, mask, mutable='intermediates')
+    (weights,) = variables['intermediates']['decoder']['layers']['cross_attention']['attention_weights']
+    assert weights.shape == (2, 1, HEADS, 1, 12)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    assert not weights[..., 9:].any()
+
+
+def test_bfloat16_computes_near_float32():
+    model, params = make('sequence_query')
+    half = model.clone(dtype=jnp.bfloat16)
+    (clip,) = clips(9)
+    answer = apply_alone(half, params, clip)
+    assert answer.dtype == jnp.float32
+    assert init(half, jax.random.key(0), DIM)['encoder_mask'].dtype == jnp.float32
+    np.testing.assert_allclose(answer, apply_alone(model, params, clip), atol=0.2)
+
+
+def test_bad_shapes_are_refused():
+    model, params = make('baseline')
+    with pytest.raises(errors.InputError, match='num_heads is 5, which does not divide the input width 42'):
+        models.create_model('baseline', num_classes=2, num_heads=5).apply(
+            {'params': params}, np.zeros((1, 2, 42)), np.ones((1, 2), bool)
+        )
+    with pytest.raises(errors.InputError, match=r'expected \[batch, time, dim\]'):
+        model.apply({'params': params}, np.zeros((2, 42)), np.ones(2, bool))
+    with pytest.raises(errors.InputError, match="model is 'lstm', expected one of spoter_pe"):
+        models.create_model('lstm', num_classes=2, num_heads=1)

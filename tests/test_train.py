@@ -1,0 +1,227 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from slr_jax import checkpoint, errors, evaluate, input_pipeline, train_lib
+from slr_jax import dataset as dataset_lib
+from tests.conftest import ROOT, make_tiny_config
+
+
+def params_of(workdir, step='latest'):
+    return checkpoint.load_model(str(workdir), step).params
+
+
+def assert_equal_bits(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.fixture(scope='module')
+def run(tiny_dir, tmp_path_factory):
+    """A finished run: workdir, config and what was returned."""
+    workdir = tmp_path_factory.mktemp('run') / 'w'
+    config = make_tiny_config(tiny_dir, optimizer='adamw', num_epochs=3, keep_published_checkpoints=True)
+    return workdir, config, train_lib.train_and_evaluate(config, str(workdir))
+
+
+def test_what_a_run_writes(run, tiny_dataset):
+    workdir, config, best = run
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        'config.json',
+        'dataset.json',
+        'environment.json',
+        'metrics.csv',
+        'curves.png',
+        'curves.svg',
+        'tensorboard',
+        'checkpoints',
+    }
+    table = pd.read_csv(workdir / 'metrics.csv')
+    assert table['epoch'].tolist() == [1, 2, 3]
+    assert table['step'].tolist() == [4, 8, 12]  # 15 clips, 4 a step
+    assert table.notna().all().all()
+    assert best['validation_accuracy'] == table['validation_accuracy'].max()
+    assert json.loads((workdir / 'config.json').read_text()) == config.to_dict()
+    assert json.loads((workdir / 'dataset.json').read_text())['fingerprint'] == tiny_dataset.fingerprint()
+    assert json.loads((workdir / 'environment.json').read_text())['jax'] == jax.__version__
+    assert any('tfevents' in path.name for path in (workdir / 'tensorboard').iterdir())
+
+
+def test_validation_accuracy_is_that_of_the_checkpoint(run, tiny_dataset):
+    workdir, config, best = run
+    loaded = checkpoint.load_model(str(workdir))
+    assert loaded.step == best['step']
+    clips = tiny_dataset.splits['validation']
+    features = input_pipeline.prepare_features(clips, tiny_dataset.layout, config)
+    answers = [
+        loaded.model.apply({'params': loaded.params}, clip[None], np.ones((1, len(clip)), bool))[0] for clip in features
+    ]
+    assert np.mean(np.argmax(answers, axis=1) == clips.labels) == pytest.approx(best['validation_accuracy'])
+    logits = evaluate.Evaluator(str(workdir), 'validation').logits(loaded)
+    np.testing.assert_allclose(logits, answers, atol=1e-5)
+
+
+def test_same_seed_same_bits_and_a_finished_run_stays_as_it_is(run, tiny_dir, tmp_path):
+    workdir, config, best = run
+    train_lib.train_and_evaluate(config, str(tmp_path / 'again'))
+    assert_equal_bits(params_of(tmp_path / 'again'), params_of(workdir))
+    assert train_lib.train_and_evaluate(config, str(workdir))['epoch'] == best['epoch']
+    other = make_tiny_config(tiny_dir, optimizer='adamw', num_epochs=3, seed=1)
+    train_lib.train_and_evaluate(other, str(tmp_path / 'other'))
+    assert (params_of(tmp_path / 'other')['class_query'] != params_of(workdir)['class_query']).any()
+
+
+def test_published_protocol(run, tmp_path):
+    workdir, *_ = run
+    metrics = evaluate.evaluate(str(workdir), checkpoint='published', output_dir=str(tmp_path))
+    table = pd.read_csv(tmp_path / 'published_protocol.csv')
+    assert metrics['accuracy'] == table['test_accuracy'].max()
+    assert metrics['selected_on'] == 'test'
+    assert 'on the test split itself' in metrics['selected_by']
+    assert metrics['selected_on_validation']['selected_by'] == 'the best by validation accuracy'
+    kept = checkpoint.Checkpoints(str(workdir)).metrics()
+    assert set(table['step']) == checkpoint.published_steps(kept)
+
+
+def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
+    settings = {'dataset': tiny_dir, 'num_heads': 7, 'num_layers': 1, 'mlp_dim': 8, 'batch_size': 4, 'num_epochs': 30}
+    settings |= {'optimizer': 'momentum', 'schedule': 'cosine', 'bucket_by_length': True}
+    options = [f'--config.{field}={value}' for field, value in settings.items()]
+
+    def start(workdir):
+        command = [sys.executable, '-m', 'slr_jax.train', '--config=configs/default.py', f'--workdir={workdir}']
+        return subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    assert start(tmp_path / 'unbroken').wait() == 0
+    rng = np.random.default_rng(0)
+    workdir = tmp_path / 'broken'
+    for epochs in (1, 6, 12):
+        process = start(workdir)
+        for line in process.stdout:
+            if line.startswith('epoch ') and int(line.split()[1].split('/')[0]) >= epochs:
+                break
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert len(pd.read_csv(workdir / 'metrics.csv')) < 30
+    last = start(workdir)
+    assert 'going on after epoch' in last.communicate()[0]
+    for step in ('latest', 'best'):
+        assert_equal_bits(params_of(workdir, step), params_of(tmp_path / 'unbroken', step))
+    tables = [pd.read_csv(folder / 'metrics.csv') for folder in (workdir, tmp_path / 'unbroken')]
+    pd.testing.assert_frame_equal(*(table.drop(columns='clips_per_second') for table in tables))
+    assert not [path for path in (workdir / 'checkpoints').iterdir() if 'tmp' in path.name]
+
+
+def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
+    settings = {'dropout_rate': 0.0, 'noise_std': 0.0, 'batch_size': 6, 'num_epochs': 3, 'learning_rate': 0.05}
+    config = make_tiny_config(tiny_dir, **settings)
+    train_lib.train_and_evaluate(config, str(tmp_path / 'one'))
+    code = (
+        'import jax, json, sys; from tests.conftest import make_tiny_config; from slr_jax import train_lib;'
+        'assert jax.local_device_count() == 8;'
+        f'train_lib.train_and_evaluate(make_tiny_config({tiny_dir!r}, **{settings!r}), {str(tmp_path / "eight")!r})'
+    )
+    flags = {'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'JAX_PLATFORMS': 'cpu'}
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=os.environ | flags, check=True, capture_output=True)
+    one, eight = (pd.read_csv(tmp_path / name / 'metrics.csv') for name in ('one', 'eight'))
+    for column in ('train_loss', 'validation_loss', 'train_accuracy', 'validation_accuracy'):
+        np.testing.assert_allclose(eight[column], one[column], atol=1e-5)
+    assert one['train_loss'].nunique() == 3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *map(params_of, tmp_path.iterdir()))
+
+
+def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
+    """One SGD step on a part batch, against gradients of single clips."""
+    config = make_tiny_config(tiny_dir, dropout_rate=0.0, noise_std=0.0, learning_rate=0.1, label_smoothing=0.1)
+    dataset = dataset_lib.load_dataset(tiny_dir)
+    clips = dataset.splits['train'].take([0, 1, 2])
+    features = input_pipeline.prepare_features(clips, dataset.layout, config)
+    model = checkpoint.make_model(config, dataset.description)
+    optimizer = train_lib.make_optimizer(config, lambda step: 0.1)
+    state = train_lib.create_train_state(model, optimizer, 42, jax.random.key(0))
+    before = jax.tree.map(np.asarray, state.params)
+
+    def loss_fn(params, clip, label):
+        logits = model.apply({'params': params}, clip[None], jnp.ones((1, len(clip)), bool))[0]
+        targets = jnp.full(3, 0.1 / 3).at[label].add(0.9)
+        return -(targets * jax.nn.log_softmax(logits)).sum()
+
+    results = [jax.value_and_grad(loss_fn)(before, *pair) for pair in zip(features, clips.labels, strict=True)]
+    expected = jax.tree.map(lambda p, *g: p - 0.1 * sum(g) / 3, before, *(grads for _, grads in results))
+    (batch,) = input_pipeline.batches(features, clips.labels, np.arange(3), 5, jax.local_device_count())
+    state, sums = train_lib.make_train_step(model, optimizer, config)(state, batch, jax.random.key(0))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, expected)
+    assert float(sums['clips']) == 3
+    assert float(sums['loss']) == pytest.approx(sum(float(loss) for loss, _ in results), abs=1e-4)
+
+
+def test_learning_rates():
+    config = make_tiny_config('d', learning_rate=1.0, schedule='cosine', warmup_epochs=0.4)
+    schedule = train_lib.learning_rate_schedule(config, steps_per_epoch=10, num_steps=24)
+    rates = [float(schedule(step)) for step in range(25)]
+    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert rates[14] == pytest.approx(0.5)
+    assert rates[24] == pytest.approx(0, abs=1e-6)
+    constant = train_lib.learning_rate_schedule(make_tiny_config('d'), 10, 100)
+    assert float(constant(0)) == float(constant(99)) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize('optimizer', ['sgd', 'momentum', 'adamw'])
+def test_optimizers(optimizer):
+    config = make_tiny_config('d', optimizer=optimizer, weight_decay=0.1, grad_clip_norm=1.0)
+    transformation = train_lib.make_optimizer(config, lambda step: 0.5)
+    params = {'kernel': jnp.array([2.0, 0.0]), 'bias': jnp.array([2.0])}
+    grads = {'kernel': jnp.array([3.0, 0.0]), 'bias': jnp.array([4.0])}  # of norm 5, clipped to 0.6, 0 and 0.8
+    updates, _ = transformation.update(grads, transformation.init(params), params)
+    if optimizer == 'adamw':  # the first step is the sign of the gradient
+        expected = [-0.5 * (1 + 0.1 * 2), 0], [-0.5]
+    else:
+        expected = [-0.5 * (0.6 + 0.1 * 2), 0], [-0.5 * 0.8]
+    np.testing.assert_allclose(updates['kernel'], expected[0], atol=1e-5)
+    np.testing.assert_allclose(updates['bias'], expected[1], atol=1e-5)
+
+
+def test_steps_and_early_stop(tiny_dir, tmp_path):
+    train_lib.train_and_evaluate(make_tiny_config(tiny_dir, num_steps=6), str(tmp_path / 'steps'))
+    assert pd.read_csv(tmp_path / 'steps' / 'metrics.csv')['step'].tolist() == [4, 6]
+    config = make_tiny_config(tiny_dir, learning_rate=1e-12, num_epochs=9, early_stop_epochs=2)
+    train_lib.train_and_evaluate(config, str(tmp_path / 'early'))
+    assert len(pd.read_csv(tmp_path / 'early' / 'metrics.csv')) == 3
+
+
+def test_without_validation_the_latest_is_the_best(tiny_dir, tmp_path):
+    train_lib.train_and_evaluate(make_tiny_config(tiny_dir, validation='none'), str(tmp_path / 'w'))
+    loaded = checkpoint.load_model(str(tmp_path / 'w'), 'best')
+    assert loaded.step == 8
+    assert 'no validation' in loaded.selected_by
+    assert pd.read_csv(tmp_path / 'w' / 'metrics.csv')['validation_loss'].isna().all()
+
+
+def test_another_run_is_refused(run, tiny_dataset):
+    workdir, config, _ = run
+    other = config.copy_and_resolve_references()
+    other.batch_size, other.normalize = 2, 'centred'
+    with pytest.raises(errors.InputError, match=r"batch_size is 4 there and 2 here; config\.normalize is 'none'"):
+        checkpoint.open_workdir(str(workdir), other, tiny_dataset)
+    fewer = dataset_lib.Dataset(tiny_dataset.description, {'train': tiny_dataset.splits['train']})
+    with pytest.raises(errors.InputError, match='another run: dataset'):
+        checkpoint.open_workdir(str(workdir), config, fewer)
+    config.dataset = '/elsewhere/the/same/data'
+    checkpoint.open_workdir(str(workdir), config, tiny_dataset)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_dir, tmp_path):
+    config = make_tiny_config(tiny_dir, learning_rate=1e38)
+    with pytest.raises(errors.InputError, match=r'the loss of step [23] is (nan|inf), expected a finite number'):
+        train_lib.train_and_evaluate(config, str(tmp_path / 'w'))

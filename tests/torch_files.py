@@ -1,0 +1,161 @@
+"""Writes files as torch.save does, without PyTorch: for tests of their import."""
+
+import collections
+import contextlib
+import functools
+import io
+import pickle
+import sys
+import types
+import zipfile
+
+import numpy as np
+
+
+class _Named:
+    """Pickled as a global of another module, by name alone."""
+
+
+@functools.cache
+def _named(path):
+    module, name = path.rsplit('.', 1)
+    return type(name, (_Named,), {'__module__': module, '__qualname__': name})
+
+
+@contextlib.contextmanager
+def _importable(kinds):
+    """Pretends that the modules of these classes are there, as the pickler asks for."""
+    before = set(sys.modules)
+    for kind in kinds:
+        parts = kind.__module__.split('.')
+        for i in range(len(parts)):
+            sys.modules.setdefault('.'.join(parts[: i + 1]), types.ModuleType(parts[i]))
+        setattr(sys.modules[kind.__module__], kind.__name__, kind)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file, storages):
+        super().__init__(file, protocol=2)
+        self._storages = storages
+
+    def persistent_id(self, thing):
+        if isinstance(thing, _Storage):
+            self._storages.append(thing.numbers)
+            return ('storage', _FLOAT, str(len(self._storages) - 1), 'cpu', thing.numbers.size)
+        return None
+
+
+class _Storage:
+    def __init__(self, numbers):
+        self.numbers = np.ascontiguousarray(numbers, '<f4')
+
+
+class _Tensor:
+    def __init__(self, numbers):
+        self._numbers = np.asarray(numbers, np.float32)
+
+    def __reduce__(self):
+        shape = self._numbers.shape
+        stride = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+        return _REBUILD, (_Storage(self._numbers), 0, shape, stride, False, collections.OrderedDict())
+
+
+_FLOAT = _named('torch.FloatStorage')
+_REBUILD = _named('torch._utils._rebuild_tensor_v2')
+_REBUILD.__call__ = lambda *_: None
+
+
+def save(path, content, prefix='archive'):
+    """Writes `content`, in which NumPy arrays are tensors."""
+    storages, data = [], io.BytesIO()
+    with _importable(_Named.__subclasses__()):
+        _Pickler(data, storages).dump(_as_tensors(content))
+    save_pickle(path, data.getvalue(), storages, prefix)
+
+
+def save_pickle(path, data, storages=(), prefix='archive'):
+    """Writes the bytes of a pickle and the storages it refers to."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr(f'{prefix}/data.pkl', data)
+        archive.writestr(f'{prefix}/version', '3\n')
+        for i, numbers in enumerate(storages):
+            archive.writestr(f'{prefix}/data/{i}', numbers.tobytes())
+
+
+def _as_tensors(content):
+    if isinstance(content, np.ndarray):
+        return _Tensor(content)
+    if isinstance(content, dict):
+        return type(content)((key, _as_tensors(value)) for key, value in content.items())
+    return content
+
+
+def module(path, state, num_heads):
+    """A pickled module of the class `path`, as nested as its names are, with the tensors of a state dict."""
+    root = _module(path)
+    for name, numbers in state.items():
+        *folders, last = name.split('.')
+        here = root
+        for folder in folders:
+            kind = 'activation.MultiheadAttention' if 'attn' in folder else 'linear.Linear'
+            here = here._modules.setdefault(folder, _module(f'torch.nn.modules.{kind}'))
+            if 'attn' in folder:
+                here.num_heads = num_heads
+        here._parameters[last] = _Tensor(numbers)
+    return root
+
+
+def _module(path):
+    thing = _named(path)()
+    thing.__dict__.update(training=False, _parameters=collections.OrderedDict(), _modules=collections.OrderedDict())
+    return thing
+
+
+def state_dict(name, params, old_mask_name=False):
+    """Parameters of this project under the names of the published models."""
+    params = {key: _to_numpy(value) for key, value in params.items()}
+    state = collections.OrderedDict()
+    vectors = {
+        'position': ('pos', (1, 1, -1)),
+        'row_embed': ('row_embed', None),
+        'class_query': ('class_query', (1, -1)),
+        'encoder_mask': ('pos' if old_mask_name else 'wEnc', (1, 1, -1)),
+        'decoder_mask': ('wDec', (1, 1, -1)),
+    }
+    for ours, (theirs, shape) in vectors.items():
+        if ours in params:
+            state[theirs] = params[ours] if shape is None else params[ours].reshape(shape)
+    for stack in ('encoder', 'decoder'):
+        norms = ['norm_self', 'norm_mlp'] if stack == 'encoder' else ['norm_self', 'norm_cross', 'norm_mlp']
+        layers = params[stack]['layers']
+        for i in range(len(layers['mlp_in']['bias'])):
+            prefix = f'transformer.{stack}.layers.{i}'
+            for ours, theirs in (('self_attention', 'self_attn'), ('cross_attention', 'multihead_attn')):
+                if ours in layers:
+                    attention = layers[ours]
+                    state[f'{prefix}.{theirs}.in_proj_weight'] = attention['in_proj_kernel'][i].T
+                    state[f'{prefix}.{theirs}.in_proj_bias'] = attention['in_proj_bias'][i]
+                    _put(state, f'{prefix}.{theirs}.out_proj', attention['out_proj'], i)
+            _put(state, f'{prefix}.linear1', layers['mlp_in'], i)
+            _put(state, f'{prefix}.linear2', layers['mlp_out'], i)
+            for number, norm in enumerate(norms, start=1):
+                _put(state, f'{prefix}.norm{number}', layers[norm], i)
+        _put(state, f'transformer.{stack}.norm', params[stack]['norm'], None)
+    _put(state, 'linear_class', params['classifier'], None)
+    if name == 'baseline':
+        state['pos_encoder.pe'] = np.zeros((5000, 1, 4), np.float32)
+    return state
+
+
+def _to_numpy(tree):
+    return {key: _to_numpy(value) for key, value in tree.items()} if isinstance(tree, dict) else np.asarray(tree)
+
+
+def _put(state, prefix, layer, i):
+    for ours, theirs in (('kernel', 'weight'), ('scale', 'weight'), ('bias', 'bias')):
+        if ours in layer:
+            numbers = layer[ours] if i is None else layer[ours][i]
+            state[f'{prefix}.{theirs}'] = numbers.T if ours == 'kernel' else numbers
