@@ -44,7 +44,7 @@ def files_in(directory: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _scratch(parent: str, path: str) -> Iterator[str]:
-    made = _make_directories(parent)
+    made = make_directories(parent)
     scratch = tempfile.mkdtemp(prefix='.unfinished-', dir=parent)
     try:
         with _naming(path):
@@ -82,7 +82,7 @@ def remove_for_good(directory: str) -> None:
             return
 
 
-def _make_directories(path: str) -> list[str]:
+def make_directories(path: str) -> list[str]:
     """Makes a directory and those above it; returns those that were not there, from the top."""
     missing = []
     path = os.path.abspath(path)

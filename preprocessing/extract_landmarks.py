@@ -1,0 +1,191 @@
+"""Videos -> landmarks, one file a clip, with MediaPipe.
+
+    python -m preprocessing.extract_landmarks --clips=clips.csv --videos=D --output=L --model_dir=M
+
+Runs a worker process a core. Stopped at any point and started again, it does only what is missing. At the end
+L/report.csv tells of every clip. `preprocessing/extraction.py` says what L holds.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+import time
+
+from absl import flags
+
+from preprocessing import clips as clips_lib
+from preprocessing import extraction, workers
+from preprocessing import landmarker as landmarker_lib
+from slr_jax import errors, files
+from slr_jax import landmarks as landmarks_lib
+
+_SECONDS_BETWEEN_LINES = 5
+
+
+class Progress:
+    """Prints clips, frames a second, failures and the time left, every few seconds."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = self._failed = self._frames = 0
+        self._start = self._last = time.monotonic()
+
+    def add(self, frames: int, failure: str = '') -> None:
+        """Counts a clip, and prints the failure that it is."""
+        self._done += 1
+        self._frames += frames
+        self._failed += bool(failure)
+        if failure:
+            print(f'failed: {failure}', flush=True)
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_LINES and self._done < self._total:
+            return
+        self._last = now
+        seconds = max(now - self._start, 1e-9)
+        left = round(seconds / self._done * (self._total - self._done))
+        print(
+            f'{self._done}/{self._total} clips, {self._frames / seconds:.1f} frames/s, {self._failed} failed, '
+            f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left',
+            flush=True,
+        )
+
+
+def path_of(clip: clips_lib.Clip, directory: str, options: landmarker_lib.Options) -> str:
+    """A clip's video, or its folder of frames."""
+    if options.input == 'frames':
+        return os.path.join(directory, os.path.splitext(clip.file)[0])
+    return os.path.join(directory, clip.file)
+
+
+def start_worker(options: landmarker_lib.Options, models: dict[str, bytes], directory: str) -> workers.Work:
+    """What a worker process does: clips of one video -> their landmarks."""
+    extractor = extraction.Extractor(options, models)
+
+    def work(clips: Sequence[clips_lib.Clip]) -> object:
+        return extractor.extract(clips, path_of(clips[0], directory, options))
+
+    return work
+
+
+def extract(
+    clips: Sequence[clips_lib.Clip],
+    videos: str,
+    output: str,
+    model_dir: str,
+    options: landmarker_lib.Options,
+    *,
+    num_workers: int = 1,
+    time_limit: float = 600.0,
+    require_all: bool = False,
+) -> list[extraction.Row]:
+    """Extracts the clips that `output` lacks, and writes its report.
+
+    Args:
+        clips: of the clips table.
+        videos: directory of the videos, or of the folders of frames.
+        output: directory of landmarks, new or begun with the same options.
+        model_dir: directory of MediaPipe's model files.
+        options: how to extract.
+        num_workers: processes.
+        time_limit: seconds a clip.
+        require_all: a missing video is an error, before anything is extracted.
+
+    Returns:
+        The rows of the report, in the order of `clips`.
+
+    Raises:
+        InputError: models or videos are missing, `output` is of another kind, or no clip at all could be extracted.
+    """
+    if not os.path.isdir(videos):
+        raise errors.InputError(f'{videos} is no directory, expected one of {options.input}')
+    models = landmarker_lib.read_models(model_dir, options)
+    missing = {clip for clip in clips if not os.path.exists(path_of(clip, videos, options))}
+    if missing and require_all:
+        first = next(clip for clip in clips if clip in missing)
+        raise errors.InputError(
+            f'{len(missing)} of {len(clips)} clips have no video in {videos}, the first is {first.file}'
+        )
+    with extraction.Directory.open(output, options.describe(models)) as directory:
+        rows = {clip: extraction.failed_row(clip, 'there is no such file', 'missing') for clip in missing}
+        for clip in clips:
+            landmarks = None if clip in rows else directory.load(clip)
+            if landmarks is not None:
+                rows[clip] = extraction.done_row(clip, landmarks)
+        to_do = [clip for clip in clips if clip not in rows]
+        print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
+        progress = Progress(len(to_do))
+        start = functools.partial(start_worker, options, models, videos)
+        for clip, result in workers.run(extraction.by_video(to_do), start, num_workers, time_limit):
+            if isinstance(result, workers.Failure):
+                rows[clip] = extraction.failed_row(clip, result.reason)
+                progress.add(0, f'{clip.video_id}: {result.reason}')
+            else:
+                directory.save(clip, result)
+                rows[clip] = extraction.done_row(clip, result)
+                progress.add(len(result))
+        report = [rows[clip] for clip in clips]
+        files.write_csv(os.path.join(output, extraction.REPORT), report)
+    return report
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('clips', None, 'The clips table.', required=True)
+    flags.DEFINE_string('videos', None, 'Directory of the videos that the table names.')
+    flags.DEFINE_string('frames', None, 'Instead of --videos: directory with a folder of frames a video.')
+    flags.DEFINE_string('output', None, 'Directory of landmarks; new, or one to go on with.', required=True)
+    flags.DEFINE_string('model_dir', None, "Directory of MediaPipe's model files.", required=True)
+    flags.DEFINE_list('parts', ','.join(landmarker_lib.PARTS), f'What to find, of {",".join(landmarker_lib.PARTS)}.')
+    flags.DEFINE_enum(
+        'running_mode',
+        'image',
+        list(landmarker_lib.RUNNING_MODES),
+        'image: each frame by itself, as published; video: each clip tracked from its first frame, which is faster.',
+    )
+    flags.DEFINE_enum(
+        'hand_names',
+        'anatomical',
+        list(landmarks_lib.HAND_NAMES),
+        "anatomical: the signer's own right and left; published: the two swapped, as the published weights need.",
+    )
+    flags.DEFINE_enum('pose', 'full', list(landmarker_lib.POSE_MODELS), 'Which pose model; heavy is the published one.')
+    flags.DEFINE_float('min_detection_confidence', 0.5, 'Of finding a hand or body.', 0, 1)
+    flags.DEFINE_float('min_presence_confidence', 0.1, 'Of a hand being where it was found.', 0, 1)
+    flags.DEFINE_float('min_tracking_confidence', 0.5, 'Of following it into the next frame, in video mode.', 0, 1)
+    flags.DEFINE_integer('num_workers', os.cpu_count(), 'Worker processes; by default one a core.', lower_bound=1)
+    flags.DEFINE_float('time_limit', 600.0, 'Seconds a clip may take.', lower_bound=0.1)
+    flags.DEFINE_integer('limit', None, 'Take only the first clips of the table.', lower_bound=1)
+    flags.DEFINE_bool('require_all', False, 'Stop where a video is missing, instead of going on without it.')
+
+
+def main() -> None:
+    """Extracts the clips of the table."""
+    values = flags.FLAGS
+    if bool(values.videos) == bool(values.frames):
+        raise errors.InputError('either --videos or --frames must be given')
+    parts = tuple(part for part in landmarker_lib.PARTS if part in values.parts)
+    if set(parts) != set(values.parts) or not parts:
+        given = ','.join(values.parts)
+        raise errors.InputError(f'--parts={given}, expected some of {",".join(landmarker_lib.PARTS)}')
+    chosen = {field.name for field in dataclasses.fields(landmarker_lib.Options)} - {'parts', 'input'}
+    options = landmarker_lib.Options(
+        parts, input='frames' if values.frames else 'videos', **{name: values[name].value for name in chosen}
+    )
+    clips = clips_lib.read_clips(values.clips)[: values.limit]
+    rows = extract(
+        clips,
+        values.videos or values.frames,
+        values.output,
+        values.model_dir,
+        options,
+        num_workers=values.num_workers,
+        time_limit=values.time_limit,
+        require_all=values.require_all,
+    )
+    print(extraction.summary(rows))
+    if not any(row['status'] == 'done' for row in rows):
+        raise errors.InputError(f'no clip could be extracted; {values.output}/{extraction.REPORT} says why')
+
+
+if __name__ == '__main__':
+    errors.run(main, _define_flags)

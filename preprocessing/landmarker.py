@@ -1,0 +1,224 @@
+"""MediaPipe's hand and pose landmarkers: a frame -> the points of `mediapipe_hands_pose`."""
+
+from collections.abc import Mapping
+import dataclasses
+import hashlib
+import importlib.metadata
+import io
+import os
+from typing import Any
+import zipfile
+
+import numpy as np
+
+from slr_jax import errors
+from slr_jax import landmarks as landmarks_lib
+
+LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
+PARTS = ('hands', 'pose')
+RUNNING_MODES = ('image', 'video')
+POSE_MODELS = ('lite', 'full', 'heavy')
+# What a bundle must hold: a model file is a zip of networks.
+BUNDLE_MEMBERS = {
+    'hands': ('hand_detector.tflite', 'hand_landmarks_detector.tflite'),
+    'pose': ('pose_detector.tflite', 'pose_landmarks_detector.tflite'),
+}
+_RIGHT, _LEFT, _BODY = (list(LAYOUT.groups[group]) for group in ('right_hand', 'left_hand', 'body'))
+_POSE_WRISTS = {
+    name: LAYOUT.points.index(f'pose_{name}_wrist') - LAYOUT.groups['body'][0] for name in ('right', 'left')
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How landmarks are extracted; all of it is stored with them.
+
+    Attributes:
+        parts: of PARTS.
+        running_mode: image, every frame by itself as published; video, each clip tracked from its first frame.
+        hand_names: of landmarks.HAND_NAMES; `published` swaps the hands, as the published weights need.
+        pose: of POSE_MODELS.
+        min_detection_confidence: of finding a hand or body, in [0, 1].
+        min_presence_confidence: of a hand being where it was found; the older API, that the published landmarks come
+            from, hardly looked at it.
+        min_tracking_confidence: of following it into the next frame, in video mode.
+        input: videos or frames.
+    """
+
+    parts: tuple[str, ...] = PARTS
+    running_mode: str = 'image'
+    hand_names: str = 'anatomical'
+    pose: str = 'full'
+    min_detection_confidence: float = 0.5
+    min_presence_confidence: float = 0.1
+    min_tracking_confidence: float = 0.5
+    input: str = 'videos'
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        """Part -> name of its model file."""
+        names = {'hands': 'hand_landmarker.task', 'pose': f'pose_landmarker_{self.pose}.task'}
+        return {part: names[part] for part in self.parts}
+
+    def describe(self, models: Mapping[str, bytes]) -> dict[str, Any]:
+        """All that decides the numbers, for extraction.json: the options, versions and models."""
+        return dataclasses.asdict(self) | {
+            'parts': list(self.parts),
+            'layout': LAYOUT.name,
+            'mediapipe': importlib.metadata.version('mediapipe'),
+            'opencv': importlib.metadata.version('opencv-python'),
+            'models_sha256': {
+                self.model_files[part]: hashlib.sha256(model).hexdigest() for part, model in models.items()
+            },
+        }
+
+
+def check_bundle(path: str, content: bytes, part: str) -> None:
+    """Raises InputError where a model file is no whole bundle for that part."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+            damaged = bundle.testzip()
+            names = bundle.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, RuntimeError):
+        start = content[:30].decode('latin-1').strip()
+        raise errors.InputError(
+            f'{path} is no whole model bundle: it has {len(content):,} bytes and begins with {start!r}; get it again'
+        ) from None
+    missing = [name for name in BUNDLE_MEMBERS[part] if name not in names]
+    if damaged or missing:
+        what = f'{damaged} is damaged' if damaged else f'it has no {missing[0]}'
+        raise errors.InputError(f'{path} is no whole model bundle for {part}: {what}; get it again')
+
+
+def read_models(model_dir: str, options: Options) -> dict[str, bytes]:
+    """Reads and checks the model files of the options' parts; InputError where one is missing or not whole."""
+    models = {}
+    for part, name in options.model_files.items():
+        path = os.path.join(model_dir, name)
+        if not os.path.isfile(path):
+            pose = f' --pose={options.pose}' if part == 'pose' else ''
+            raise errors.InputError(
+                f'{path} is missing: python -m preprocessing.download_models --model_dir={model_dir}{pose} gets it'
+            )
+        with open(path, 'rb') as file:
+            models[part] = file.read()
+        check_bundle(path, models[part], part)
+    return models
+
+
+def import_mediapipe() -> Any:
+    """Imports MediaPipe; InputError that says what to install where it cannot be."""
+    try:
+        import mediapipe as mp
+        from mediapipe.tasks.python import vision
+    except ModuleNotFoundError as error:
+        raise errors.InputError(f"{error}: pip install 'slr_jax[preprocessing]' brings it") from error
+    except OSError as error:
+        raise errors.InputError(
+            f'MediaPipe lacks a library of the system: {error} (on Debian and Ubuntu: apt install libegl1 libgles2)'
+        ) from error
+    return mp, vision
+
+
+class Landmarker:
+    """The landmarkers of a clip, or in image mode of any number of clips."""
+
+    def __init__(self, options: Options, models: Mapping[str, bytes]) -> None:
+        self._mp, vision = import_mediapipe()
+        self._options = options
+        base_options = self._mp.tasks.BaseOptions
+        mode = vision.RunningMode[options.running_mode.upper()]
+        self._hands = self._pose = None
+        if 'hands' in options.parts:
+            hands = vision.HandLandmarkerOptions(
+                base_options=base_options(model_asset_buffer=models['hands']),
+                running_mode=mode,
+                num_hands=2,
+                min_hand_detection_confidence=options.min_detection_confidence,
+                min_hand_presence_confidence=options.min_presence_confidence,
+                min_tracking_confidence=options.min_tracking_confidence,
+            )
+            self._hands = vision.HandLandmarker.create_from_options(hands)
+        if 'pose' in options.parts:
+            pose = vision.PoseLandmarkerOptions(
+                base_options=base_options(model_asset_buffer=models['pose']),
+                running_mode=mode,
+                min_pose_detection_confidence=options.min_detection_confidence,
+                min_tracking_confidence=options.min_tracking_confidence,
+            )
+            self._pose = vision.PoseLandmarker.create_from_options(pose)
+
+    def detect(self, frame: np.ndarray, milliseconds: int) -> np.ndarray:
+        """Finds the points of a frame.
+
+        Args:
+            frame: <uint8>[height, width, 3], RGB.
+            milliseconds: since the first frame of the clip, rising; video mode only.
+
+        Returns:
+            <float32>[75, 3]: x and y in [0, 1] of width and height, z as MediaPipe gives it; NaN where not seen.
+        """
+        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
+        points = np.full((LAYOUT.num_points, 3), np.nan, np.float32)
+        poses = self._detect(self._pose, image, milliseconds)
+        body = _points(poses.pose_landmarks[0]) if poses and poses.pose_landmarks else None
+        if body is not None:
+            points[_BODY] = body
+        found = self._detect(self._hands, image, milliseconds)
+        if found and found.hand_landmarks:
+            hands = [
+                (category[0].category_name.lower(), category[0].score, _points(hand))
+                for category, hand in zip(found.handedness, found.hand_landmarks, strict=True)
+            ]
+            named = name_hands(hands, body, frame.shape[1] / frame.shape[0])
+            places = {'right': _RIGHT, 'left': _LEFT}
+            if self._options.hand_names == 'published':
+                places = {'right': _LEFT, 'left': _RIGHT}
+            for name, hand in named.items():
+                points[places[name]] = hand
+        return points
+
+    def _detect(self, landmarker: Any, image: Any, milliseconds: int) -> Any:
+        if landmarker is None:
+            return None
+        if self._options.running_mode == 'image':
+            return landmarker.detect(image)
+        return landmarker.detect_for_video(image, milliseconds)
+
+    def close(self) -> None:
+        """Frees the landmarkers."""
+        for landmarker in (self._hands, self._pose):
+            if landmarker is not None:
+                landmarker.close()
+
+
+def _points(landmarks: Any) -> np.ndarray:
+    return np.array([(point.x, point.y, point.z) for point in landmarks], np.float32)
+
+
+def name_hands(
+    hands: list[tuple[str, float, np.ndarray]], body: np.ndarray | None, aspect: float
+) -> dict[str, np.ndarray]:
+    """Gives each name one hand.
+
+    Of two hands with the same name the one nearer to the body's wrist of that name keeps it. The other takes the free
+    name if it is nearer to that wrist, and is dropped if not: then both are the same hand, seen twice.
+
+    Args:
+        hands: name (`right`, `left`), score and <float32>[21, 3] of one or two hands.
+        body: <float32>[33, 3]; None where not seen: then the hand with the higher score is kept.
+        aspect: width over height of the frame.
+    """
+    if len({name for name, _, _ in hands}) == len(hands):
+        return {name: points for name, _, points in hands}
+    name = hands[0][0]
+    if body is None:
+        return {name: max(hands, key=lambda hand: hand[1])[2]}
+
+    def distance(points: np.ndarray, wrist: str) -> float:
+        away = (points[0] - body[_POSE_WRISTS[wrist]])[:2]
+        return float(np.hypot(away[0] * aspect, away[1]))
+
+    free = 'left' if name == 'right' else 'right'
+    near, far = sorted((points for _, _, points in hands), key=lambda points: distance(points, name))
+    return {name: near} | ({free: far} if distance(far, free) < distance(far, name) else {})

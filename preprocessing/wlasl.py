@@ -1,0 +1,141 @@
+"""WLASL's JSON -> its tables as published, and clips tables.
+
+    python -m preprocessing.wlasl --json=WLASL_v0.3.json --output_dir=O [--num_glosses=100,300,1000]
+
+Writes O/WLASL_v0.3.csv and O/WLASL100_v0.3.csv, …, with ; between the columns as published, and beside each a clips
+table for the other commands: O/clips_WLASL.csv, O/clips_WLASL100.csv, ….
+"""
+
+import csv
+import json
+import os
+from typing import Any
+
+from absl import flags
+
+from preprocessing import clips as clips_lib
+from slr_jax import errors, files
+
+COLUMNS = (
+    'gloss_number', 'gloss_name', 'instance_id', 'video_id', 'split', 'bbox', 'signer_id', 'variation_id', 'fps',
+    'frame_start', 'frame_end', 'source', 'url',
+)  # fmt: skip
+SUBSETS = (100, 300, 1000)
+_SPLITS = {'train': 'train', 'val': 'validation', 'test': 'test'}
+_YOUTUBE_ID = 11
+
+Row = dict[str, Any]
+
+
+def read_wlasl(path: str) -> list[Row]:
+    """Reads the JSON: one row an instance, with the published columns.
+
+    Raises:
+        InputError: the file is no JSON, or not a list of glosses with instances that have all fields.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
+    if not isinstance(content, list) or not content:
+        raise errors.InputError(f'{path} holds no list of glosses')
+    rows = []
+    for number, entry in enumerate(content):
+        if not isinstance(entry, dict) or not isinstance(entry.get('instances'), list) or 'gloss' not in entry:
+            raise errors.InputError(f'{path}, entry {number}: expected an object with gloss and instances')
+        for instance in entry['instances']:
+            where = f'{path}, gloss {entry["gloss"]!r}'
+            rows.append({'gloss_number': number, 'gloss_name': entry['gloss']} | _fields(where, instance))
+    return rows
+
+
+def _fields(where: str, instance: Any) -> Row:
+    missing = [field for field in COLUMNS[2:] if not isinstance(instance, dict) or field not in instance]
+    if missing:
+        raise errors.InputError(f'{where}: an instance has no {missing[0]!r}')
+    if instance['split'] not in _SPLITS:
+        video_id, split = instance['video_id'], instance['split']
+        raise errors.InputError(f'{where}, video {video_id}: split is {split!r}, expected {", ".join(_SPLITS)}')
+    return {field: instance[field] for field in COLUMNS[2:]}
+
+
+def make_clip(row: Row, raw_videos: bool) -> clips_lib.Clip:
+    """A row of the clips table.
+
+    Args:
+        row: of read_wlasl.
+        raw_videos: the videos are as downloaded: named by the YouTube id where they come from there, and to be cut to
+            frame_start and frame_end. Else each clip has its own video, cut already.
+    """
+    from_youtube = 'youtube' in row['url'] or 'youtu.be' in row['url']
+    name = row['url'][-_YOUTUBE_ID:] if raw_videos and from_youtube else row['video_id']
+    cut = raw_videos and row['frame_end'] > 0
+    return clips_lib.Clip(
+        video_id=row['video_id'],
+        file=f'{name}.mp4',
+        label=row['gloss_number'],
+        gloss=row['gloss_name'],
+        split=_SPLITS[row['split']],
+        signer_id=str(row['signer_id']),
+        frame_start=row['frame_start'] if cut else 1,
+        frame_end=row['frame_end'] if cut else clips_lib.TO_THE_END,
+        fps=row['fps'],
+        bbox=' '.join(map(str, row['bbox'])),
+        source=row['source'],
+    )
+
+
+def _write_published(path: str, rows: list[Row]) -> None:
+    with files.replacing(path) as file:
+        writer = csv.DictWriter(file, COLUMNS, delimiter=';', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _subsets(path: str, num_glosses: int) -> list[int]:
+    if flags.FLAGS.num_glosses is None:
+        return [subset for subset in SUBSETS if subset <= num_glosses]
+    try:
+        subsets = [int(word) for word in flags.FLAGS.num_glosses]
+    except ValueError:
+        subsets = [0]
+    wrong = [subset for subset in subsets if not 1 <= subset <= num_glosses]
+    if wrong:
+        given = ','.join(flags.FLAGS.num_glosses)
+        raise errors.InputError(f'--num_glosses={given}: {path} has {num_glosses} glosses, expected 1 to as many')
+    return subsets
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('json', None, 'WLASL_v0.3.json, of the WLASL start kit.', required=True)
+    flags.DEFINE_string('output_dir', None, 'Directory that the tables are written to.', required=True)
+    flags.DEFINE_list('num_glosses', None, 'Subsets, the first glosses each; by default 100,300,1000.')
+    flags.DEFINE_bool(
+        'raw_videos',
+        False,
+        "The videos are as WLASL's video_downloader.py leaves them, to be cut to frame_start and frame_end and named "
+        'by YouTube ids, and not one cut video a clip.',
+    )
+
+
+def main() -> None:
+    """Writes the tables of all glosses and of each subset."""
+    path, output_dir = flags.FLAGS.json, flags.FLAGS.output_dir
+    rows = read_wlasl(path)
+    num_glosses = rows[-1]['gloss_number'] + 1 if rows else 0
+    subsets = _subsets(path, num_glosses)
+    tables = {f'WLASL{size}': size for size in subsets} | {'WLASL': num_glosses}
+    summaries = []
+    with files.files_in(output_dir) as scratch:
+        for name, size in tables.items():
+            part = [row for row in rows if row['gloss_number'] < size]
+            _write_published(os.path.join(scratch, f'{name}_v0.3.csv'), part)
+            clips = [make_clip(row, flags.FLAGS.raw_videos) for row in part]
+            clips_lib.write_clips(os.path.join(scratch, f'clips_{name}.csv'), clips)
+            summaries.append(clips_lib.summary(os.path.join(output_dir, f'clips_{name}.csv'), clips))
+    print('\n'.join(summaries))
+
+
+if __name__ == '__main__':
+    errors.run(main, _define_flags)
