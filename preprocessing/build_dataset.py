@@ -3,13 +3,16 @@
     python -m preprocessing.build_dataset --source=npz --input=FILE --name=N --data_dir=D
     python -m preprocessing.build_dataset --source=spoter_csv --layout=L --train=F --validation=F --test=F \
         --name=N --data_dir=D
+    python -m preprocessing.build_dataset --source=landmarks --clips=clips.csv --landmarks=L --layout=L \
+        --name=N --data_dir=D
 
 The dataset is written to D/N/1.0.0, which `config.dataset` takes.
 """
 
 from absl import flags
 
-from preprocessing import archive, spoter_csv, tfds_writer
+from preprocessing import archive, landmark_files, spoter_csv, tfds_writer
+from preprocessing import clips as clips_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
@@ -20,6 +23,18 @@ def _read_source() -> dataset_lib.Dataset:
         if not flags.FLAGS.input:
             raise errors.InputError('--source=npz needs --input=FILE')
         return archive.read_archive(flags.FLAGS.input, flags.FLAGS.name)
+    if flags.FLAGS.source == 'landmarks':
+        if not (flags.FLAGS.clips and flags.FLAGS.landmarks and flags.FLAGS.layout):
+            raise errors.InputError('--source=landmarks needs --clips, --landmarks and --layout')
+        return landmark_files.read_dataset(
+            clips_lib.read_clips(flags.FLAGS.clips),
+            flags.FLAGS.landmarks,
+            flags.FLAGS.name,
+            landmarks_lib.LAYOUTS[flags.FLAGS.layout],
+            hand=flags.FLAGS.hand,
+            drop_empty_frames=flags.FLAGS.drop_empty_frames,
+            require_all=flags.FLAGS.require_all,
+        )
     paths = {split: flags.FLAGS[split].value for split in dataset_lib.SPLITS if flags.FLAGS[split].value}
     if not paths or not flags.FLAGS.layout:
         raise errors.InputError('--source=spoter_csv needs --layout and at least one of --train, --validation, --test')
@@ -35,11 +50,11 @@ def _read_source() -> dataset_lib.Dataset:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_enum('source', None, ['npz', 'spoter_csv'], 'Kind of the input.', required=True)
+    flags.DEFINE_enum('source', None, ['npz', 'spoter_csv', 'landmarks'], 'Kind of the input.', required=True)
     flags.DEFINE_string('name', None, 'Name of the dataset: lower-case letters, digits and _.', required=True)
     flags.DEFINE_string('data_dir', None, 'Directory that datasets are written to.', required=True)
     flags.DEFINE_string('input', None, 'npz: the ragged landmark archive.')
-    flags.DEFINE_enum('layout', None, sorted(landmarks_lib.LAYOUTS), 'spoter_csv: layout of the columns.')
+    flags.DEFINE_enum('layout', None, sorted(landmarks_lib.LAYOUTS), 'spoter_csv, landmarks: the layout.')
     for split in dataset_lib.SPLITS:
         flags.DEFINE_string(split, None, f'spoter_csv: the file of the {split} split; may be left out.')
     flags.DEFINE_enum(
@@ -56,6 +71,16 @@ def _define_flags() -> None:
         "spoter_csv: whether the right hand's columns hold the signer's right hand (anatomical) or, as in the "
         'published extraction, the left one.',
     )
+    flags.DEFINE_string('clips', None, 'landmarks: the clips table.')
+    flags.DEFINE_string(
+        'landmarks',
+        None,
+        'landmarks: a directory of extract_landmarks or of published <video>_poses_landmarks.csv, or the published '
+        'compact file of IPN Hand.',
+    )
+    flags.DEFINE_enum('hand', 'most_seen', list(landmark_files.HANDS), 'landmarks: which hand, for a layout of one.')
+    flags.DEFINE_bool('drop_empty_frames', False, 'landmarks: leave out frames where nothing was seen, as published.')
+    flags.DEFINE_bool('require_all', False, 'landmarks: a clip without landmarks is an error.')
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def find_clips(directory: str, signer: str) -> list[clips_lib.Clip]:
         raise errors.InputError(f'{directory} holds no folders, expected one a class')
     clips = []
     for label, gloss in enumerate(glosses):
-        paths = _videos_below(os.path.join(directory, gloss))
+        paths = videos_below(os.path.join(directory, gloss))
         if not paths:
             raise errors.InputError(f'{directory}/{gloss} holds no video, expected {", ".join(SUFFIXES)}')
         for path in paths:
@@ -54,7 +54,8 @@ def find_clips(directory: str, signer: str) -> list[clips_lib.Clip]:
     return clips
 
 
-def _videos_below(directory: str) -> list[str]:
+def videos_below(directory: str) -> list[str]:
+    """Paths of the video files below a directory, relative to it, sorted."""
     return sorted(
         os.path.relpath(os.path.join(parent, name), directory)
         for parent, _, names in os.walk(directory)

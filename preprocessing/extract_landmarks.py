@@ -2,68 +2,34 @@
 
     python -m preprocessing.extract_landmarks --clips=clips.csv --videos=D --output=L --model_dir=M
 
-Runs a worker process a core. Stopped at any point and started again, it does only what is missing. At the end
-L/report.csv tells of every clip. `preprocessing/extraction.py` says what L holds.
+Runs a worker process a core, or with --beam_runner an Apache Beam pipeline on many machines. Stopped at any point and
+started again, it does only what is missing. At the end L/report.csv tells of every clip. `preprocessing/extraction.py`
+says what L holds.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import functools
 import os
-import time
+import types
 
 from absl import flags
 
 from preprocessing import clips as clips_lib
 from preprocessing import extraction, workers
+from preprocessing import extractor as extractor_lib
 from preprocessing import landmarker as landmarker_lib
+from preprocessing.progress import Progress
 from slr_jax import errors, files
 from slr_jax import landmarks as landmarks_lib
-
-_SECONDS_BETWEEN_LINES = 5
-
-
-class Progress:
-    """Prints clips, frames a second, failures and the time left, every few seconds."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = self._failed = self._frames = 0
-        self._start = self._last = time.monotonic()
-
-    def add(self, frames: int, failure: str = '') -> None:
-        """Counts a clip, and prints the failure that it is."""
-        self._done += 1
-        self._frames += frames
-        self._failed += bool(failure)
-        if failure:
-            print(f'failed: {failure}', flush=True)
-        now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_LINES and self._done < self._total:
-            return
-        self._last = now
-        seconds = max(now - self._start, 1e-9)
-        left = round(seconds / self._done * (self._total - self._done))
-        print(
-            f'{self._done}/{self._total} clips, {self._frames / seconds:.1f} frames/s, {self._failed} failed, '
-            f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left',
-            flush=True,
-        )
-
-
-def path_of(clip: clips_lib.Clip, directory: str, options: landmarker_lib.Options) -> str:
-    """A clip's video, or its folder of frames."""
-    if options.input == 'frames':
-        return os.path.join(directory, os.path.splitext(clip.file)[0])
-    return os.path.join(directory, clip.file)
 
 
 def start_worker(options: landmarker_lib.Options, models: dict[str, bytes], directory: str) -> workers.Work:
     """What a worker process does: clips of one video -> their landmarks."""
-    extractor = extraction.Extractor(options, models)
+    extractor = extractor_lib.Extractor(options, models)
 
     def work(clips: Sequence[clips_lib.Clip]) -> object:
-        return extractor.extract(clips, path_of(clips[0], directory, options))
+        return extractor.extract(clips, extraction.path_of(clips[0], directory, options.input))
 
     return work
 
@@ -100,23 +66,20 @@ def extract(
     if not os.path.isdir(videos):
         raise errors.InputError(f'{videos} is no directory, expected one of {options.input}')
     models = landmarker_lib.read_models(model_dir, options)
-    missing = {clip for clip in clips if not os.path.exists(path_of(clip, videos, options))}
-    if missing and require_all:
-        first = next(clip for clip in clips if clip in missing)
-        raise errors.InputError(
-            f'{len(missing)} of {len(clips)} clips have no video in {videos}, the first is {first.file}'
-        )
+    missing = [clip for clip in clips if not os.path.exists(extraction.path_of(clip, videos, options.input))]
+    if require_all:
+        extraction.check_none_missing(clips, missing, videos)
     with extraction.Directory.open(output, options.describe(models)) as directory:
-        rows = {clip: extraction.failed_row(clip, 'there is no such file', 'missing') for clip in missing}
+        rows = {clip: extraction.missing_row(clip) for clip in missing}
         for clip in clips:
             landmarks = None if clip in rows else directory.load(clip)
             if landmarks is not None:
                 rows[clip] = extraction.done_row(clip, landmarks)
         to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
-        progress = Progress(len(to_do))
+        progress = Progress('clips', len(to_do))
         start = functools.partial(start_worker, options, models, videos)
-        for clip, result in workers.run(extraction.by_video(to_do), start, num_workers, time_limit):
+        for clip, result in workers.run(extractor_lib.by_video(to_do), start, num_workers, time_limit):
             if isinstance(result, workers.Failure):
                 rows[clip] = extraction.failed_row(clip, result.reason)
                 progress.add(0, f'{clip.video_id}: {result.reason}')
@@ -155,6 +118,14 @@ def _define_flags() -> None:
     flags.DEFINE_integer('num_workers', os.cpu_count(), 'Worker processes; by default one a core.', lower_bound=1)
     flags.DEFINE_float('time_limit', 600.0, 'Seconds a clip may take.', lower_bound=0.1)
     flags.DEFINE_integer('limit', None, 'Take only the first clips of the table.', lower_bound=1)
+    flags.DEFINE_enum(
+        'beam_runner',
+        None,
+        ['DirectRunner', 'FlinkRunner', 'DataflowRunner'],
+        'Run as an Apache Beam pipeline; paths are then on any file system that Beam reads. Instead of --num_workers '
+        'and --time_limit the runner has options of its own.',
+    )
+    flags.DEFINE_string('beam_options', '', "The runner's options: '--direct_num_workers=4 …'.")
     flags.DEFINE_bool('require_all', False, 'Stop where a video is missing, instead of going on without it.')
 
 
@@ -172,19 +143,31 @@ def main() -> None:
         parts, input='frames' if values.frames else 'videos', **{name: values[name].value for name in chosen}
     )
     clips = clips_lib.read_clips(values.clips)[: values.limit]
-    rows = extract(
-        clips,
-        values.videos or values.frames,
-        values.output,
-        values.model_dir,
-        options,
-        num_workers=values.num_workers,
-        time_limit=values.time_limit,
-        require_all=values.require_all,
-    )
+    paths = (values.videos or values.frames, values.output, values.model_dir)
+    if values.beam_runner:
+        rows = _import_beam_pipeline().extract(
+            clips, *paths, options, values.beam_runner, values.beam_options, require_all=values.require_all
+        )
+    else:
+        rows = extract(
+            clips,
+            *paths,
+            options,
+            num_workers=values.num_workers,
+            time_limit=values.time_limit,
+            require_all=values.require_all,
+        )
     print(extraction.summary(rows))
     if not any(row['status'] == 'done' for row in rows):
         raise errors.InputError(f'no clip could be extracted; {values.output}/{extraction.REPORT} says why')
+
+
+def _import_beam_pipeline() -> types.ModuleType:
+    try:
+        from preprocessing import beam_pipeline
+    except ModuleNotFoundError as error:
+        raise errors.InputError(f"{error}: pip install 'slr_jax[beam]' brings it") from error
+    return beam_pipeline
 
 
 if __name__ == '__main__':

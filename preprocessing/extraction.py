@@ -1,11 +1,11 @@
-"""A directory of extracted landmarks, and the function that makes one clip of it.
+"""A directory of extracted landmarks.
 
 extraction.json (how they were made), one <video_id>.npz a clip, and report.csv. A clip's file holds
 landmarks <float32>[frames, 75, 3] in the layout mediapipe_hands_pose, NaN where not seen; video (its `file`),
 frame_start and frame_end as in the clips table; and extraction, the fingerprint of extraction.json.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
@@ -22,7 +22,6 @@ import numpy as np
 
 from preprocessing import clips as clips_lib
 from preprocessing import landmarker as landmarker_lib
-from preprocessing import video, workers
 from slr_jax import errors, files
 
 FORMAT = 'slr_jax extraction 1'
@@ -30,103 +29,8 @@ DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
 _UNFINISHED = '.unfinished'
 _GROUPS = ('right_hand', 'left_hand', 'body')
-_DEFAULT_FPS = 30.0
 
 Row = dict[str, Any]
-
-
-# --- One clip
-
-
-class Extractor:
-    """Landmarks of clips; one in each process."""
-
-    def __init__(self, options: landmarker_lib.Options, models: Mapping[str, bytes]) -> None:
-        self._options, self._models = options, models
-        # In video mode every clip has its own, so that tracking cannot leak from one into the next.
-        self._shared = landmarker_lib.Landmarker(options, models) if options.running_mode == 'image' else None
-
-    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[np.ndarray | workers.Failure]:
-        """Extracts clips of one video, which is read once, forward.
-
-        Args:
-            clips: in the order of `by_video`.
-            path: the video, or its folder of frames.
-
-        Yields:
-            For each clip, in their order, <float32>[frames, 75, 3] or why there are none.
-        """
-        waiting = deque(clips)
-        running: dict[str, _RunningClip] = {}
-        to_the_end = clips[-1].frame_end == clips_lib.TO_THE_END
-        number = 0
-        try:
-            fps = video.frames_per_second(path)
-            frames = video.read_frames(
-                path,
-                wanted=lambda number: any(_holds(clip, number) for clip in waiting),
-                last=None if to_the_end else clips[-1].frame_end,
-            )
-            for number, frame in frames:
-                for clip in waiting:
-                    if _holds(clip, number):
-                        if clip.video_id not in running:
-                            running[clip.video_id] = _RunningClip(self._landmarker(), fps or clip.fps or _DEFAULT_FPS)
-                        running[clip.video_id].add(frame)
-                while waiting and waiting[0].frame_end == number:
-                    yield self._finish(running.pop(waiting.popleft().video_id))
-            for clip in waiting:
-                if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in running:
-                    yield self._finish(running.pop(clip.video_id))
-                else:
-                    yield workers.Failure(f'{_segment(clip)}, the video ends before')
-        except video.VideoError as error:
-            for _ in waiting:
-                yield workers.Failure(str(error))
-        finally:
-            for clip in running.values():
-                self._finish(clip)
-
-    def _landmarker(self) -> landmarker_lib.Landmarker:
-        return self._shared or landmarker_lib.Landmarker(self._options, self._models)
-
-    def _finish(self, clip: '_RunningClip') -> np.ndarray:
-        if clip.landmarker is not self._shared:
-            clip.landmarker.close()
-        return np.stack(clip.frames)
-
-
-def _holds(clip: clips_lib.Clip, number: int) -> bool:
-    return clip.frame_start <= number and (clip.frame_end == clips_lib.TO_THE_END or number <= clip.frame_end)
-
-
-def _segment(clip: clips_lib.Clip) -> str:
-    end = '' if clip.frame_end == clips_lib.TO_THE_END else f' and ends at {clip.frame_end}'
-    return f'the clip starts at frame {clip.frame_start}{end}'
-
-
-class _RunningClip:
-    def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
-        self.landmarker, self.frames, self._fps = landmarker, [], fps
-
-    def add(self, frame: np.ndarray) -> None:
-        milliseconds = round(len(self.frames) * 1000 / self._fps)
-        self.frames.append(self.landmarker.detect(frame, milliseconds))
-
-
-def by_video(clips: Sequence[clips_lib.Clip]) -> list[tuple[clips_lib.Clip, ...]]:
-    """Groups clips by their video, those that end first in front."""
-    groups: dict[str, list[clips_lib.Clip]] = {}
-    for clip in clips:
-        groups.setdefault(clip.file, []).append(clip)
-    return [tuple(sorted(group, key=_end)) for group in groups.values()]
-
-
-def _end(clip: clips_lib.Clip) -> float:
-    return float('inf') if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
-
-
-# --- The files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,9 +157,21 @@ class Directory:
         os.replace(aside, os.path.join(self.path, name))
 
 
+def path_of(clip: clips_lib.Clip, directory: str, kind: str) -> str:
+    """A clip's video, or where `kind` is `frames` its folder of frames."""
+    return os.path.join(directory, os.path.splitext(clip.file)[0] if kind == 'frames' else clip.file)
+
+
 def clip_file(clip: clips_lib.Clip) -> str:
     """Name of a clip's file."""
     return f'{clip.video_id}.npz'
+
+
+def read_file(path: str) -> Extracted:
+    """Reads a clip's file; InputError where there is none or it is damaged."""
+    if not os.path.isfile(path):
+        raise errors.InputError(f'{path} is missing, expected the landmarks of a clip')
+    return decode(path, landmarker_lib.read_file(path))
 
 
 def load_clip(directory: str, clip: clips_lib.Clip, extraction: str) -> np.ndarray | None:
@@ -267,8 +183,7 @@ def load_clip(directory: str, clip: clips_lib.Clip, extraction: str) -> np.ndarr
     path = os.path.join(directory, clip_file(clip))
     if not os.path.exists(path):
         return None
-    with open(path, 'rb') as file:
-        found = decode(path, file.read())
+    found = read_file(path)
     check_same_clip(path, clip, found, extraction)
     return found.landmarks
 
@@ -284,9 +199,22 @@ def done_row(clip: clips_lib.Clip, landmarks: np.ndarray) -> Row:
     return {**_row(clip, 'done', ''), 'frames': len(landmarks), **shares}
 
 
-def failed_row(clip: clips_lib.Clip, reason: str, status: str = 'failed') -> Row:
-    """A row of the report for a clip without landmarks."""
-    return {**_row(clip, status, reason), 'frames': 0, **dict.fromkeys(_GROUPS, '')}
+def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
+    """A row of the report for a clip that could not be extracted."""
+    return {**_row(clip, 'failed', reason), 'frames': 0, **dict.fromkeys(_GROUPS, '')}
+
+
+def missing_row(clip: clips_lib.Clip) -> Row:
+    """A row of the report for a clip whose video is not there."""
+    return failed_row(clip, 'there is no such file') | {'status': 'missing'}
+
+
+def check_none_missing(clips: Sequence[clips_lib.Clip], missing: Sequence[clips_lib.Clip], videos: str) -> None:
+    """Raises InputError where videos are missing."""
+    if missing:
+        raise errors.InputError(
+            f'{len(missing)} of {len(clips)} clips have no video in {videos}, the first is {missing[0].file}'
+        )
 
 
 def _row(clip: clips_lib.Clip, status: str, reason: str) -> Row:

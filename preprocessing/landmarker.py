@@ -1,6 +1,6 @@
 """MediaPipe's hand and pose landmarkers: a frame -> the points of `mediapipe_hands_pose`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -90,18 +90,33 @@ def check_bundle(path: str, content: bytes, part: str) -> None:
         raise errors.InputError(f'{path} is no whole model bundle for {part}: {what}; get it again')
 
 
-def read_models(model_dir: str, options: Options) -> dict[str, bytes]:
-    """Reads and checks the model files of the options' parts; InputError where one is missing or not whole."""
+def read_file(path: str) -> bytes:
+    """Reads a file of this machine."""
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+def read_models(model_dir: str, options: Options, read: Callable[[str], bytes] = read_file) -> dict[str, bytes]:
+    """Reads and checks the model files of the options' parts.
+
+    Args:
+        model_dir: their directory.
+        options: how landmarks are extracted.
+        read: path -> content, FileNotFoundError where there is no file.
+
+    Raises:
+        InputError: a file is missing or not whole.
+    """
     models = {}
     for part, name in options.model_files.items():
         path = os.path.join(model_dir, name)
-        if not os.path.isfile(path):
+        try:
+            models[part] = read(path)
+        except FileNotFoundError:
             pose = f' --pose={options.pose}' if part == 'pose' else ''
             raise errors.InputError(
                 f'{path} is missing: python -m preprocessing.download_models --model_dir={model_dir}{pose} gets it'
-            )
-        with open(path, 'rb') as file:
-            models[part] = file.read()
+            ) from None
         check_bundle(path, models[part], part)
     return models
 
@@ -177,6 +192,13 @@ class Landmarker:
             for name, hand in named.items():
                 points[places[name]] = hand
         return points
+
+    def detect_raw(self, frames: Sequence[np.ndarray]) -> None:
+        """MediaPipe's calls alone, for timing."""
+        for number, frame in enumerate(frames):
+            image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
+            for landmarker in (self._pose, self._hands):
+                self._detect(landmarker, image, 40 * number)
 
     def _detect(self, landmarker: Any, image: Any, milliseconds: int) -> Any:
         if landmarker is None:

@@ -1,0 +1,189 @@
+"""The extraction as an Apache Beam pipeline: many machines, and any file system that Beam reads.
+
+The per-clip function and the files are those of `extract_landmarks`. What runs where, retries and time limits are the
+runner's.
+"""
+
+from collections.abc import Iterator, Sequence
+import json
+import os
+import shutil
+import tempfile
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from preprocessing import clips as clips_lib
+from preprocessing import extraction, workers
+from preprocessing import extractor as extractor_lib
+from preprocessing import landmarker as landmarker_lib
+from slr_jax import errors, files
+
+_UNFINISHED = '.unfinished'
+
+
+def extract(
+    clips: Sequence[clips_lib.Clip],
+    videos: str,
+    output: str,
+    model_dir: str,
+    options: landmarker_lib.Options,
+    runner: str,
+    beam_options: str,
+    *,
+    require_all: bool = False,
+) -> list[extraction.Row]:
+    """As `extract_landmarks.extract`, by a Beam runner.
+
+    Args:
+        clips: of the clips table.
+        videos: directory of the videos, or of the folders of frames.
+        output: directory of landmarks, new or begun with the same options.
+        model_dir: directory of MediaPipe's model files.
+        options: how to extract.
+        runner: its name in Beam.
+        beam_options: the runner's options, as on a command line.
+        require_all: a missing video is an error, found before anything is extracted.
+
+    Returns:
+        The rows of the report, in the order of `clips`.
+
+    Raises:
+        InputError: as there, or the runner does not take its options.
+    """
+    description = options.describe(landmarker_lib.read_models(model_dir, options, _read))
+    if require_all:
+        missing = [clip for clip in clips if not _exists(clip, videos, options)]
+        extraction.check_none_missing(clips, missing, videos)
+    _begin(output, description)
+    step = _Extract(videos, output, model_dir, options, extraction.fingerprint(description))
+    prefix = os.path.join(output, _UNFINISHED, 'rows')
+    try:
+        with beam.Pipeline(runner=runner, options=PipelineOptions(beam_options.split())) as pipeline:
+            _ = (
+                pipeline
+                | beam.Create(extractor_lib.by_video(clips))
+                | beam.Reshuffle()
+                | beam.ParDo(step)
+                | beam.Map(json.dumps)
+                | beam.io.WriteToText(prefix, num_shards=1)
+            )
+    # Runners raise many kinds of errors.
+    except (Exception, SystemExit) as error:
+        raise errors.InputError(f'{runner} stopped: {errors.one_line(error)}') from error
+    [match] = FileSystems.match([f'{prefix}*'])
+    lines = b''.join(_read(found.path) for found in match.metadata_list).decode().splitlines()
+    rows = {row['video_id']: row for row in map(json.loads, lines)}
+    report = [rows[clip.video_id] for clip in clips]
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, extraction.REPORT)
+        files.write_csv(path, report)
+        _write(os.path.join(output, extraction.REPORT), landmarker_lib.read_file(path))
+    FileSystems.delete([os.path.join(output, _UNFINISHED)])
+    return report
+
+
+def _begin(output: str, description: dict[str, object]) -> None:
+    path = os.path.join(output, extraction.DESCRIPTION)
+    if FileSystems.exists(path):
+        found = json.loads(_read(path))
+        extraction.check_same_options(path, found, {'format': extraction.FORMAT, **description})
+    for directory in (output, os.path.join(output, _UNFINISHED)):
+        if not FileSystems.exists(directory):
+            FileSystems.mkdirs(directory)
+    with tempfile.TemporaryDirectory() as scratch:
+        aside = os.path.join(scratch, extraction.DESCRIPTION)
+        files.write_json(aside, {'format': extraction.FORMAT, **description})
+        _write(path, landmarker_lib.read_file(aside))
+
+
+class _Extract(beam.DoFn):
+    """Clips of one video -> the rows of their report; writes what was not there."""
+
+    def __init__(
+        self, videos: str, output: str, model_dir: str, options: landmarker_lib.Options, fingerprint: str
+    ) -> None:
+        self._videos, self._output, self._model_dir = videos, output, model_dir
+        self._options, self._fingerprint = options, fingerprint
+
+    def setup(self) -> None:
+        models = landmarker_lib.read_models(self._model_dir, self._options, _read)
+        self._extractor = extractor_lib.Extractor(self._options, models)
+
+    def teardown(self) -> None:
+        self._extractor.close()
+
+    def process(self, clips: Sequence[clips_lib.Clip]) -> Iterator[extraction.Row]:
+        to_do = []
+        for clip in clips:
+            path = os.path.join(self._output, extraction.clip_file(clip))
+            if FileSystems.exists(path):
+                found = extraction.decode(path, _read(path))
+                extraction.check_same_clip(path, clip, found, self._fingerprint)
+                yield extraction.done_row(clip, found.landmarks)
+            else:
+                to_do.append(clip)
+        if to_do and not _exists(to_do[0], self._videos, self._options):
+            yield from map(extraction.missing_row, to_do)
+        elif to_do:
+            with tempfile.TemporaryDirectory() as scratch:
+                path = extraction.path_of(to_do[0], self._videos, self._options.input)
+                yield from self._extract(to_do, _fetch(path, self._options.input, scratch))
+
+    def _extract(self, to_do: list[clips_lib.Clip], path: str) -> Iterator[extraction.Row]:
+        while to_do:
+            try:
+                for result in self._extractor.extract(tuple(to_do), path):
+                    clip = to_do.pop(0)
+                    if isinstance(result, workers.Failure):
+                        yield extraction.failed_row(clip, result.reason)
+                    else:
+                        content = extraction.encode(clip, result, self._fingerprint)
+                        _write(os.path.join(self._output, extraction.clip_file(clip)), content)
+                        yield extraction.done_row(clip, result)
+            except (RuntimeError, ValueError) as error:
+                yield extraction.failed_row(to_do.pop(0), errors.one_line(error))
+
+
+def _exists(clip: clips_lib.Clip, videos: str, options: landmarker_lib.Options) -> bool:
+    path = extraction.path_of(clip, videos, options.input)
+    if options.input == 'videos':
+        return FileSystems.exists(path)
+    # Object stores have no folders, only files below a path.
+    [match] = FileSystems.match([f'{path}/*'], limits=[1])
+    return bool(match.metadata_list)
+
+
+def _fetch(path: str, kind: str, scratch: str) -> str:
+    """A path on this machine of a video or a folder of frames."""
+    if '://' not in path:
+        return path
+    local = os.path.join(scratch, os.path.basename(path))
+    if kind == 'videos':
+        _copy(path, local)
+        return local
+    os.mkdir(local)
+    [match] = FileSystems.match([f'{path}/*'])
+    for found in match.metadata_list:
+        _copy(found.path, os.path.join(local, os.path.basename(found.path)))
+    return local
+
+
+def _copy(path: str, local: str) -> None:
+    with FileSystems.open(path) as source, open(local, 'wb') as target:
+        shutil.copyfileobj(source, target)
+
+
+def _read(path: str) -> bytes:
+    if not FileSystems.exists(path):
+        raise FileNotFoundError(path)
+    with FileSystems.open(path) as file:
+        return file.read()
+
+
+def _write(path: str, content: bytes) -> None:
+    aside = os.path.join(os.path.dirname(path), _UNFINISHED, os.path.basename(path))
+    with FileSystems.create(aside) as file:
+        file.write(content)
+    FileSystems.rename([aside], [path])
