@@ -11,6 +11,10 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+.venv/installed_all: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,preprocessing,beam]'
+	touch $@
+
 data/synthetic: .venv/installed
 	$(BIN)/python -m preprocessing.synthetic --data_dir=data
 
@@ -19,7 +23,7 @@ demo: data/synthetic
 	$(BIN)/python -m slr_jax.evaluate --workdir=runs/synthetic
 	$(BIN)/python -m slr_jax.interpret --workdir=runs/synthetic --output_dir=runs/synthetic/mask
 
-test: .venv/installed
+test: .venv/installed_all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest --numprocesses=2

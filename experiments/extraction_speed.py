@@ -104,8 +104,8 @@ def main() -> None:
     options = landmarker_lib.Options(running_mode=values.running_mode)
     models = landmarker_lib.read_models(values.model_dir, options)
     speedup = _measure_workers(values.videos, names, options, values.num_workers)
-    rows = _measure_frames(values.videos, names, options, models)
     memory = _measure_memory(values.videos, names[0], options, models)
+    rows = _measure_frames(values.videos, names, options, models)
     frames = sum(row['frames'] for row in rows)
     ours, alone = (sum(row[name] * row['frames'] for row in rows) / frames for name in ('ours_ms', 'mediapipe_ms'))
     ratios = [row['ratio'] for row in rows]

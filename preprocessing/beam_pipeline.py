@@ -4,7 +4,7 @@ The per-clip function and the files are those of `extract_landmarks`. What runs 
 runner's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import json
 import os
 import shutil
@@ -76,25 +76,28 @@ def extract(
     lines = b''.join(_read(found.path) for found in match.metadata_list).decode().splitlines()
     rows = {row['video_id']: row for row in map(json.loads, lines)}
     report = [rows[clip.video_id] for clip in clips]
-    with tempfile.TemporaryDirectory() as scratch:
-        path = os.path.join(scratch, extraction.REPORT)
-        files.write_csv(path, report)
-        _write(os.path.join(output, extraction.REPORT), landmarker_lib.read_file(path))
+    _write_by(os.path.join(output, extraction.REPORT), lambda aside: files.write_csv(aside, report))
     FileSystems.delete([os.path.join(output, _UNFINISHED)])
     return report
 
 
 def _begin(output: str, description: dict[str, object]) -> None:
-    path = os.path.join(output, extraction.DESCRIPTION)
-    if FileSystems.exists(path):
-        found = json.loads(_read(path))
-        extraction.check_same_options(path, found, {'format': extraction.FORMAT, **description})
     for directory in (output, os.path.join(output, _UNFINISHED)):
         if not FileSystems.exists(directory):
             FileSystems.mkdirs(directory)
+    path = os.path.join(output, extraction.DESCRIPTION)
+    description = {'format': extraction.FORMAT, **description}
+    if FileSystems.exists(path):
+        extraction.check_same_options(path, json.loads(_read(path)), description)
+    else:
+        _write_by(path, lambda aside: files.write_json(aside, description))
+
+
+def _write_by(path: str, write: Callable[[str], None]) -> None:
+    """Writes a file anywhere by a function that writes one on this machine."""
     with tempfile.TemporaryDirectory() as scratch:
-        aside = os.path.join(scratch, extraction.DESCRIPTION)
-        files.write_json(aside, {'format': extraction.FORMAT, **description})
+        aside = os.path.join(scratch, os.path.basename(path))
+        write(aside)
         _write(path, landmarker_lib.read_file(aside))
 
 

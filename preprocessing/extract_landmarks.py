@@ -20,7 +20,7 @@ from preprocessing import extraction, workers
 from preprocessing import extractor as extractor_lib
 from preprocessing import landmarker as landmarker_lib
 from preprocessing.progress import Progress
-from slr_jax import errors, files
+from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -88,7 +88,7 @@ def extract(
                 rows[clip] = extraction.done_row(clip, result)
                 progress.add(len(result))
         report = [rows[clip] for clip in clips]
-        files.write_csv(os.path.join(output, extraction.REPORT), report)
+        directory.save_report(report)
     return report
 
 

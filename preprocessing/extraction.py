@@ -130,17 +130,27 @@ class Directory:
                 raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
             if names:
                 check_same_options(os.path.join(path, DESCRIPTION), read_description(path), description)
-            else:
-                files.write_json(os.path.join(path, DESCRIPTION), {'format': FORMAT, **description})
             unfinished = os.path.join(path, _UNFINISHED)
             shutil.rmtree(unfinished, ignore_errors=True)
             os.mkdir(unfinished)
             try:
-                yield cls(path, description)
+                directory = cls(path, description)
+                if not names:
+                    with directory._aside(DESCRIPTION) as aside:
+                        files.write_json(aside, {'format': FORMAT, **description})
+                yield directory
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
         finally:
             os.close(handle)
+
+    @contextlib.contextmanager
+    def _aside(self, name: str) -> Iterator[str]:
+        """A path to write a file to, that takes its place at the end."""
+        aside, path = os.path.join(self.path, _UNFINISHED, name), os.path.join(self.path, name)
+        with files.naming(path):
+            yield aside
+        os.replace(aside, path)
 
     def load(self, clip: clips_lib.Clip) -> np.ndarray | None:
         """Reads a clip that was extracted before; None where it was not."""
@@ -148,13 +158,15 @@ class Directory:
 
     def save(self, clip: clips_lib.Clip, landmarks: np.ndarray) -> None:
         """Writes a clip, whole or not at all, also where the machine dies."""
-        name = clip_file(clip)
-        aside = os.path.join(self.path, _UNFINISHED, name)
-        with open(aside, 'wb') as file:
+        with self._aside(clip_file(clip)) as aside, open(aside, 'wb') as file:
             file.write(encode(clip, landmarks, self.extraction))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, os.path.join(self.path, name))
+
+    def save_report(self, rows: Sequence[Row]) -> None:
+        """Writes report.csv."""
+        with self._aside(REPORT) as aside:
+            files.write_csv(aside, rows)
 
 
 def path_of(clip: clips_lib.Clip, directory: str, kind: str) -> str:

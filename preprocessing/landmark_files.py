@@ -159,7 +159,7 @@ def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
     if published and extracted:
         raise errors.InputError(f'{path} mixes {published[0]} with {extraction.DESCRIPTION}, expected one kind')
     if published:
-        read = functools.lru_cache(maxsize=2)(functools.partial(_read_published, path))
+        read = functools.lru_cache(maxsize=4)(functools.partial(_read_published, path))
         load = functools.partial(_cut, path, read)
         return load, 'published', {'kind': 'published_csv', 'layout': landmarker_lib.LAYOUT.name}
     description = extraction.read_description(path)
@@ -169,6 +169,9 @@ def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
 
 def _cut(path: str, read: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
     """A clip of the landmarks of its own file or, from frame_start to frame_end, of its video's."""
+    own = read(clip.video_id)
+    if own is not None:
+        return own
     video = os.path.splitext(os.path.basename(clip.file))[0]
     points = read(video)
     if points is None:
