@@ -16,6 +16,7 @@
 from collections.abc import Sequence
 import dataclasses
 import os
+import warnings
 
 import pandas as pd
 
@@ -59,8 +60,11 @@ def read_clips(path: str) -> list[Clip]:
             video_id occurs twice; labels have gaps; a label has two glosses or a gloss two labels.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding='utf-8', index_col=False)
-    except (ValueError, pd.errors.ParserError) as error:
+        with warnings.catch_warnings():
+            # That the first row has more cells than the header is only warned of.
+            warnings.simplefilter('error', pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding='utf-8', index_col=False)
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise errors.InputError(f'{path} is no clips table: {errors.one_line(error)}') from error
     missing = [column for column in COLUMNS if column not in table]
     if missing:
@@ -128,8 +132,9 @@ def _problem(clip: Clip) -> str | None:
         'gloss is empty': not clip.gloss.strip(),
         f'split is {clip.split!r}, expected {", ".join(dataset_lib.SPLITS)}': clip.split not in dataset_lib.SPLITS,
         f'frame_start is {clip.frame_start}, expected 1 or more': clip.frame_start < 1,
-        f'the clip ends at frame {clip.frame_end} before it starts at {clip.frame_start}': clip.frame_end
-        not in (TO_THE_END, max(clip.frame_start, clip.frame_end)),
+        f'frame_end is {clip.frame_end}, expected {TO_THE_END} or at least {clip.frame_start}, which is frame_start': (
+            clip.frame_end not in (TO_THE_END, max(clip.frame_start, clip.frame_end))
+        ),
         f'fps is {clip.fps}, expected more than 0 and at most 1000': clip.fps is not None and not 0 < clip.fps <= 1000,
         f'bbox is {clip.bbox!r}, expected x0 y0 x1 y1': bool(clip.bbox) and not _is_box(clip.bbox),
     }
@@ -144,9 +149,8 @@ def _is_box(text: str) -> bool:
 def write_clips(path: str, clips: Sequence[Clip]) -> None:
     """Writes a clips table, checked as `read_clips` checks it."""
     _check_clips(path, clips)
-    rows = [dataclasses.asdict(clip) | {'fps': '' if clip.fps is None else f'{clip.fps:g}'} for clip in clips]
     files.make_directories(os.path.dirname(os.path.abspath(path)))
-    files.write_csv(path, rows, COLUMNS)
+    files.write_csv(path, map(dataclasses.asdict, clips), COLUMNS)
 
 
 def summary(path: str, clips: Sequence[Clip]) -> str:
@@ -155,7 +159,7 @@ def summary(path: str, clips: Sequence[Clip]) -> str:
     for split in dataset_lib.SPLITS:
         part = [clip for clip in clips if clip.split == split]
         if part:
-            signers = len({clip.signer_id for clip in part})
+            signers = len({clip.signer_id for clip in part} - {''})
             lines.append(
                 f'  {split}: {len(part)} clips, {len({clip.label for clip in part})} glosses, {signers} signers'
             )

@@ -115,7 +115,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Writes the clips table."""
     shares = {'validation': flags.FLAGS.validation, 'test': flags.FLAGS.test}
-    if sum(shares.values()) >= 1:
+    if not sum(shares.values()) < 1:  # NaN is not
         raise errors.InputError(f'--validation and --test are {sum(shares.values()):g} in all, expected less than 1')
     try:
         groups = re.compile(flags.FLAGS.signer).groups

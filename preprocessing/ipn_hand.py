@@ -56,7 +56,7 @@ def read_clips(annotations: str, metadata: str, with_no_gesture: bool = False) -
             raise errors.InputError(f'{where}, column label: found {gesture!r}, expected {", ".join(known)}')
         if video not in sets:
             raise errors.InputError(f'{where}: {metadata} does not have the video {video!r}')
-        if not (start.isdigit() and end.isdigit()):
+        if not (start.isdecimal() and end.isdecimal() and 1 <= int(start) <= int(end)):
             raise errors.InputError(f'{where}: t_start and t_end are {start!r} and {end!r}, expected frame numbers')
         if with_no_gesture or gesture in labels:
             clip = clips_lib.Clip(
@@ -89,16 +89,17 @@ def subject_of(video: str) -> str:
 
 
 def hold_out(clips: list[clips_lib.Clip], num_subjects: int, seed: int) -> set[str]:
-    """Draws training subjects whose clips become the validation split.
+    """Draws subjects, of the training split only, whose clips become the validation split.
 
     Raises:
         InputError: there are not that many training subjects and one more.
     """
-    subjects = sorted({clip.signer_id for clip in clips if clip.split == 'train'})
-    if not 0 <= num_subjects < len(subjects):
+    train, test = ({clip.signer_id for clip in clips if clip.split == split} for split in ('train', 'test'))
+    subjects = sorted(train - test)
+    most = max(0, len(subjects) - 1)
+    if not 0 <= num_subjects <= most:
         raise errors.InputError(
-            f'--validation_subjects={num_subjects}: there are {len(subjects)} training subjects, expected 0 to '
-            f'{len(subjects) - 1}'
+            f'--validation_subjects={num_subjects}: there are {len(subjects)} training subjects, expected 0 to {most}'
         )
     return set(np.random.default_rng(seed).choice(subjects, num_subjects, replace=False).tolist())
 

@@ -26,6 +26,7 @@ _PUBLISHED_SUFFIX = '_poses_landmarks.csv'
 _MISSING = -2.0
 _HAND_LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hand']
 _FIRST_ROW = 2
+_MOST_FRAMES = 1_000_000
 
 # The landmarks of a clip, None where there are none.
 Load = Callable[[clips_lib.Clip], np.ndarray | None]
@@ -163,6 +164,9 @@ def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
         load = functools.partial(_cut, path, read)
         return load, 'published', {'kind': 'published_csv', 'layout': landmarker_lib.LAYOUT.name}
     description = extraction.read_description(path)
+    lacking = [field for field in ('layout', 'hand_names') if field not in description]
+    if lacking:
+        raise errors.InputError(f'{path}/{extraction.DESCRIPTION} has no {lacking[0]!r}')
     load = functools.partial(extraction.load_clip, path, extraction=extraction.fingerprint(description))
     return load, description['hand_names'], {'kind': 'landmarks', **description}
 
@@ -193,8 +197,8 @@ def _read_published(directory: str, video: str) -> np.ndarray | None:
     columns = [f'{prefix}{axis}{i}' for prefix, count in (('RH', 21), ('LH', 21), ('P', 33))
                for i in range(count) for axis in 'xyz']  # fmt: skip
     table = _read_table(path, [*columns, 'frame'])
-    numbers = _numbers(path, table, columns).reshape(len(table), -1, 3)
-    return _by_frame(path, _numbers(path, table, ['frame'])[:, 0], numbers)
+    points = _numbers(path, table, columns).reshape(len(table), -1, 3)
+    return _by_frame(_frames(path, table, ['frame']), points)
 
 
 def _read_compact(path: str) -> dict[str, np.ndarray]:
@@ -205,11 +209,8 @@ def _read_compact(path: str) -> dict[str, np.ndarray]:
     table = table.reindex(columns=[*table.columns, *(column for column in depth if column not in table)])
     columns = [f'{axis}{i}' for i in range(_HAND_LAYOUT.num_points) for axis in 'xyz']
     points = _numbers(path, table, columns).reshape(len(table), -1, 3)
-    frames = _numbers(path, table, ['frame'])[:, 0]
-    return {
-        str(video): _by_frame(path, frames[rows], points[rows])
-        for video, rows in table.groupby('video').indices.items()
-    }
+    frames = _frames(path, table, ['video', 'frame'])
+    return {str(video): _by_frame(frames[rows], points[rows]) for video, rows in table.groupby('video').indices.items()}
 
 
 def _read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -234,15 +235,23 @@ def _numbers(path: str, table: pd.DataFrame, columns: Sequence[str]) -> np.ndarr
         raise errors.InputError(f'{path} holds a cell that is no number: {errors.one_line(error)}') from error
 
 
-def _by_frame(path: str, frames: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Puts rows at their frames, from 1; frames without a row and missing points are NaN."""
-    odd = np.flatnonzero(~(frames >= 1) | (frames % 1 != 0))
+def _frames(path: str, table: pd.DataFrame, key: list[str]) -> np.ndarray:
+    """<int>[rows], the frame of each row from 1; `key` are the columns that together occur once."""
+    frames = _numbers(path, table, ['frame'])[:, 0]
+    odd = np.flatnonzero(~((frames >= 1) & (frames <= _MOST_FRAMES) & (frames == np.floor(frames))))
     if odd.size:
-        raise errors.InputError(f'{path}, row {odd[0] + _FIRST_ROW}: frame is {frames[odd[0]]}, expected 1 or more')
-    places = frames.astype(int) - 1
-    if len(np.unique(places)) != len(places):
-        raise errors.InputError(f'{path}: a frame of a video occurs twice, expected one row each')
-    whole = np.full((places.max() + 1, *points.shape[1:]), np.nan, np.float32)
+        row = odd[0] + _FIRST_ROW
+        raise errors.InputError(f'{path}, row {row}: frame is {frames[odd[0]]:g}, expected 1 to {_MOST_FRAMES}')
+    twice = np.flatnonzero(table.duplicated(key))
+    if twice.size:
+        row = twice[0] + _FIRST_ROW
+        raise errors.InputError(f'{path}, row {row}: frame {frames[twice[0]]:g} occurs twice, expected one row each')
+    return frames.astype(int)
+
+
+def _by_frame(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Puts rows at their frames; frames without a row and missing points are NaN."""
+    whole = np.full((frames.max(), *points.shape[1:]), np.nan, np.float32)
     missing = (points[..., :2] == _MISSING).all(axis=-1, keepdims=True)
-    whole[places] = np.where(missing, np.nan, points)
+    whole[frames - 1] = np.where(missing, np.nan, points)
     return whole

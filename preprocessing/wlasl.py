@@ -23,6 +23,10 @@ COLUMNS = (
 SUBSETS = (100, 300, 1000)
 _SPLITS = {'train': 'train', 'val': 'validation', 'test': 'test'}
 _YOUTUBE_ID = 11
+_EXPECTED = {
+    'video_id': (str, 'text'), 'url': (str, 'text'), 'source': (str, 'text'), 'bbox': (list, 'a list'),
+    'fps': ((int, float), 'a number'), 'frame_start': (int, 'a whole number'), 'frame_end': (int, 'a whole number'),
+}  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -44,6 +48,8 @@ def read_wlasl(path: str) -> list[Row]:
     for number, entry in enumerate(content):
         if not isinstance(entry, dict) or not isinstance(entry.get('instances'), list) or 'gloss' not in entry:
             raise errors.InputError(f'{path}, entry {number}: expected an object with gloss and instances')
+        if not isinstance(entry['gloss'], str):
+            raise errors.InputError(f'{path}, entry {number}: gloss is {entry["gloss"]!r}, expected text')
         for instance in entry['instances']:
             where = f'{path}, gloss {entry["gloss"]!r}'
             rows.append({'gloss_number': number, 'gloss_name': entry['gloss']} | _fields(where, instance))
@@ -54,9 +60,12 @@ def _fields(where: str, instance: Any) -> Row:
     missing = [field for field in COLUMNS[2:] if not isinstance(instance, dict) or field not in instance]
     if missing:
         raise errors.InputError(f'{where}: an instance has no {missing[0]!r}')
-    if instance['split'] not in _SPLITS:
-        video_id, split = instance['video_id'], instance['split']
-        raise errors.InputError(f'{where}, video {video_id}: split is {split!r}, expected {", ".join(_SPLITS)}')
+    found = {field: expected for field, (kind, expected) in _EXPECTED.items() if not isinstance(instance[field], kind)}
+    if instance['split'] not in list(_SPLITS):
+        found['split'] = ', '.join(_SPLITS)
+    for field, expected in found.items():
+        video_id, value = instance['video_id'], instance[field]
+        raise errors.InputError(f'{where}, video {video_id}: {field} is {value!r}, expected {expected}')
     return {field: instance[field] for field in COLUMNS[2:]}
 
 

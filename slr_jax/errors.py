@@ -26,7 +26,9 @@ def run(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
     except InputError as error:
         _stop(str(error))
     except OSError as error:
-        where = f'{error.filename}: ' if error.filename else ''
+        # Where a file takes the place of another, the second name is the one that was given.
+        name = error.filename2 or error.filename
+        where = f'{name}: ' if name else ''
         _stop(f'{where}{error.strerror or error}')
     except KeyboardInterrupt:
         sys.exit(130)

@@ -37,7 +37,10 @@ def files_in(directory: str) -> Iterator[str]:
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise errors.InputError(f'{directory} is a file, expected a directory to write to')
     with _scratch(directory, directory) as scratch:
-        yield scratch
+        try:
+            yield scratch
+        except errors.InputError as error:
+            raise errors.InputError(str(error).replace(scratch, directory)) from error
         for name in os.listdir(scratch):
             os.replace(os.path.join(scratch, name), os.path.join(directory, name))
 

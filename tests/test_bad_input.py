@@ -1,20 +1,15 @@
 """Every command, given what it cannot use: one sentence on stderr, exit status 1, and nothing left behind."""
 
 import csv
-import itertools
 import json
 import os
 import pathlib
 import pickle
-import runpy
-import shlex
 import shutil
 import subprocess
 import sys
-import warnings
 import zipfile
 
-from absl import flags
 import jax
 import numpy as np
 import pytest
@@ -22,8 +17,9 @@ import pytest
 from configs import synthetic as synthetic_config
 from preprocessing import archive, synthetic, tfds_writer
 from slr_jax import checkpoint, dataset, errors, files, landmarks, train_lib
+from tests import commands
+from tests.conftest import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 HAND = landmarks.LAYOUTS['mediapipe_hand']
 WIDTH = 2 * HAND.num_points
 NOISE = np.random.default_rng(0).bytes(3000)
@@ -300,10 +296,6 @@ def _make_run(workdir, config, content):
 # --- How commands are run
 
 
-def _argv(command, world, out):
-    return shlex.split(command.format(w=world, out=out, root=ROOT))
-
-
 def _run(argv, full_disk=False):
     """Runs a command as a user does; returns exit status and stderr."""
     # The shell counts in 512 or in 1024 bytes. A preexec_fn would fork this process, whose JAX has threads.
@@ -318,46 +310,6 @@ def _run(argv, full_disk=False):
         timeout=120,
     )
     return done.returncode, done.stderr
-
-
-def _run_here(argv, capfd, monkeypatch):
-    """Runs a command in this process, which takes milliseconds; returns exit status and stderr."""
-    before = set(flags.FLAGS)
-    monkeypatch.setattr(sys, 'argv', argv)
-    # Else a config file would find there what the last one defined.
-    sys.modules.pop('config_config', None)
-    capfd.readouterr()
-    status = 0
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='.*found in sys.modules', category=RuntimeWarning)
-            warnings.filterwarnings('ignore', message='.*load_module', category=DeprecationWarning)
-            runpy.run_module(argv[0], run_name='__main__', alter_sys=True)
-    except SystemExit as stop:
-        status = stop.code or 0
-    finally:
-        flags.FLAGS.remove_flag_values([name for name in flags.FLAGS if name not in before])
-        flags.FLAGS.unparse_flags()
-    return status, capfd.readouterr().err
-
-
-def _snapshot(*directories):
-    """Every path below the directories, with size and time for files."""
-    found = {}
-    for path in itertools.chain.from_iterable(directory.rglob('*') for directory in directories):
-        if '__pycache__' not in path.parts:
-            found[str(path)] = None if path.is_dir() else (path.stat().st_size, path.stat().st_mtime_ns)
-    return found
-
-
-def _check_refusal(status, stderr, words):
-    assert 'Traceback' not in stderr
-    assert status == 1, stderr
-    assert stderr.startswith('error: '), stderr
-    assert stderr.count('\n') == 1, stderr
-    assert stderr.endswith('\n')
-    for word in words:
-        assert word in stderr
 
 
 # --- Commands in processes of their own: the command and, with | between them, what its sentence must say
@@ -430,10 +382,10 @@ def existing(world):
 @pytest.mark.usefixtures('existing')
 @pytest.mark.parametrize(('command', 'words'), PROCESS_CASES.values(), ids=PROCESS_CASES)
 def test_command_refuses(world, tmp_path, command, words):
-    before = _snapshot(world, tmp_path)
-    status, stderr = _run(_argv(command, world, tmp_path / 'out'))
-    _check_refusal(status, stderr, words)
-    assert _snapshot(world, tmp_path) == before
+    before = commands.snapshot(world, tmp_path)
+    status, stderr = _run(commands.argv(command, w=world, out=tmp_path / 'out'))
+    commands.check_refusal(status, stderr, words)
+    assert commands.snapshot(world, tmp_path) == before
 
 
 # --- More of the same, through the whole command but within this process
@@ -674,10 +626,10 @@ HERE_CASES = {name: (command, words.split('|')) for name, (command, words) in HE
 
 @pytest.mark.parametrize(('command', 'words'), HERE_CASES.values(), ids=HERE_CASES)
 def test_whole_command_refuses(world, tmp_path, capfd, monkeypatch, command, words):
-    before = _snapshot(world, tmp_path)
-    status, stderr = _run_here(_argv(command, world, tmp_path / 'out'), capfd, monkeypatch)
-    _check_refusal(status, stderr, words)
-    assert _snapshot(world, tmp_path) == before
+    before = commands.snapshot(world, tmp_path)
+    status, stderr = commands.run_here(commands.argv(command, w=world, out=tmp_path / 'out'), capfd, monkeypatch)
+    commands.check_refusal(status, stderr, words)
+    assert commands.snapshot(world, tmp_path) == before
 
 
 # --- Workdirs that hold something else
@@ -696,11 +648,11 @@ def test_whole_command_refuses(world, tmp_path, capfd, monkeypatch, command, wor
     ],
 )
 def test_workdir_that_holds_something_else_is_refused(world, workdir, data, words):
-    before = _snapshot(world)
+    before = commands.snapshot(world)
     content = dataset.load_dataset(str(world / 'data' / data))
     with pytest.raises(errors.InputError, match=words):
         checkpoint.open_workdir(str(world / workdir), _config(world / 'data' / data), content)
-    assert _snapshot(world) == before
+    assert commands.snapshot(world) == before
 
 
 # --- Values of a config
@@ -767,10 +719,10 @@ def golden():
     ],
 )
 def test_import_refuses_what_does_not_fit(world, golden, tmp_path, capfd, monkeypatch, options, words):
-    before = _snapshot(world, tmp_path)
-    argv = _argv(f'slr_jax.import_torch {options}', world, tmp_path / 'out')
-    _check_refusal(*_run_here([*argv, f'--checkpoint={golden}'], capfd, monkeypatch), words)
-    assert _snapshot(world, tmp_path) == before
+    before = commands.snapshot(world, tmp_path)
+    argv = commands.argv(f'slr_jax.import_torch {options}', w=world, out=tmp_path / 'out')
+    commands.check_refusal(*commands.run_here([*argv, f'--checkpoint={golden}'], capfd, monkeypatch), words)
+    assert commands.snapshot(world, tmp_path) == before
 
 
 @pytest.mark.parametrize('kind', ['cut', 'flipped'])
@@ -779,10 +731,11 @@ def test_import_refuses_a_damaged_checkpoint(world, golden, tmp_path, capfd, mon
     middle = len(good) // 2
     path = tmp_path / 'damaged.pth'
     path.write_bytes(good[:middle] if kind == 'cut' else good[:middle] + NOISE + good[middle + len(NOISE) :])
-    before = _snapshot(tmp_path)
-    argv = _argv('slr_jax.import_torch --workdir={out}', world, tmp_path / 'out')
-    _check_refusal(*_run_here([*argv, f'--checkpoint={path}'], capfd, monkeypatch), ['damaged.pth is damaged'])
-    assert _snapshot(tmp_path) == before
+    before = commands.snapshot(tmp_path)
+    argv = commands.argv('slr_jax.import_torch --workdir={out}', w=world, out=tmp_path / 'out')
+    status, stderr = commands.run_here([*argv, f'--checkpoint={path}'], capfd, monkeypatch)
+    commands.check_refusal(status, stderr, ['damaged.pth is damaged'])
+    assert commands.snapshot(tmp_path) == before
 
 
 # --- A full disk
@@ -799,23 +752,24 @@ FULL_DISK_CASES = {
 
 @pytest.mark.parametrize(('command', 'word'), FULL_DISK_CASES.values(), ids=FULL_DISK_CASES)
 def test_full_disk_is_told_and_leaves_nothing(world, tmp_path, command, word):
-    before = _snapshot(world, tmp_path)
-    status, stderr = _run(_argv(command, world, tmp_path / 'out'), full_disk=True)
-    _check_refusal(status, stderr, [word, 'File too large'])
-    assert _snapshot(world, tmp_path) == before
+    before = commands.snapshot(world, tmp_path)
+    status, stderr = _run(commands.argv(command, w=world, out=tmp_path / 'out'), full_disk=True)
+    commands.check_refusal(status, stderr, [word, 'File too large'])
+    assert commands.snapshot(world, tmp_path) == before
 
 
 def test_full_disk_stops_an_import(world, golden, tmp_path):
-    argv = _argv('slr_jax.import_torch --workdir={out}', world, tmp_path / 'out')
+    argv = commands.argv('slr_jax.import_torch --workdir={out}', w=world, out=tmp_path / 'out')
     status, stderr = _run([*argv, f'--checkpoint={golden}'], full_disk=True)
-    _check_refusal(status, stderr, [str(tmp_path / 'out'), 'File too large'])
-    assert _snapshot(tmp_path) == {}
+    commands.check_refusal(status, stderr, [str(tmp_path / 'out'), 'File too large'])
+    assert commands.snapshot(tmp_path) == {}
 
 
 def test_full_disk_stops_training_and_it_can_go_on(world, tmp_path):
     workdir = tmp_path / 'out'
-    status, stderr = _run(_argv(TRAIN + 'data/tiny --config.validation=none', world, workdir), full_disk=True)
-    _check_refusal(status, stderr, [str(workdir), 'File too large'])
-    assert not [path for path in _snapshot(tmp_path) if 'unfinished' in path or 'tmp' in os.path.basename(path)]
+    argv = commands.argv(TRAIN + 'data/tiny --config.validation=none', w=world, out=workdir)
+    status, stderr = _run(argv, full_disk=True)
+    commands.check_refusal(status, stderr, [str(workdir), 'File too large'])
+    assert not [path for path in commands.snapshot(tmp_path) if 'unfinished' in path or 'tmp' in os.path.basename(path)]
     config = _config(world / 'data' / 'tiny', validation='none')
     checkpoint.open_workdir(str(workdir), config, dataset.load_dataset(config.dataset))

@@ -1,0 +1,171 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from preprocessing import clips as clips_lib
+from slr_jax import errors
+
+GOOD = {
+    'video_id': 'a', 'file': 'hello/a.mp4', 'label': '0', 'gloss': 'hello', 'split': 'train', 'signer_id': 'anna',
+    'frame_start': '1', 'frame_end': '-1', 'fps': '', 'bbox': '', 'source': '',
+}  # fmt: skip
+OTHER = GOOD | {'video_id': 'b', 'file': 'thanks/b.mp4', 'label': '1', 'gloss': 'thanks', 'split': 'test'}
+CLIPS = [
+    clips_lib.Clip('00335', '00335.mp4', 1, 'abdomen', 'train', '118', 3, 77, 25, '385 37 885 720', 'aslbrick'),
+    clips_lib.Clip('1CM1_4_R_#229_000018_000055', 'a/1CM1_4_R_#229.avi', 0, 'G07', 'test', '1CM1_4', 18, 18, 29.97),
+    clips_lib.Clip('ja, „nein“', 'b/ja, "nein".mp4', 2, 'ä; "b", c', 'validation', '', fps=30000 / 1001),
+    clips_lib.Clip('NA', 'NA', 2, 'ä; "b", c', 'validation', 'null', bbox='-1.5 0 20 3.25'),
+]
+
+
+def write(path, *rows, header=clips_lib.COLUMNS):
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows([header, *([row[column] for column in header] for row in rows)])
+    return str(path)
+
+
+def test_there_and_back(tmp_path):
+    path = str(tmp_path / 'new' / 'below' / 'clips.csv')
+    clips_lib.write_clips(path, CLIPS)
+    assert clips_lib.read_clips(path) == CLIPS
+    with open(path, newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        'video_id': '00335', 'file': '00335.mp4', 'label': '1', 'gloss': 'abdomen', 'split': 'train',
+        'signer_id': '118', 'frame_start': '3', 'frame_end': '77', 'fps': '25', 'bbox': '385 37 885 720',
+        'source': 'aslbrick',
+    }  # fmt: skip
+    assert [row['fps'] for row in rows[1:]] == ['29.97', str(30000 / 1001), '']
+    assert [row['frame_end'] for row in rows[1:]] == ['18', '-1', '-1']
+    assert [path.name for path in (tmp_path / 'new' / 'below').iterdir()] == ['clips.csv']
+
+
+def test_number_of_frames():
+    assert [clip.num_frames for clip in CLIPS] == [75, 1, None, None]
+
+
+def test_columns_in_any_order_with_others_between(tmp_path):
+    header = ('note', *reversed(clips_lib.COLUMNS))
+    path = write(tmp_path / 'clips.csv', OTHER | {'note': 'x'}, GOOD | {'note': 'y'}, header=header)
+    expected = [
+        clips_lib.Clip('b', 'thanks/b.mp4', 1, 'thanks', 'test', 'anna'),
+        clips_lib.Clip('a', 'hello/a.mp4', 0, 'hello', 'train', 'anna'),
+    ]
+    assert clips_lib.read_clips(path) == expected
+
+
+def test_a_table_that_a_spreadsheet_saved(tmp_path):
+    path = write(tmp_path / 'clips.csv', GOOD, OTHER)
+    text = (tmp_path / 'clips.csv').read_text(encoding='utf-8')
+    (tmp_path / 'saved.csv').write_bytes(b'\xef\xbb\xbf' + text.replace('\n', '\r\n').encode())
+    assert clips_lib.read_clips(str(tmp_path / 'saved.csv')) == clips_lib.read_clips(path)
+
+
+@pytest.mark.parametrize('column', clips_lib.COLUMNS)
+def test_missing_column(tmp_path, column):
+    header = [name for name in clips_lib.COLUMNS if name != column]
+    path = write(tmp_path / 'clips.csv', GOOD, OTHER, header=header)
+    with pytest.raises(errors.InputError, match=f"^{re.escape(path)} has no column '{column}', expected video_id, "):
+        clips_lib.read_clips(path)
+
+
+# The second row, and what must be said of it.
+BAD_ROWS = {
+    'video_id twice': ({'video_id': 'a'}, "video_id 'a' stands in row 2 too"),
+    'video_id empty': ({'video_id': ' '}, "video_id is ' ', expected a name without /"),
+    'video_id a path': ({'video_id': 'c/b'}, "video_id is 'c/b', expected a name without /"),
+    'video_id hidden': ({'video_id': '.b'}, "video_id is '.b', expected a name without / and without a dot first"),
+    'file empty': ({'file': ''}, "file is '', expected a path below the directory of videos"),
+    'file absolute': ({'file': '/b.mp4'}, "file is '/b.mp4', expected a path below"),
+    'file above': ({'file': '../b.mp4'}, "file is '../b.mp4', expected a path below"),
+    'file above, hidden': ({'file': 'c/../../b.mp4'}, "file is 'c/../../b.mp4', expected a path below"),
+    'label text': ({'label': 'one'}, "column label: found 'one', expected a whole number"),
+    'label half': ({'label': '0.5'}, "column label: found '0.5', expected a whole number"),
+    'label empty': ({'label': ''}, "column label: found '', expected a whole number"),
+    'label negative': ({'label': '-1'}, 'label is -1, expected 0 or more'),
+    'label of two glosses': ({'label': '0'}, "label 0 belongs to 'hello' and to 'thanks'"),
+    'gloss of two labels': ({'gloss': 'hello'}, "gloss 'hello' belongs to 0 and to 1"),
+    'gloss empty': ({'gloss': ' '}, 'gloss is empty'),
+    'split unknown': ({'split': 'val'}, "split is 'val', expected train, validation, test"),
+    'split empty': ({'split': ''}, "split is '', expected train, validation, test"),
+    'frame_start 0': ({'frame_start': '0'}, 'frame_start is 0, expected 1 or more'),
+    'frame_start text': ({'frame_start': '1st'}, "column frame_start: found '1st', expected a whole number"),
+    'frame_end before': (
+        {'frame_start': '9', 'frame_end': '8'},
+        'frame_end is 8, expected -1 or at least 9, which is frame_start',
+    ),
+    'frame_end 0': ({'frame_end': '0'}, 'frame_end is 0, expected -1 or at least 1'),
+    'frame_end -2': ({'frame_end': '-2'}, 'frame_end is -2, expected -1 or at least 1'),
+    'frame_end empty': ({'frame_end': ''}, "column frame_end: found '', expected a whole number"),
+    'fps 0': ({'fps': '0'}, 'fps is 0.0, expected more than 0 and at most 1000'),
+    'fps negative': ({'fps': '-1'}, 'fps is -1.0, expected more than 0'),
+    'fps nan': ({'fps': 'nan'}, 'fps is nan, expected more than 0'),
+    'fps infinite': ({'fps': 'inf'}, 'fps is inf, expected more than 0'),
+    'fps text': ({'fps': 'fast'}, "column fps: found 'fast', expected a number or nothing"),
+    'bbox of three': ({'bbox': '1 2 3'}, "bbox is '1 2 3', expected x0 y0 x1 y1"),
+    'bbox of five': ({'bbox': '1 2 3 4 5'}, "bbox is '1 2 3 4 5', expected x0 y0 x1 y1"),
+    'bbox text': ({'bbox': '1 2 3 x'}, "bbox is '1 2 3 x', expected x0 y0 x1 y1"),
+    'bbox a list': ({'bbox': '[1, 2, 3, 4]'}, "bbox is '[1, 2, 3, 4]', expected x0 y0 x1 y1"),
+}
+
+
+@pytest.mark.parametrize(('change', 'words'), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_bad_row(tmp_path, change, words):
+    path = write(tmp_path / 'clips.csv', GOOD, OTHER | change)
+    with pytest.raises(errors.InputError) as caught:
+        clips_lib.read_clips(path)
+    assert re.fullmatch(f'{re.escape(path)}, row 3[:,] {re.escape(words)}.*', str(caught.value))
+
+
+def test_gap_in_labels(tmp_path):
+    path = write(tmp_path / 'clips.csv', GOOD, OTHER | {'label': '3'})
+    with pytest.raises(errors.InputError, match=f'^{re.escape(path)}: no clip has label 1, expected .* from 0 to 3$'):
+        clips_lib.read_clips(path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'', ' is no clips table: No columns to parse from file'),
+        (np.random.default_rng(0).bytes(3000), ' is no clips table: .*codec'),
+        (','.join(clips_lib.COLUMNS).encode(), ' has no rows, expected one a clip'),
+        (';'.join(clips_lib.COLUMNS).encode(), " has no column 'video_id', expected video_id, file, "),
+        (','.join([*clips_lib.COLUMNS, '\na,a.mp4,0']).encode(), ", row 2, column frame_start: found ''"),
+    ],
+    ids=['empty', 'noise', 'header only', 'semicolons', 'cut'],
+)
+def test_bad_file(tmp_path, content, words):
+    path = tmp_path / 'clips.csv'
+    path.write_bytes(content)
+    with pytest.raises(errors.InputError, match=f'^{re.escape(str(path))}{words}'):
+        clips_lib.read_clips(str(path))
+
+
+@pytest.mark.parametrize('row', [0, 1])
+def test_more_cells_than_columns(tmp_path, row):
+    path = write(tmp_path / 'clips.csv', GOOD, OTHER)
+    lines = (tmp_path / 'clips.csv').read_text(encoding='utf-8').splitlines()
+    lines[1 + row] += ',surplus'
+    (tmp_path / 'clips.csv').write_text('\n'.join(lines), encoding='utf-8')
+    with pytest.raises(errors.InputError, match=f'^{re.escape(path)} is no clips table: '):
+        clips_lib.read_clips(path)
+
+
+def test_bad_clips_are_not_written(tmp_path):
+    path = tmp_path / 'new' / 'clips.csv'
+    with pytest.raises(errors.InputError, match=r"clips\.csv, row 3: video_id '00335' stands in row 2 too"):
+        clips_lib.write_clips(str(path), [CLIPS[0], CLIPS[0]])
+    with pytest.raises(errors.InputError, match=r'clips\.csv has no rows'):
+        clips_lib.write_clips(str(path), [])
+    assert not path.parent.exists()
+
+
+def test_summary():
+    assert clips_lib.summary('clips.csv', CLIPS) == (
+        'clips.csv: 4 clips of 3 glosses\n'
+        '  train: 1 clips, 1 glosses, 1 signers\n'
+        '  validation: 2 clips, 1 glosses, 1 signers\n'
+        '  test: 1 clips, 1 glosses, 1 signers'
+    )
