@@ -229,10 +229,11 @@ def _read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _numbers(path: str, table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    try:
-        return table[list(columns)].to_numpy(np.float32)
-    except ValueError as error:
-        raise errors.InputError(f'{path} holds a cell that is no number: {errors.one_line(error)}') from error
+    numbers = table[list(columns)].apply(pd.to_numeric, errors='coerce')
+    for row, column in np.argwhere((numbers.isna() & table[list(columns)].notna()).to_numpy()):
+        cell = table[columns[column]].iloc[row]
+        raise errors.InputError(f'{path}, row {row + _FIRST_ROW}, column {columns[column]}: {cell!r} is no number')
+    return numbers.to_numpy(np.float32)
 
 
 def _frames(path: str, table: pd.DataFrame, key: list[str]) -> np.ndarray:

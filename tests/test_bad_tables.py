@@ -277,7 +277,7 @@ CASES = {
     'compact empty': (LANDMARKS + 'clips/empty.csv', 'clips/empty.csv is no CSV'),
     'compact header': (LANDMARKS + 'compact/header.csv', 'compact/header.csv has no rows, expected one a frame'),
     'compact column': (LANDMARKS + 'compact/column.csv', "compact/column.csv has no column 'x7'"),
-    'compact cell': (LANDMARKS + 'compact/text.csv', "compact/text.csv holds a cell that is no number|'left'"),
+    'compact cell': (LANDMARKS + 'compact/text.csv', "compact/text.csv, row|'left' is no number"),
     'compact frame': (LANDMARKS + 'compact/frame.csv', 'compact/frame.csv, row 5: frame is 0, expected 1 to 1000000'),
     'compact twice': (LANDMARKS + 'compact/twice.csv', 'compact/twice.csv, row 6: frame 2 occurs twice'),
 }

@@ -472,8 +472,8 @@ def spoiled(row, column, cell):
 
 BAD_PUBLISHED = {
     'no rows': ([], ' has no rows, expected one a frame'),
-    'text cell': (spoiled(3, 10, 'left'), " holds a cell that is no number: .*'left'"),
-    'frame text': (spoiled(3, FRAME, 'v_000004'), " holds a cell that is no number: .*'v_000004'"),
+    'text cell': (spoiled(3, 10, 'left'), ", row 5, column .*: 'left' is no number"),
+    'frame text': (spoiled(3, FRAME, 'v_000004'), ", row 5, column frame: 'v_000004' is no number"),
     'frame 0': (spoiled(3, FRAME, '0'), ', row 5: frame is 0, expected 1 to 1000000'),
     'frame negative': (spoiled(0, FRAME, '-1'), ', row 2: frame is -1, expected 1 to 1000000'),
     'frame half': (spoiled(3, FRAME, '3.5'), r', row 5: frame is 3\.5, expected 1 to 1000000'),
@@ -544,7 +544,7 @@ def test_compact_file_has_one_hand(tmp_path):
         (lambda text: text.replace('a,2,', 'a,0,', 1), 'row 3: frame is 0, expected 1 to 1000000'),
         (lambda text: text.replace('a,2,', 'a,1,', 1), 'row 3: frame 1 occurs twice, expected one row each'),
         (lambda text: text.replace('b,3,', 'b,2,', 1), 'row 10: frame 2 occurs twice, expected one row each'),
-        (lambda text: text.replace('a,2,', 'a,two,', 1), "holds a cell that is no number: .*'two'"),
+        (lambda text: text.replace('a,2,', 'a,two,', 1), "row 3, column frame: 'two' is no number"),
         (lambda text: text.replace('b,1,', 'b,-1,', 1), 'row 8: frame is -1, expected 1 to 1000000'),
     ],
 )
