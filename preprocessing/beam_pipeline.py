@@ -5,9 +5,13 @@ runner's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import io
 import json
 import os
+import re
 import shutil
+import sys
 import tempfile
 
 import apache_beam as beam
@@ -52,6 +56,7 @@ def extract(
     Raises:
         InputError: as there, or the runner does not take its options.
     """
+    pipeline_options = _parse(beam_options)
     description = options.describe(landmarker_lib.read_models(model_dir, options, _read))
     if require_all:
         missing = [clip for clip in clips if not _exists(clip, videos, options)]
@@ -60,7 +65,7 @@ def extract(
     step = _Extract(videos, output, model_dir, options, extraction.fingerprint(description))
     prefix = os.path.join(output, _UNFINISHED, 'rows')
     try:
-        with beam.Pipeline(runner=runner, options=PipelineOptions(beam_options.split())) as pipeline:
+        with _quiet(runner), beam.Pipeline(runner=runner, options=pipeline_options) as pipeline:
             _ = (
                 pipeline
                 | beam.Create(extractor_lib.by_video(clips))
@@ -69,27 +74,68 @@ def extract(
                 | beam.Map(json.dumps)
                 | beam.io.WriteToText(prefix, num_shards=1)
             )
+        [match] = FileSystems.match([f'{prefix}*'])
+        lines = b''.join(_read(found.path) for found in match.metadata_list).decode().splitlines()
+        rows = {row['video_id']: row for row in map(json.loads, lines)}
+        report = [rows[clip.video_id] for clip in clips]
+        _write_by(os.path.join(output, extraction.REPORT), lambda aside: files.write_csv(aside, report))
     # Runners raise many kinds of errors.
     except (Exception, SystemExit) as error:
-        raise errors.InputError(f'{runner} stopped: {errors.one_line(error)}') from error
-    [match] = FileSystems.match([f'{prefix}*'])
-    lines = b''.join(_read(found.path) for found in match.metadata_list).decode().splitlines()
-    rows = {row['video_id']: row for row in map(json.loads, lines)}
-    report = [rows[clip.video_id] for clip in clips]
-    _write_by(os.path.join(output, extraction.REPORT), lambda aside: files.write_csv(aside, report))
-    FileSystems.delete([os.path.join(output, _UNFINISHED)])
+        raise errors.InputError(_cause(runner, error)) from error
+    finally:
+        FileSystems.delete([os.path.join(output, _UNFINISHED)])
     return report
 
 
+def _parse(beam_options: str) -> PipelineOptions:
+    """Parses the runner's options; InputError where one has an illegal value."""
+    options = PipelineOptions(beam_options.split())
+    with contextlib.redirect_stderr(io.StringIO()) as printed:
+        try:
+            options.get_all_options()
+        except SystemExit:
+            told = printed.getvalue().splitlines()[-1].split('error: ')[-1]
+            raise errors.InputError(f'--beam_options={beam_options}: {told}') from None
+    return options
+
+
+@contextlib.contextmanager
+def _quiet(runner: str) -> Iterator[None]:
+    """Hides what Beam and MediaPipe log where the workers are processes of this machine."""
+    if runner != 'DirectRunner':
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _cause(runner: str, error: BaseException) -> str:
+    """What a worker raised: the last line of the runner's error, which may be a whole traceback."""
+    last = [line for line in str(error).splitlines() if line.strip()][-1:]
+    sentence = re.sub(r" \[while running '.*'\]$", '', last[0]) if last else type(error).__name__
+    name = f'{errors.InputError.__module__}.{errors.InputError.__name__}: '
+    if isinstance(error, errors.InputError) or sentence.startswith(name):
+        return sentence.removeprefix(name)
+    return f'{runner} stopped: {sentence}'
+
+
 def _begin(output: str, description: dict[str, object]) -> None:
+    path = os.path.join(output, extraction.DESCRIPTION)
+    description = {'format': extraction.FORMAT, **description}
+    begun = FileSystems.exists(path)
+    if begun:
+        extraction.check_same_options(path, json.loads(_read(path)), description)
     for directory in (output, os.path.join(output, _UNFINISHED)):
         if not FileSystems.exists(directory):
             FileSystems.mkdirs(directory)
-    path = os.path.join(output, extraction.DESCRIPTION)
-    description = {'format': extraction.FORMAT, **description}
-    if FileSystems.exists(path):
-        extraction.check_same_options(path, json.loads(_read(path)), description)
-    else:
+    if not begun:
         _write_by(path, lambda aside: files.write_json(aside, description))
 
 
@@ -187,6 +233,9 @@ def _read(path: str) -> bytes:
 
 def _write(path: str, content: bytes) -> None:
     aside = os.path.join(os.path.dirname(path), _UNFINISHED, os.path.basename(path))
-    with FileSystems.create(aside) as file:
-        file.write(content)
+    try:
+        with FileSystems.create(aside) as file:
+            file.write(content)
+    except OSError as error:
+        raise errors.InputError(f'{path}: {error.strerror or error}') from error
     FileSystems.rename([aside], [path])

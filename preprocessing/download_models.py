@@ -3,8 +3,8 @@
 python -m preprocessing.download_models --model_dir=M [--pose=lite|full|heavy]
 """
 
+import http.client
 import os
-import urllib.error
 import urllib.request
 
 from absl import flags
@@ -39,7 +39,7 @@ def download(model_dir: str, options: landmarker_lib.Options, base_url: str = BA
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
                 content = answer.read()
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, 'reason', error)
             raise errors.InputError(
                 f'{url} cannot be reached ({cause}): get it elsewhere and put it in {model_dir} as {name}'

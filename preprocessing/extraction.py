@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 from typing import Any
-import zipfile
 
 import numpy as np
 
@@ -66,7 +65,8 @@ def decode(path: str, content: bytes) -> Extracted:
         if landmarks.dtype != np.float32 or landmarks.shape[1:] != (landmarker_lib.LAYOUT.num_points, 3):
             raise ValueError(landmarks.shape)
         return Extracted(landmarks, **{key: value.item() for key, value in fields.items()})
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    # Damaged zips raise many kinds of errors.
+    except Exception as error:
         raise errors.InputError(f'{path} is damaged or holds no extracted landmarks; remove it') from error
 
 
@@ -148,8 +148,11 @@ class Directory:
     def _aside(self, name: str) -> Iterator[str]:
         """A path to write a file to, that takes its place at the end."""
         aside, path = os.path.join(self.path, _UNFINISHED, name), os.path.join(self.path, name)
-        with files.naming(path):
+        try:
             yield aside
+        except OSError as error:
+            error.filename = path
+            raise
         os.replace(aside, path)
 
     def load(self, clip: clips_lib.Clip) -> np.ndarray | None:

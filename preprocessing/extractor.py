@@ -53,7 +53,7 @@ class Extractor:
                 if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in running:
                     yield self._finish(running.pop(clip.video_id))
                 else:
-                    yield workers.Failure(f'{_segment(clip)}, the video ends before')
+                    yield workers.Failure(f'{_segment(clip)}, the video has {number} frames')
         except video.VideoError as error:
             for _ in waiting:
                 yield workers.Failure(str(error))

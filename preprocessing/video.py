@@ -11,6 +11,9 @@ import numpy as np
 _FRAMES_SHORT = 2
 _SHARE_SHORT = 0.05
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp')
+# OpenCV and FFmpeg print what VideoError says.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class VideoError(Exception):
@@ -75,6 +78,8 @@ def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> 
     found.pop(None, None)
     if not found:
         raise VideoError('the folder has no frames named <name>_<number>.jpg')
+    if 0 in found:
+        raise VideoError('the folder has a frame 0, expected frames numbered from 1')
     for number in range(1, min(last or max(found), max(found)) + 1):
         if number not in found:
             raise VideoError(f'frame {number} is missing in the folder')

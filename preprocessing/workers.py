@@ -20,6 +20,8 @@ from slr_jax import errors
 
 Work = Callable[[Sequence[Any]], Iterator[Any]]
 _STARTS_THAT_MAY_FAIL = 5
+# Importing MediaPipe takes seconds, more on a busy machine.
+_SECONDS_TO_START = 120.0
 # What a worker says, or its silence.
 _READY, _RESULT, _FAILED, _STOPPED, _DIED, _LATE = 'ready', 'result', 'failed', 'stopped', 'died', 'late'
 
@@ -103,11 +105,13 @@ class _Worker:
     def __init__(self, context: Any, start: Callable[[], Work]) -> None:
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, start), daemon=True)
-        self._process.start()
+        with _deaf_to_interrupts():
+            self._process.start()
         theirs.close()
         self.ready = False
         self.items: deque[Any] = deque()
         self.since = time.monotonic()
+        self.limit = _SECONDS_TO_START
         self.late = False
 
     def give(self, items: Sequence[Any]) -> None:
@@ -119,7 +123,7 @@ class _Worker:
 
     def receive(self) -> tuple[str, Any]:
         if self.late:
-            return _LATE, f'it took longer than {time.monotonic() - self.since:.0f} s'
+            return _LATE, f'it took longer than {self.limit:g} s'
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -135,13 +139,30 @@ class _Worker:
         self.pipe.close()
 
 
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process that starts here ignores Ctrl-C from its first moment: this one ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def _wait(workers: Sequence[_Worker], time_limit: float) -> list[_Worker]:
     """Waits for workers that have something to say, or have said nothing for too long."""
-    busy = [worker for worker in workers if worker.items or not worker.ready]
-    first = min(worker.since for worker in busy) + time_limit
-    spoken = connection.wait([worker.pipe for worker in workers], max(0.0, first - time.monotonic()))
-    for worker in busy:
-        worker.late = worker.pipe not in spoken and time.monotonic() - worker.since >= time_limit
+    now = time.monotonic()
+    due = {}
+    for worker in workers:
+        worker.limit = time_limit if worker.ready else max(time_limit, _SECONDS_TO_START)
+        if worker.items or not worker.ready:
+            due[worker] = worker.since + worker.limit
+    spoken = connection.wait([worker.pipe for worker in workers], max(0.0, min(due.values()) - now))
+    for worker, end in due.items():
+        worker.late = worker.pipe not in spoken and time.monotonic() >= end
     return [worker for worker in workers if worker.pipe in spoken or worker.late]
 
 
@@ -154,7 +175,6 @@ def _cause_of_death(exit_code: int | None) -> str:
 def _work(pipe: connection.Connection, start: Callable[[], Work]) -> None:
     # MediaPipe and OpenCV log from native code.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work = start()

@@ -1,0 +1,430 @@
+"""The command that extracts landmarks: bad videos, reruns, refusals, full disks, and being killed."""
+
+import fcntl
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip('cv2')
+pytest.importorskip('mediapipe')
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from preprocessing import clips as clips_lib
+from preprocessing import extraction, landmarker
+from slr_jax import errors
+from tests.conftest import ROOT
+
+NO_VIDEO = 'the file is no video, or has lost its end or its header'
+
+
+def make_clip(name, file, start=1, end=clips_lib.TO_THE_END):
+    return clips_lib.Clip(name, file, 0, 'book', 'train', frame_start=start, frame_end=end)
+
+
+# Sixteen clips of three frames each, which overlap.
+WHOLE = [
+    make_clip(f'{file}_{start}', f'{file}.mp4', start, start + 2)
+    for file, starts in (('69241', range(16, 32, 2)), ('00339', range(20, 36, 2)))
+    for start in starts
+]
+
+
+@pytest.fixture(scope='session')
+def videos(shared, tmp_path_factory):
+    """A directory of good videos and of those spoiled in one way each."""
+    path = tmp_path_factory.mktemp('videos')
+    for name in ('69241', '00339'):
+        (path / f'{name}.mp4').symlink_to(shared / 'videos' / f'{name}.mp4')
+    good = (shared / 'videos' / '00338.mp4').read_bytes()
+    (path / 'empty.mp4').touch()
+    (path / 'noise.mp4').write_bytes(np.random.default_rng(0).bytes(9000))
+    (path / 'text.mp4').write_text('this is no video\n' * 100)
+    (path / 'cut.mp4').write_bytes(good[: len(good) // 2])
+    for name, num_frames in (('no_frame', 0), ('one_frame', 1)):
+        writer = cv2.VideoWriter(str(path / f'{name}.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 25, (64, 48))
+        for _ in range(num_frames):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.release()
+    return path
+
+
+@pytest.fixture(scope='session')
+def command(shared, videos, tmp_path_factory):
+    """A function: clips, output and options -> the command line."""
+    tables = tmp_path_factory.mktemp('tables')
+
+    def command(clips, output, *options):
+        table = tables / f'{len(list(tables.iterdir()))}.csv'
+        clips_lib.write_clips(str(table), clips)
+        given = {'clips': table, 'videos': videos, 'output': output, 'model_dir': shared / 'models', 'parts': 'hands'}
+        given |= {'num_workers': 1} | dict(option.split('=') for option in options if '=' in option)
+        flags = [f'--{name}={value}' for name, value in given.items() if value != 'none']
+        flags += [f'--{option}' for option in options if '=' not in option]
+        return [sys.executable, '-m', 'preprocessing.extract_landmarks', *flags]
+
+    return command
+
+
+@pytest.fixture(scope='session')
+def whole(command, tmp_path_factory):
+    """The directory of an unbroken run; not to be changed."""
+    output = tmp_path_factory.mktemp('whole') / 'landmarks'
+    printed = succeed(command(WHOLE, output))
+    assert '16 clips: 0 done or missing, 16 to do\n' in printed
+    return output
+
+
+def call(argv, full_disk=None):
+    limited = ['sh', '-c', f'ulimit -f {full_disk} && exec "$@"', 'sh'] if full_disk is not None else []
+    environment = os.environ | {'PYTHONDONTWRITEBYTECODE': '1'}
+    return subprocess.run(
+        [*limited, *argv], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def succeed(argv):
+    done = call(argv)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+def refuse(argv, sentence, full_disk=None):
+    done = call(argv, full_disk)
+    assert done.stderr == f'error: {sentence}\n'
+    assert done.returncode == 1
+    return done.stdout
+
+
+def snapshot(path):
+    return {str(each.relative_to(path)): each.read_bytes() for each in path.rglob('*') if each.is_file()}
+
+
+def children(process):
+    """Processes, as folders of /proc, whose parent it is."""
+    found = []
+    for path in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            parent = (path / 'stat').read_text().rsplit(')', 1)[1].split()[1]
+        except OSError:
+            continue
+        if int(parent) == process.pid:
+            found.append(path)
+    return found
+
+
+def runs(path):
+    """Whether a process lives; those that ended may wait to be noticed."""
+    try:
+        return (path / 'stat').read_text().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    except OSError:
+        return False
+
+
+def wait_until(holds, seconds):
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    return holds()
+
+
+# --- Bad videos
+
+
+def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
+    names = ('empty.mp4', 'noise.mp4', 'text.mp4', 'cut.mp4', 'no_frame.avi', 'one_frame.avi', 'missing.mp4')
+    clips = [make_clip(f'clip {name}', name) for name in names]
+    clips[3:3] = [make_clip('good', '69241.mp4', 20, 21), make_clip('too long', '69241.mp4', 74, 99)]
+    clips.append(make_clip('good, too', '00339.mp4', 58))
+    printed = succeed(command(clips, tmp_path / 'out', 'num_workers=2'))
+    cut = 'the video is truncated or damaged: it has 26 of 72 frames'
+    too_long = 'the clip starts at frame 74 and ends at 99, the video has 75 frames'
+    expected = {
+        'clip empty.mp4': ('failed', 'the file is empty'),
+        'clip noise.mp4': ('failed', NO_VIDEO),
+        'clip text.mp4': ('failed', NO_VIDEO),
+        'good': ('done', ''),
+        'too long': ('failed', too_long),
+        'clip cut.mp4': ('failed', cut),
+        'clip no_frame.avi': ('failed', 'the video has no frames'),
+        'clip one_frame.avi': ('done', ''),
+        'clip missing.mp4': ('missing', 'there is no such file'),
+        'good, too': ('done', ''),
+    }
+    report = pd.read_csv(tmp_path / 'out' / 'report.csv', keep_default_na=False, dtype=str)
+    columns = ['video_id', 'file', 'status', 'reason', 'frames', 'right_hand', 'left_hand', 'body']
+    assert report.columns.tolist() == columns
+    assert report['video_id'].tolist() == [clip.video_id for clip in clips]
+    assert report['file'].tolist() == [clip.file for clip in clips]
+    assert dict(zip(report['video_id'], zip(report['status'], report['reason'], strict=True), strict=True)) == expected
+    assert report['frames'].astype(int).tolist() == [0, 0, 0, 2, 0, 0, 0, 1, 0, 3]
+    failed = report[report['status'] != 'done']
+    assert (failed[['right_hand', 'left_hand', 'body']] == '').all(axis=None)
+    done = report[report['status'] == 'done'].set_index('video_id')[['right_hand', 'left_hand', 'body']].astype(float)
+    assert done.loc['clip one_frame.avi'].tolist() == [0, 0, 0]
+    assert (done['body'] == 0).all()
+    shares = {}
+    for name, path in ((name, tmp_path / 'out' / f'{name}.npz') for name in done.index):
+        landmarks = extraction.read_file(str(path)).landmarks
+        shares[name] = [np.isfinite(landmarks[:, 33 + 21 * hand, 0]).mean() for hand in (0, 1)]
+        assert len(landmarks) == int(report.set_index('video_id')['frames'][name])
+    assert sum(shares['good']) > 0
+    lines = printed.splitlines()
+    assert '10 clips: 1 done or missing, 9 to do' in lines
+    for name, (status, reason) in expected.items():
+        assert (f'failed: {name}: {reason}' in lines) == (status == 'failed')
+    assert '3 clips done, 6 failed, 1 missing' in lines
+    assert f'  2 × {NO_VIDEO}' in lines
+    assert f'  1 × {cut}' in lines
+    assert '  1 × there is no such file' in lines
+    assert any(line.startswith('6 frames, seen in: right hand ') and line.endswith('body 0.0%') for line in lines)
+
+
+def test_no_clip_at_all(command, tmp_path):
+    output = tmp_path / 'out'
+    clips = [make_clip('a', 'empty.mp4'), make_clip('b', 'missing.mp4')]
+    printed = refuse(command(clips, output), f'no clip could be extracted; {output}/{extraction.REPORT} says why')
+    assert '0 clips done, 1 failed, 1 missing\n' in printed
+    report = pd.read_csv(output / 'report.csv')
+    assert report['reason'].tolist() == ['the file is empty', 'there is no such file']
+    assert sorted(os.listdir(output)) == ['extraction.json', 'report.csv']
+
+
+# --- The same bytes, however it is run
+
+
+def test_what_a_run_writes(whole, shared):
+    names = ['extraction.json', 'report.csv', *(f'{clip.video_id}.npz' for clip in WHOLE)]
+    assert sorted(os.listdir(whole)) == sorted(names)
+    description = extraction.read_description(str(whole))
+    options = landmarker.Options(('hands',))
+    assert description == options.describe(landmarker.read_models(str(shared / 'models'), options))
+    for clip in WHOLE:
+        found = extraction.read_file(str(whole / f'{clip.video_id}.npz'))
+        assert (found.video, found.frame_start, found.frame_end) == (clip.file, clip.frame_start, clip.frame_end)
+        assert found.extraction == extraction.fingerprint(description)
+        assert found.landmarks.shape == (3, 75, 3)
+    # Clips that overlap agree where they do.
+    first, second = (extraction.read_file(str(whole / f'69241_{start}.npz')).landmarks for start in (22, 24))
+    assert np.isfinite(first).any()
+    np.testing.assert_array_equal(first[2], second[0])
+
+
+def test_a_second_run_does_nothing(command, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / 'out')
+    before = snapshot(whole)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').glob('*.npz')}
+    assert len(times) == 16
+    printed = succeed(command(WHOLE, tmp_path / 'out', 'num_workers=2'))
+    assert printed.splitlines()[0] == '16 clips: 16 done or missing, 0 to do'
+    assert '16 clips done, 0 failed, 0 missing\n' in printed
+    assert snapshot(tmp_path / 'out') == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_only_what_is_missing_is_done_and_two_workers_write_the_same(command, whole, tmp_path):
+    output = tmp_path / 'out'
+    printed = succeed(command(WHOLE[:5] + WHOLE[6:], output, 'num_workers=2', 'limit=8'))
+    assert printed.splitlines()[0] == '8 clips: 0 done or missing, 8 to do'
+    times = {path: path.stat().st_mtime_ns for path in output.glob('*.npz')}
+    assert len(times) == 8
+    printed = succeed(command(WHOLE, output, 'num_workers=2'))
+    assert printed.splitlines()[0] == '16 clips: 8 done or missing, 8 to do'
+    assert snapshot(output) == snapshot(whole)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_killed_three_times_it_ends_with_the_same_bytes(command, whole, tmp_path):
+    output = tmp_path / 'out'
+    rng = np.random.default_rng(7)
+    argv = command(WHOLE, output, 'num_workers=2')
+    for _ in range(3):
+        wanted = len(list(output.glob('*.npz'))) + int(rng.integers(0, 4))
+        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+            # A worker, and the tracker of the standard library.
+            assert wait_until(lambda parent=parent: len(children(parent)) >= 2, 60)
+            assert wait_until(lambda wanted=wanted: len(list(output.glob('*.npz'))) >= wanted, 60)
+            time.sleep(rng.uniform(0, 0.1))
+            workers = children(parent)
+            parent.kill()
+            parent.wait()
+        assert parent.returncode == -signal.SIGKILL
+        assert len(workers) >= 2
+        assert wait_until(lambda workers=workers: not any(map(runs, workers)), 2)
+        # What stands there is whole.
+        expected = snapshot(whole)
+        assert all(path.read_bytes() == expected[path.name] for path in output.glob('*.npz'))
+        assert not (output / 'report.csv').exists()
+    assert len(list(output.glob('*.npz'))) < 16
+    succeed(command(WHOLE, output, 'num_workers=2'))
+    assert snapshot(output) == snapshot(whole)
+    assert sorted(os.listdir(output)) == sorted(os.listdir(whole))
+
+
+def test_interrupted_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp_path):
+    output = tmp_path / 'out'
+    argv = command(WHOLE, output, 'num_workers=2')
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert wait_until(lambda: any(output.glob('*.npz')), 60)
+        workers = children(parent)
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(10) == 130
+        assert parent.stderr.read() == b''
+    assert len(workers) >= 2
+    assert wait_until(lambda: not any(map(runs, workers)), 2)
+    assert {path.name for path in output.iterdir()} <= set(os.listdir(whole)) - {'report.csv'}
+
+
+def test_from_folders_of_frames(command, videos, tmp_path):
+    (tmp_path / 'videos').mkdir()
+    (tmp_path / 'videos' / '00339.mp4').symlink_to(videos / '00339.mp4')
+    frames = [f'--videos={tmp_path}/videos', f'--output_dir={tmp_path}/frames', '--num_workers=1']
+    succeed([sys.executable, '-m', 'preprocessing.extract_frames', *frames])
+    clips = [*WHOLE[8:11], make_clip('end', '00339.mp4', 59), make_clip('missing', '69241.mp4', 1, 2)]
+    printed = succeed(command(clips, tmp_path / 'out', 'videos=none', f'frames={tmp_path}/frames'))
+    assert '4 clips done, 0 failed, 1 missing\n' in printed
+    assert pd.read_csv(tmp_path / 'out' / 'report.csv')['frames'].tolist() == [3, 3, 3, 2, 0]
+    assert extraction.read_description(str(tmp_path / 'out'))['input'] == 'frames'
+    first, second = (extraction.read_file(f'{tmp_path}/out/00339_{start}.npz').landmarks for start in (20, 22))
+    assert np.isfinite(first).any()
+    np.testing.assert_array_equal(first[2], second[0])
+
+
+# --- What is refused
+
+
+def test_a_missing_video_where_all_are_required(command, videos, tmp_path):
+    clips = [*WHOLE[:2], make_clip('a', 'missing.mp4'), make_clip('b', 'nowhere/b.mp4')]
+    sentence = f'2 of 4 clips have no video in {videos}, the first is missing.mp4'
+    refuse(command(clips, tmp_path / 'out', 'require_all'), sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('hand_names=published', "hand_names = 'anatomical', this run has 'published'"),
+        ('running_mode=video', "running_mode = 'image', this run has 'video'"),
+        ('parts=hands,pose', "parts = ['hands'], this run has ['hands', 'pose']"),
+        ('min_detection_confidence=0.3', 'min_detection_confidence = 0.5, this run has 0.3'),
+    ],
+)
+def test_other_options_in_the_same_directory(command, whole, option, words):
+    before = snapshot(whole)
+    sentence = f'{whole}/extraction.json says {words}; one directory holds one kind, take another'
+    refuse(command(WHOLE, whole, option), sentence)
+    assert snapshot(whole) == before
+
+
+def test_another_segment_of_a_clip_that_is_done(command, whole):
+    before = snapshot(whole)
+    clips = [*WHOLE[:3], make_clip(WHOLE[3].video_id, '69241.mp4', 22, 25)]
+    sentence = (
+        f'{whole}/69241_22.npz holds frames 22 to 24 of 69241.mp4, the clips table says 22 to 25 of 69241.mp4; '
+        'remove the file or take another directory'
+    )
+    refuse(command(clips, whole), sentence)
+    assert snapshot(whole) == before
+
+
+def test_a_file_of_another_extraction(command, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / 'out')
+    path = tmp_path / 'out' / f'{WHOLE[0].video_id}.npz'
+    path.write_bytes(extraction.encode(WHOLE[0], np.zeros((3, 75, 3), np.float32), 'other'))
+    sentence = f'{path} was extracted with other options than extraction.json beside it says; '
+    refuse(command(WHOLE, tmp_path / 'out'), sentence + 'one directory holds one kind')
+
+
+def test_a_damaged_file_of_a_clip(command, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / 'out')
+    path = tmp_path / 'out' / f'{WHOLE[2].video_id}.npz'
+    path.write_bytes(path.read_bytes()[:-9])
+    before = snapshot(tmp_path / 'out')
+    refuse(command(WHOLE, tmp_path / 'out'), f'{path} is damaged or holds no extracted landmarks; remove it')
+    assert snapshot(tmp_path / 'out') == before
+
+
+def test_damage_anywhere_in_a_file_is_told_or_harmless():
+    landmarks = np.random.default_rng(0).random((2, 75, 3), np.float32)
+    content = extraction.encode(WHOLE[0], landmarks, 'abc')
+    told = 0
+    for place in range(len(content)):
+        spoiled = content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
+        try:
+            found = extraction.decode('a.npz', spoiled)
+        except errors.InputError as error:
+            assert str(error) == 'a.npz is damaged or holds no extracted landmarks; remove it'
+            told += 1
+        else:
+            np.testing.assert_array_equal(found.landmarks, landmarks)
+    # Some fields of a zip, as its times, are never looked at.
+    assert told > 0.8 * len(content)
+
+
+def test_two_runs_at_once(command, whole):
+    before = snapshot(whole)
+    handle = os.open(whole, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        refuse(command(WHOLE, whole), f'another run writes to {whole}; wait for it or stop it')
+    finally:
+        os.close(handle)
+    assert snapshot(whole) == before
+
+
+def test_a_directory_of_other_things(command, tmp_path):
+    (tmp_path / 'holiday.jpg').write_bytes(b'sun')
+    refuse(command(WHOLE, tmp_path), f"{tmp_path} holds 'holiday.jpg' and no extraction.json, expected a new directory")
+    assert snapshot(tmp_path) == {'holiday.jpg': b'sun'}
+
+
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        (['parts=hands,face'], '--parts=hands,face, expected some of hands,pose'),
+        (['parts='], '--parts=, expected some of hands,pose'),
+        (['videos=none'], 'either --videos or --frames must be given'),
+        (['frames=/tmp'], 'either --videos or --frames must be given'),
+        (['videos=/nowhere'], '/nowhere is no directory, expected one of videos'),
+        (['videos=none', 'frames=/nowhere'], '/nowhere is no directory, expected one of frames'),
+        (
+            ['model_dir=/nowhere'],
+            '/nowhere/hand_landmarker.task is missing: '
+            'python -m preprocessing.download_models --model_dir=/nowhere gets it',
+        ),
+    ],
+    ids=lambda value: ' '.join(value) if isinstance(value, list) else '',
+)
+def test_options_that_cannot_be(command, tmp_path, options, sentence):
+    refuse(command(WHOLE, tmp_path / 'out', *options), sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- A full disk
+
+
+@pytest.mark.parametrize(('blocks', 'written', 'left'), [(0, 'extraction.json', []), (8, 'a.npz', ['extraction.json'])])
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(command, tmp_path, blocks, written, left):
+    output = tmp_path / 'out'
+    clips = [make_clip('a', '69241.mp4', 11, 34)]
+    refuse(command(clips, output), f'{output}/{written}: File too large', full_disk=blocks)
+    assert sorted(os.listdir(output)) == left
+
+
+def test_a_disk_that_is_too_full_for_the_report(command, tmp_path):
+    output = tmp_path / 'out'
+    clips = [make_clip('a', '69241.mp4', 20, 20), *(make_clip(f'clip {i}', f'missing_{i}.mp4') for i in range(200))]
+    refuse(command(clips, output), f'{output}/report.csv: File too large', full_disk=8)
+    assert sorted(os.listdir(output)) == ['a.npz', 'extraction.json']
+    printed = succeed(command(clips, output))
+    assert printed.splitlines()[0] == '201 clips: 201 done or missing, 0 to do'
+    assert len(pd.read_csv(output / 'report.csv')) == 201
