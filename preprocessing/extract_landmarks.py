@@ -24,9 +24,9 @@ from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 
-def start_worker(options: landmarker_lib.Options, models: dict[str, bytes], directory: str) -> workers.Work:
+def start_worker(options: landmarker_lib.Options, model_dir: str, directory: str) -> workers.Work:
     """What a worker process does: clips of one video -> their landmarks."""
-    extractor = extractor_lib.Extractor(options, models)
+    extractor = extractor_lib.Extractor(options, landmarker_lib.read_models(model_dir, options))
 
     def work(clips: Sequence[clips_lib.Clip]) -> object:
         return extractor.extract(clips, extraction.path_of(clips[0], directory, options.input))
@@ -78,7 +78,7 @@ def extract(
         to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
         progress = Progress('clips', len(to_do))
-        start = functools.partial(start_worker, options, models, videos)
+        start = functools.partial(start_worker, options, model_dir, videos)
         for clip, result in workers.run(extractor_lib.by_video(to_do), start, num_workers, time_limit):
             if isinstance(result, workers.Failure):
                 rows[clip] = extraction.failed_row(clip, result.reason)

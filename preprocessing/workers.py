@@ -44,7 +44,8 @@ def run(
     Args:
         tasks: each a sequence of items, which are hashable; all can be pickled.
         start: called in each worker, gives what it does: a task -> its results, one an item, in their order. An
-            InputError that either raises stops everything, another error only the item.
+            InputError that either raises stops everything, another error only the item. Pickled it must be smaller
+            than a pipe's buffer (64 kB): Python hangs on a larger one where the worker is killed before it has read it.
         num_workers: processes.
         time_limit: seconds an item.
 

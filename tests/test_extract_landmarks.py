@@ -1,8 +1,10 @@
 """The command that extracts landmarks: bad videos, reruns, refusals, full disks, and being killed."""
 
 import fcntl
+import functools
 import os
 import pathlib
+import pickle
 import shutil
 import signal
 import subprocess
@@ -19,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction, landmarker
+from preprocessing import extract_landmarks, extraction, landmarker
 from slr_jax import errors
 from tests.conftest import ROOT
 
@@ -138,6 +140,12 @@ def wait_until(holds, seconds):
 
 
 # --- Bad videos
+
+
+def test_what_workers_are_started_with_fits_into_a_pipe():
+    # Else a worker that is killed while it starts stops the run: see workers.run.
+    start = functools.partial(extract_landmarks.start_worker, landmarker.Options(), '/' + 'm' * 4000, '/' + 'v' * 4000)
+    assert len(pickle.dumps(start)) < 10_000
 
 
 def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
