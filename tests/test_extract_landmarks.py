@@ -278,6 +278,15 @@ def test_killed_three_times_it_ends_with_the_same_bytes(command, whole, tmp_path
     assert sorted(os.listdir(output)) == sorted(os.listdir(whole))
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """A process that was started in the background of a script ignores Ctrl-C, and so do those that it starts."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures('heeds_interrupts')
 def test_interrupted_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp_path):
     output = tmp_path / 'out'
     argv = command(WHOLE, output, 'num_workers=2')
