@@ -50,7 +50,7 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
     made = make_directories(parent)
     scratch = tempfile.mkdtemp(prefix='.unfinished-', dir=parent)
     try:
-        with naming(path):
+        with _naming(path):
             yield scratch
         made = []
         shutil.rmtree(scratch, ignore_errors=True)
@@ -64,7 +64,7 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
+def _naming(path: str) -> Iterator[None]:
     """Names the path in errors of writing, such as a full disk, which name none."""
     try:
         yield
@@ -142,7 +142,7 @@ def replacing(path: str) -> Iterator[Any]:
     """Opens a text file that takes the place of `path` at the end, and is gone after an error."""
     aside = f'{path}.unfinished'
     try:
-        with naming(path), open(aside, 'w', encoding='utf-8', newline='') as file:
+        with _naming(path), open(aside, 'w', encoding='utf-8', newline='') as file:
             yield file
         os.replace(aside, path)
     finally:
