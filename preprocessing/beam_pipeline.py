@@ -24,8 +24,6 @@ from preprocessing import extractor as extractor_lib
 from preprocessing import landmarker as landmarker_lib
 from slr_jax import errors, files
 
-_UNFINISHED = '.unfinished'
-
 
 def extract(
     clips: Sequence[clips_lib.Clip],
@@ -63,7 +61,7 @@ def extract(
         extraction.check_none_missing(clips, missing, videos)
     _begin(output, description)
     step = _Extract(videos, output, model_dir, options, extraction.fingerprint(description))
-    prefix = os.path.join(output, _UNFINISHED, 'rows')
+    prefix = os.path.join(output, extraction.UNFINISHED, 'rows')
     try:
         with _quiet(runner), beam.Pipeline(runner=runner, options=pipeline_options) as pipeline:
             _ = (
@@ -83,7 +81,7 @@ def extract(
     except (Exception, SystemExit) as error:
         raise errors.InputError(_cause(runner, error)) from error
     finally:
-        FileSystems.delete([os.path.join(output, _UNFINISHED)])
+        FileSystems.delete([os.path.join(output, extraction.UNFINISHED)])
     return report
 
 
@@ -132,7 +130,7 @@ def _begin(output: str, description: dict[str, object]) -> None:
     begun = FileSystems.exists(path)
     if begun:
         extraction.check_same_options(path, json.loads(_read(path)), description)
-    for directory in (output, os.path.join(output, _UNFINISHED)):
+    for directory in (output, os.path.join(output, extraction.UNFINISHED)):
         if not FileSystems.exists(directory):
             FileSystems.mkdirs(directory)
     if not begun:
@@ -232,7 +230,7 @@ def _read(path: str) -> bytes:
 
 
 def _write(path: str, content: bytes) -> None:
-    aside = os.path.join(os.path.dirname(path), _UNFINISHED, os.path.basename(path))
+    aside = os.path.join(os.path.dirname(path), extraction.UNFINISHED, os.path.basename(path))
     try:
         with FileSystems.create(aside) as file:
             file.write(content)

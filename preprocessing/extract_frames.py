@@ -14,11 +14,9 @@ import shutil
 from absl import flags
 import cv2
 
-from preprocessing import clips_from_folder, video, workers
+from preprocessing import clips_from_folder, extraction, video, workers
 from preprocessing.progress import Progress
 from slr_jax import errors, files
-
-_UNFINISHED = '.unfinished'
 
 
 def start_worker(videos: str, output_dir: str, quality: int) -> workers.Work:
@@ -27,7 +25,7 @@ def start_worker(videos: str, output_dir: str, quality: int) -> workers.Work:
     def work(names: Sequence[str]) -> Iterator[int | workers.Failure]:
         for name in names:
             folder = os.path.splitext(name)[0]
-            aside = os.path.join(output_dir, _UNFINISHED, folder)
+            aside = os.path.join(output_dir, extraction.UNFINISHED, folder)
             try:
                 yield _write_frames(os.path.join(videos, name), aside, os.path.join(output_dir, folder), quality)
             except video.VideoError as error:
@@ -69,7 +67,7 @@ def extract(videos: str, output_dir: str, quality: int, num_workers: int, time_l
     if twice:
         raise errors.InputError(f'{videos} holds two videos named {twice}, expected one folder of frames each')
     files.make_directories(output_dir)
-    unfinished = os.path.join(output_dir, _UNFINISHED)
+    unfinished = os.path.join(output_dir, extraction.UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     to_do = [name for name, folder in zip(names, folders, strict=True) if not os.path.isdir(f'{output_dir}/{folder}')]
     print(f'{len(names)} videos: {len(names) - len(to_do)} done, {len(to_do)} to do', flush=True)

@@ -7,13 +7,14 @@ started again, it does only what is missing. At the end L/report.csv tells of ev
 says what L holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
 import os
 import types
 
 from absl import flags
+import numpy as np
 
 from preprocessing import clips as clips_lib
 from preprocessing import extraction, workers
@@ -28,7 +29,7 @@ def start_worker(options: landmarker_lib.Options, model_dir: str, directory: str
     """What a worker process does: clips of one video -> their landmarks."""
     extractor = extractor_lib.Extractor(options, landmarker_lib.read_models(model_dir, options))
 
-    def work(clips: Sequence[clips_lib.Clip]) -> object:
+    def work(clips: Sequence[clips_lib.Clip]) -> Iterator[np.ndarray | workers.Failure]:
         return extractor.extract(clips, extraction.path_of(clips[0], directory, options.input))
 
     return work
@@ -61,7 +62,7 @@ def extract(
         The rows of the report, in the order of `clips`.
 
     Raises:
-        InputError: models or videos are missing, `output` is of another kind, or no clip at all could be extracted.
+        InputError: models are missing, or videos where all are required, or `output` is of another kind.
     """
     if not os.path.isdir(videos):
         raise errors.InputError(f'{videos} is no directory, expected one of {options.input}')

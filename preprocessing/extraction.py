@@ -26,7 +26,7 @@ from slr_jax import errors, files
 FORMAT = 'slr_jax extraction 1'
 DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
-_UNFINISHED = '.unfinished'
+UNFINISHED = '.unfinished'
 _GROUPS = ('right_hand', 'left_hand', 'body')
 
 Row = dict[str, Any]
@@ -130,7 +130,7 @@ class Directory:
                 raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
             if names:
                 check_same_options(os.path.join(path, DESCRIPTION), read_description(path), description)
-            unfinished = os.path.join(path, _UNFINISHED)
+            unfinished = os.path.join(path, UNFINISHED)
             shutil.rmtree(unfinished, ignore_errors=True)
             os.mkdir(unfinished)
             try:
@@ -147,7 +147,7 @@ class Directory:
     @contextlib.contextmanager
     def _aside(self, name: str) -> Iterator[str]:
         """A path to write a file to, that takes its place at the end."""
-        aside, path = os.path.join(self.path, _UNFINISHED, name), os.path.join(self.path, name)
+        aside, path = os.path.join(self.path, UNFINISHED, name), os.path.join(self.path, name)
         try:
             yield aside
         except OSError as error:

@@ -59,7 +59,7 @@ class Extractor:
                 yield workers.Failure(str(error))
         finally:
             for clip in running.values():
-                self._finish(clip)
+                self._close(clip)
 
     def close(self) -> None:
         """Frees MediaPipe."""
@@ -69,9 +69,12 @@ class Extractor:
     def _landmarker(self) -> landmarker_lib.Landmarker:
         return self._shared or landmarker_lib.Landmarker(self._options, self._models)
 
-    def _finish(self, clip: '_RunningClip') -> np.ndarray:
+    def _close(self, clip: '_RunningClip') -> None:
         if clip.landmarker is not self._shared:
             clip.landmarker.close()
+
+    def _finish(self, clip: '_RunningClip') -> np.ndarray:
+        self._close(clip)
         return np.stack(clip.frames)
 
 

@@ -245,3 +245,15 @@ def test_a_damaged_frame_fails_the_clips_that_are_not_done(fake, tmp_path):
     found = list(extractor.Extractor(HANDS, {}).extract(clips, str(path)))
     assert found[0][:, 0].tolist() == [1, 2]
     assert found[1:] == [workers.Failure('a_000003.png is no image')] * 3
+
+
+@pytest.mark.parametrize('options', [HANDS, TRACKED])
+def test_the_cause_of_a_failure_in_the_first_frame_is_told(videos, models, monkeypatch, options):
+    def detect(self, frame, milliseconds):
+        raise RuntimeError('the graph has stopped')
+
+    monkeypatch.setattr(landmarker.Landmarker, 'detect', detect)
+    made = extractor.Extractor(options, models)
+    with pytest.raises(RuntimeError, match='the graph has stopped'):
+        list(made.extract((make_clip('v'),), str(videos / '69241.mp4')))
+    made.close()
