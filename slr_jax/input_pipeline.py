@@ -1,5 +1,6 @@
 """Clips in memory -> what the model is fed: features of each clip, and batches of them."""
 
+import bisect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ COORDINATES = {'xy': 2, 'xyz': 3}
 # Images have 0.5 in their middle; the models see coordinates relative to it.
 _SHIFT = 0.5
 _CLIPS_AT_ONCE = 128
-# Clips are sorted by length within so many batches where they are bucketed.
-_BATCHES_SORTED_TOGETHER = 8
+# Lengths that training clips are padded to, at most: each is compiled.
+_NUM_BUCKETS = 8
 
 Batch = dict[str, np.ndarray]
 
@@ -69,24 +70,33 @@ def _normalize(landmarks: Sequence[np.ndarray], layout: landmarks_lib.Layout, me
     return normalized
 
 
-def padded_length(num_frames: int) -> int:
-    """The length that clips are padded to: two lengths for each doubling, so that few shapes are compiled."""
+def padded_length(num_frames: int, lengths: Sequence[int] = ()) -> int:
+    """The length that clips of up to `num_frames` are padded to.
+
+    The next of the ascending `lengths`; behind them two lengths for each doubling, so that few shapes are compiled.
+    """
+    place = bisect.bisect_left(lengths, num_frames)
+    if place < len(lengths):
+        return int(lengths[place])
     step = max(16, (1 << (int(num_frames) - 1).bit_length()) // 4)
     return -(-num_frames // step) * step
 
 
-def pad(clips: Sequence[np.ndarray], num_slots: int, fill: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def pad(
+    clips: Sequence[np.ndarray], num_slots: int, fill: float = 0.0, lengths: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Puts clips side by side.
 
     Args:
         clips: each <float32>[frames, …].
         num_slots: places; those behind the clips stay empty.
         fill: what padding holds.
+        lengths: see padded_length.
 
     Returns:
         <float32>[num_slots, time, …] and <bool>[num_slots, time], True for real frames.
     """
-    length = padded_length(max(len(clip) for clip in clips))
+    length = padded_length(max(len(clip) for clip in clips), lengths)
     padded = np.full((num_slots, length, *clips[0].shape[1:]), fill, np.float32)
     mask = np.zeros((num_slots, length), bool)
     for slot, clip in enumerate(clips):
@@ -100,23 +110,63 @@ def epoch_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_clips)
 
 
-def bucket_order(order: np.ndarray, lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Rearranges an order so that batches hold clips of like lengths and still come in a random order.
+def length_buckets(lengths: np.ndarray, batch_size: int, num_buckets: int = _NUM_BUCKETS) -> list[np.ndarray]:
+    """Divides clips into buckets of like lengths, so that the fewest frames are padded.
 
-    Clips are sorted by length within every few batches' worth of the order; then whole batches are shuffled. The last,
-    perhaps smaller batch stays the last.
+    Every bucket but the first, which has the shortest clips, is made of whole batches. Found by dynamic programming
+    over the sorted clips: padding all clips of a bucket to its longest costs its clips times that length.
+
+    Args:
+        lengths: <int>[clips], frames.
+        batch_size: clips a batch.
+        num_buckets: at most so many.
+
+    Returns:
+        The places of the clips of each bucket, from short to long.
     """
-    window = batch_size * _BATCHES_SORTED_TOGETHER
-    parts = [order[start : start + window] for start in range(0, len(order), window)]
-    by_length = np.concatenate([part[np.argsort(lengths[part], kind='stable')] for part in parts])
-    num_full = len(order) // batch_size
-    full, rest = np.split(by_length, [num_full * batch_size])
-    shuffled = np.random.default_rng([seed, epoch, 1]).permutation(num_full)
-    return np.concatenate([full.reshape(num_full, batch_size)[shuffled].ravel(), rest])
+    order = np.argsort(lengths, kind='stable')
+    ends = np.arange(len(order) % batch_size or batch_size, len(order) + 1, batch_size)
+    if not len(ends):
+        return [order]
+    # The first, perhaps smaller batch takes all slots of a batch.
+    batches_before = np.arange(len(ends) + 1)
+    longest = np.concatenate([[0], lengths[order[ends - 1]]])
+    cost = np.concatenate([[0.0], np.full(len(ends), np.inf)])
+    starts = []
+    for _ in range(min(num_buckets, len(ends))):
+        candidates = cost[:, None] + (batches_before[None, :] - batches_before[:, None]) * longest[None, :]
+        candidates[batches_before[:, None] >= batches_before[None, :]] = np.inf
+        starts.append(candidates.argmin(axis=0))
+        cost = candidates.min(axis=0)
+    cuts, end = [], len(ends)
+    for start in reversed(starts):
+        cuts.append(end)
+        end = start[end]
+    return np.split(order, ends[np.array(cuts[:0:-1], int) - 1])
+
+
+def bucket_order(buckets: Sequence[np.ndarray], batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """An order in which every batch is of one bucket, and batches of all buckets are mixed.
+
+    Clips are drawn within their bucket from the seed and the epoch. Which bucket comes when is drawn from the epoch
+    alone, so that runs with different seeds pad alike. The last, perhaps smaller batch has the shortest clips.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    drawn = [rng.permutation(bucket) for bucket in buckets]
+    rest = len(drawn[0]) % batch_size
+    drawn[0], last = drawn[0][rest:], drawn[0][:rest]
+    parts = [part for bucket in drawn for part in bucket.reshape(-1, batch_size)]
+    mixed = np.random.default_rng(epoch).permutation(len(parts))
+    return np.concatenate([*(parts[i] for i in mixed), last])
 
 
 def batches(
-    features: Sequence[np.ndarray], labels: np.ndarray, order: np.ndarray, batch_size: int, num_devices: int
+    features: Sequence[np.ndarray],
+    labels: np.ndarray,
+    order: np.ndarray,
+    batch_size: int,
+    num_devices: int,
+    lengths: Sequence[int] = (),
 ) -> Iterator[Batch]:
     """Divides clips into batches, and each batch over devices.
 
@@ -126,6 +176,7 @@ def batches(
         order: the places of the clips, in the order wanted.
         batch_size: clips of all devices together; the last batch may have fewer.
         num_devices: devices to divide over; slots that no clip fills weigh 0.
+        lengths: see padded_length.
 
     Yields:
         landmarks <float32>[devices, slots, time, dim], mask <bool>[devices, slots, time], labels
@@ -134,7 +185,7 @@ def batches(
     slots = -(-batch_size // num_devices)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        landmarks, mask = pad([features[i] for i in chosen], slots * num_devices)
+        landmarks, mask = pad([features[i] for i in chosen], slots * num_devices, lengths=lengths)
         batch = {
             'landmarks': landmarks,
             'mask': mask,

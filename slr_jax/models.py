@@ -34,11 +34,86 @@ def _uniform(fan_in: int) -> Initializer:
     return init
 
 
+class Dropout(nn.Module):
+    """Dropout whose mask is a hash of each value's place and of two random words a call.
+
+    Drawing a mask from the key itself costs as much as a fifth of a training step. Here it costs a few integer
+    operations a value, and is made again in the backward pass instead of being kept.
+
+    Attributes:
+        rate: share of the values that are dropped, in [0, 1); may be a traced <float32>[].
+    """
+
+    rate: float | Array
+
+    @nn.compact
+    def __call__(self, x: Array, deterministic: bool) -> Array:
+        """Maps <float>[…] to the same shape: values are zeroed or divided by 1 - rate."""
+        if deterministic or (isinstance(self.rate, (int, float)) and not self.rate):
+            return x
+        return _drop(x, jnp.float32(self.rate), jax.random.bits(self.make_rng('dropout'), (2,), jnp.uint32))
+
+
+@jax.custom_vjp
+def _drop(x: Array, rate: Array, words: Array) -> Array:
+    keep = _hash(x.shape, words) >= (rate * 2.0**32).astype(jnp.uint32)
+    return jnp.where(keep, x * (1 / (1 - rate)).astype(x.dtype), jnp.zeros((), x.dtype))
+
+
+def _drop_forward(x: Array, rate: Array, words: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _drop(x, rate, words), (rate, words)
+
+
+def _drop_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, None, None]:
+    return _drop(gradient, *saved), None, None
+
+
+_drop.defvjp(_drop_forward, _drop_backward)
+
+
+def _hash(shape: tuple[int, ...], words: Array) -> Array:
+    """<uint32>[*shape], a hash of each place and of <uint32>[2].
+
+    Axis after axis, so that a place keeps its hash where another axis, as that of padded frames, is longer.
+    """
+    x = words[0]
+    for size in shape:
+        x = _mix(x[..., None] ^ jnp.arange(size, dtype=jnp.uint32), words[1])
+    return x
+
+
+def _mix(x: Array, word: Array) -> Array:
+    """The integer hash lowbias32 (Wellons, 2018), with a word added between its two multiplications."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15) ^ word) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+@jax.custom_vjp
+def _matmul(x: Array, kernel: Array) -> Array:
+    """<float>[…, in] @ <float>[in, out], for kernels with in » out.
+
+    XLA's CPU product for the kernel's gradient is half as fast as for the transposed gradient.
+    """
+    return x @ kernel
+
+
+def _matmul_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    rows = tuple(range(x.ndim - 1))
+    transposed = jax.lax.dot_general(gradient, x, ((rows, rows), ((), ())))
+    # Without the barrier XLA would turn the two back into the slow product.
+    return gradient @ kernel.T, jax.lax.optimization_barrier(transposed).T
+
+
+_matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_backward)
+
+
 class MultiHeadAttention(nn.Module):
     """Attention with one packed, biased projection for queries, keys and values."""
 
     num_heads: int
-    dropout_rate: float
+    dropout_rate: float | Array
     out_kernel_init: Initializer
     dtype: Any
     param_dtype: Any
@@ -71,7 +146,7 @@ class MultiHeadAttention(nn.Module):
         scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow('intermediates', 'attention_weights', weights)
-        weights = nn.Dropout(self.dropout_rate)(weights.astype(value.dtype), deterministic=deterministic)
+        weights = Dropout(self.dropout_rate)(weights.astype(value.dtype), deterministic=deterministic)
         attended = jnp.einsum('bhts,bshd->bthd', weights, value).reshape(x.shape)
         return nn.Dense(
             dim,
@@ -98,7 +173,7 @@ class TransformerLayer(nn.Module):
     kind: str
     num_heads: int
     mlp_dim: int
-    dropout_rate: float
+    dropout_rate: float | Array
     kernel_init: Initializer | None
     bias_init: Callable[[int], Initializer]
     dtype: Any
@@ -109,7 +184,7 @@ class TransformerLayer(nn.Module):
         """Maps <float>[batch, target, dim] to the same shape; `mask` is over the frames that are attended to."""
 
         def add_and_norm(residual: Array, name: str) -> Array:
-            residual = nn.Dropout(self.dropout_rate)(residual, deterministic=deterministic)
+            residual = Dropout(self.dropout_rate)(residual, deterministic=deterministic)
             return _layer_norm(name, self.dtype, self.param_dtype)(x + residual)
 
         if self.kind == 'class_query':
@@ -133,7 +208,7 @@ class TransformerLayer(nn.Module):
         )
 
     def _feed_forward(self, x: Array, deterministic: bool) -> Array:
-        def dense(name: str, features: int, fan_in: int) -> nn.Dense:
+        def dense(name: str, features: int, fan_in: int, **options: Any) -> nn.Dense:
             return nn.Dense(
                 features,
                 kernel_init=self.kernel_init or _uniform(fan_in),
@@ -141,12 +216,13 @@ class TransformerLayer(nn.Module):
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
                 name=name,
+                **options,
             )
 
         dim = x.shape[-1]
         hidden = nn.relu(dense('mlp_in', self.mlp_dim, dim)(x))
-        hidden = nn.Dropout(self.dropout_rate)(hidden, deterministic=deterministic)
-        return dense('mlp_out', dim, self.mlp_dim)(hidden)
+        hidden = Dropout(self.dropout_rate)(hidden, deterministic=deterministic)
+        return dense('mlp_out', dim, self.mlp_dim, dot_general=lambda x, kernel, *_, **__: _matmul(x, kernel))(hidden)
 
 
 class TransformerStack(nn.Module):
@@ -160,7 +236,7 @@ class TransformerStack(nn.Module):
     num_layers: int
     num_heads: int
     mlp_dim: int
-    dropout_rate: float
+    dropout_rate: float | Array
     dtype: Any
     param_dtype: Any
 
@@ -170,8 +246,15 @@ class TransformerStack(nn.Module):
         # What is carried from layer to layer keeps its dtype.
         (x,) = nn.dtypes.promote_dtype(x, dtype=self.dtype)
         copies = self.kind == 'class_query'
-        layers = nn.scan(
+        # Only products of matrices are kept for the backward pass: to make the rest again is faster than to store it.
+        layer = nn.remat(
             TransformerLayer,
+            policy=jax.checkpoint_policies.dots_saveable,
+            prevent_cse=False,
+            static_argnums=(4,),
+        )
+        layers = nn.scan(
+            layer,
             variable_axes={'params': 0, 'intermediates': 0},
             split_rngs={'params': not copies, 'dropout': True},
             in_axes=nn.broadcast,
@@ -350,7 +433,7 @@ class Baseline(LandmarkTransformer):
     def clip_vector(self, landmarks: Array, mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
         frames = landmarks + sinusoidal_positions(*landmarks.shape[1:])
-        frames = nn.Dropout(self.input_dropout_rate)(frames, deterministic=deterministic)
+        frames = Dropout(self.input_dropout_rate)(frames, deterministic=deterministic)
         return self._decode_frames(frames, frames, mask, deterministic)
 
 

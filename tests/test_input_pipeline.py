@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -32,16 +33,59 @@ def test_order_is_drawn_from_seed_and_epoch():
     assert orders[0] != orders[2] != orders[3] != orders[0]
 
 
-def test_buckets_keep_all_clips_and_pad_less():
+def padded_frames(lengths, order, batch_size, padded_lengths):
+    """Frames of all slots, empty ones of the last batch included."""
+    longest = [lengths[order[start : start + batch_size]].max() for start in range(0, len(order), batch_size)]
+    return batch_size * sum(input_pipeline.padded_length(length, padded_lengths) for length in longest)
+
+
+@pytest.mark.parametrize(('num_clips', 'batch_size', 'num_buckets'), [(7, 1, 3), (11, 2, 3), (8, 4, 3), (3, 5, 2)])
+def test_buckets_pad_as_little_as_can_be(num_clips, batch_size, num_buckets):
+    lengths = np.random.default_rng(num_clips).integers(5, 60, num_clips)
+    found = input_pipeline.length_buckets(lengths, batch_size, num_buckets)
+    assert sorted(np.concatenate(found)) == list(range(num_clips))
+    ends = list(range(num_clips, 0, -batch_size))[::-1]
+    ascending = np.sort(lengths)
+
+    def cost(cuts):
+        last, total = 0, 0
+        for cut in (*cuts, len(ends)):
+            total += (cut - last) * batch_size * ascending[ends[cut - 1] - 1]
+            last = cut
+        return total
+
+    cheapest = min(
+        cost(cuts) for count in range(num_buckets) for cuts in itertools.combinations(range(1, len(ends)), count)
+    )
+    assert sum(-(-len(bucket) // batch_size) * batch_size * lengths[bucket].max() for bucket in found) == cheapest
+
+
+def test_bucket_order_mixes_clips_and_buckets():
     lengths = np.random.default_rng(0).integers(10, 200, 331)
-    order = input_pipeline.epoch_order(331, 1, 1)
-    bucketed = input_pipeline.bucket_order(order, lengths, 16, 1, 1)
-    assert sorted(bucketed) == list(range(331))
+    buckets = input_pipeline.length_buckets(lengths, 16)
+    bucket_of = np.empty(331, int)
+    for number, bucket in enumerate(buckets):
+        bucket_of[bucket] = number
+    orders = {key: input_pipeline.bucket_order(buckets, 16, *key) for key in ((1, 1), (1, 2), (2, 1))}
+    for order in orders.values():
+        assert sorted(order) == list(range(331))
+        assert all(len(set(bucket_of[order[start : start + 16]])) == 1 for start in range(0, 331, 16))
+    of_batches = {key: bucket_of[order[::16]] for key, order in orders.items()}
+    assert (of_batches[1, 1] == of_batches[2, 1]).all()
+    assert (of_batches[1, 1] != of_batches[1, 2]).any()
+    assert (np.diff(of_batches[1, 1]) != 0).sum() > 7  # sorted batches would change bucket 7 times
+    assert (orders[1, 1] != orders[2, 1]).any()
+    np.testing.assert_array_equal(orders[1, 1], input_pipeline.bucket_order(buckets, 16, 1, 1))
 
-    def padded_frames(order):
-        return sum(lengths[order[i : i + 16]].max() * len(order[i : i + 16]) for i in range(0, 331, 16))
 
-    assert padded_frames(bucketed) < 0.8 * padded_frames(order)
+def test_real_clips_are_padded_by_at_most_15_percent(shared):
+    archive = np.load(shared / 'data' / 'wlasl100_hands.npz')
+    lengths = np.diff(archive['offsets'])[archive['split'] == 'train']
+    for batch_size in (1, 8, 32):
+        buckets = input_pipeline.length_buckets(lengths, batch_size)
+        order = input_pipeline.bucket_order(buckets, batch_size, 0, 1)
+        padded_lengths = [lengths[bucket].max() for bucket in buckets]
+        assert padded_frames(lengths, order, batch_size, padded_lengths) <= 1.15 * lengths.sum()
 
 
 def test_padded_lengths():
@@ -50,6 +94,7 @@ def test_padded_lengths():
     assert (padded >= lengths).all()
     assert (padded[lengths > 32] <= 1.5 * lengths[lengths > 32]).all()
     assert sorted(set(padded[lengths <= 256])) == [16, 32, 48, 64, 96, 128, 192, 256]
+    assert [input_pipeline.padded_length(length, [5, 70]) for length in (1, 5, 6, 70, 71)] == [5, 5, 70, 70, 96]
 
 
 def one_clip(*frames):

@@ -115,6 +115,51 @@ def test_dropout_needs_a_key_and_changes_the_answer():
     assert (answer(0) != answer(1)).any()
 
 
+def drop(x, seed, rate=0.1):
+    return np.asarray(models.Dropout(rate).apply({}, x, False, rngs={'dropout': jax.random.key(seed)}))
+
+
+def test_dropout_keeps_its_share_independently():
+    kept = [drop(jnp.ones((64, 50, 96)), seed) for seed in range(4)]
+    np.testing.assert_allclose(np.unique(kept[0]), [0, 1 / 0.9], rtol=1e-6)
+    kept = np.array(kept) > 0
+    deviation = np.sqrt(0.9 * 0.1 / kept[0].size)
+    assert np.abs(kept.mean(axis=(1, 2, 3)) - 0.9).max() < 5 * deviation
+    for axis in range(1, 4):  # and no row, column or clip is favoured
+        others = tuple(a for a in range(1, 4) if a != axis)
+        means = kept.mean(axis=others)
+        expected = np.sqrt(0.9 * 0.1 / (kept[0].size / kept.shape[axis]))
+        assert 0.7 < means.std() / expected < 1.3
+        for shift in (1, 2, 16):
+            both = (kept & np.roll(kept, shift, axis)).mean(axis=(1, 2, 3))
+            assert np.abs(both - 0.81).max() < 6 * deviation
+    assert abs((kept[0] & kept[1]).mean() - 0.81) < 6 * deviation
+
+
+def test_dropout_of_a_place_is_the_same_beside_more_padding():
+    long = drop(jnp.ones((3, 20, 30)), 1, 0.5)
+    np.testing.assert_array_equal(drop(jnp.ones((3, 11, 30)), 1, 0.5), long[:, :11])
+    np.testing.assert_array_equal(drop(jnp.ones((2, 11, 11)), 1, 0.5), long[:2, :11, :11])
+
+
+def test_gradient_passes_where_dropout_kept():
+    x = jax.random.normal(jax.random.key(0), (4, 50))
+    layer, rngs = models.Dropout(0.3), {'dropout': jax.random.key(2)}
+    gradient = jax.grad(lambda x: layer.apply({}, x, False, rngs=rngs).sum())(x)
+    np.testing.assert_allclose(gradient * x, drop(x, 2, 0.3), rtol=1e-6)
+    assert 0 < (gradient == 0).sum() < 200
+
+
+def test_gradient_of_the_feed_forward_product():
+    key = jax.random.key(0)
+    x, kernel = (jax.random.normal(key, shape) for shape in ((3, 5, 16), (16, 4)))
+    grads = [
+        jax.grad(lambda x, kernel, f=f: (f(x, kernel) ** 2).sum(), argnums=(0, 1))(x, kernel)
+        for f in (models._matmul, jnp.matmul)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *grads)
+
+
 def test_attention_weights_can_be_asked_for():
     model, params = make('class_query')
     (clip,) = clips(9)
