@@ -44,13 +44,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.dtype = 'float32'
 
     # --- Training
-    # Clips a step, over all devices together.
+    # Clips a step, over all devices of all machines together.
     config.batch_size = 1
     # Passes over the training clips.
     config.num_epochs = 350
     # Steps in all; where set, counts instead of num_epochs.
     config.num_steps = config_dict.placeholder(int)
-    # Batches of clips of like lengths: less padding, another order of clips.
+    # Batches of clips of like lengths, mixed: half the padding or less, another order of clips.
     config.bucket_by_length = False
     # 'sgd', 'momentum' or 'adamw'.
     config.optimizer = 'sgd'
@@ -67,10 +67,23 @@ def get_config() -> ml_collections.ConfigDict:
     config.grad_clip_norm = config_dict.placeholder(float)
     # In [0, 1).
     config.label_smoothing = 0.0
-    # Stop after so many epochs without a better validation accuracy.
+    # Stop after so many epochs without a better validation accuracy; needs runs_at_once = 1.
     config.early_stop_epochs = config_dict.placeholder(int)
     # Of initialisation, order, noise, dropout and the stratified shares.
     config.seed = 379
+
+    # --- Several runs in one workdir
+    # Runs with the seeds seed, seed + 1, ….
+    config.num_seeds = 1
+    # Or the seeds themselves: (0, 1, 2).
+    config.seeds = config_dict.placeholder(tuple)
+    # Every combination of these values, instead of the one above: (0.001, 0.0003).
+    config.sweep = ml_collections.ConfigDict()
+    config.sweep.learning_rate = config_dict.placeholder(tuple)
+    config.sweep.dropout_rate = config_dict.placeholder(tuple)
+    config.sweep.weight_decay = config_dict.placeholder(tuple)
+    # Runs in one program; by default all on an accelerator, one after another on a CPU, which is faster there.
+    config.runs_at_once = config_dict.placeholder(int)
 
     # --- Checkpoints
     # Keep the best by training and by validation accuracy of each 10 epochs, which the published protocol tests.

@@ -22,11 +22,12 @@ from orbax.checkpoint import checkpoint_managers
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, input_pipeline, models
 from slr_jax import landmarks as landmarks_lib
+from slr_jax import runs as runs_lib
 
 WINDOW_EPOCHS = 10
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'ml_collections')
-# Where the data lies may change between two parts of a run; what it is, may not.
-_FREE_FIELDS = ('dataset',)
+# Where the data lies may change between two parts of a run, and how many runs train at once; what they are, may not.
+_FREE_FIELDS = ('dataset', 'runs_at_once')
 
 # What it takes to make a model and to feed it.
 MODEL_FIELDS = (
@@ -65,14 +66,15 @@ def published_steps(checkpoints: Mapping[int, Metrics]) -> set[int]:
 
 @dataclasses.dataclass
 class _Preservation(checkpoint_managers.PreservationPolicy):
-    """Keeps the latest checkpoint, the best, and those that the published protocol keeps, where asked for."""
+    """Keeps the latest checkpoints, the best, and those that the published protocol keeps, where asked for."""
 
     published: bool
+    num_latest: int
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         metrics = {info.step: info.metrics for info in checkpoints if info.metrics is not None}
-        kept = {max(info.step for info in checkpoints)}
+        kept = set(sorted(info.step for info in checkpoints)[-self.num_latest :])
         if metrics:
             kept.add(max(metrics, key=lambda step: rank(metrics[step])))
         if self.published:
@@ -83,17 +85,24 @@ class _Preservation(checkpoint_managers.PreservationPolicy):
 class Checkpoints:
     """The checkpoints of a workdir, by step."""
 
-    def __init__(self, workdir: str, *, read_only: bool = True, published: bool = False) -> None:
+    def __init__(self, workdir: str, *, read_only: bool = True, published: bool = False, num_latest: int = 1) -> None:
         self._directory = os.path.abspath(os.path.join(workdir, 'checkpoints'))
         if read_only and not os.path.isdir(self._directory):
             raise errors.InputError(f'{workdir} has no checkpoints yet')
         options = ocp.CheckpointManagerOptions(
             best_fn=lambda metrics: metrics['epoch'],
-            preservation_policy=_Preservation(published),
+            preservation_policy=_Preservation(published, num_latest),
+            # Every process reads for itself, and the first alone writes.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(), active_processes={jax.process_index()}
+            ),
             enable_async_checkpointing=False,
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
+            create=False,
         )
+        if not read_only:
+            os.makedirs(self._directory, exist_ok=True)
         try:
             self._manager = ocp.CheckpointManager(self._directory, options=options)
         except ValueError as error:
@@ -123,6 +132,12 @@ class Checkpoints:
             raise errors.InputError(
                 f'{self._directory}: checkpoint {step} cannot be written: {_cause_of(error)}'
             ) from error
+
+    def delete_behind(self, step: int) -> None:
+        """Deletes the checkpoints of later steps."""
+        for later in self._manager.all_steps():
+            if later > step:
+                self._manager.delete(later)
 
     def restore(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
         """Reads the named trees of a step; `like` has their structures, shapes and dtypes.
@@ -207,7 +222,12 @@ def check_params(path: str, model: models.LandmarkTransformer, params: Any, dim:
 
 
 def load_config(workdir: str) -> tuple[ml_collections.ConfigDict, dataset_lib.Description]:
-    """Reads what a workdir says of its run; InputError where it is no workdir."""
+    """Reads what a workdir says of its run; InputError where it is no workdir, or that of several runs."""
+    several = runs_lib.read_index(workdir)
+    if several:
+        raise errors.InputError(
+            f'{workdir} holds {len(several)} runs, expected one of them, such as {several[0].workdir(workdir)}'
+        )
     if not os.path.isfile(os.path.join(workdir, 'config.json')):
         raise errors.InputError(f'{workdir} is no workdir: it has no config.json')
     path = os.path.join(workdir, 'config.json')

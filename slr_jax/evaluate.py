@@ -4,6 +4,8 @@
 
 `--checkpoint=published` repeats the published protocol: every kept checkpoint is scored on the split, and the best
 score is reported, labelled as selected on it, beside the score of the one selected on validation.
+
+A workdir of several runs has each of them tested, and their mean and standard deviation given.
 """
 
 import os
@@ -17,6 +19,7 @@ from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, figures, files, input_pipeline, models, train_lib
 from slr_jax import metrics as metrics_lib
+from slr_jax import runs as runs_lib
 
 
 class Evaluator:
@@ -99,6 +102,45 @@ def evaluate(
         _write(scratch, metrics, logits, evaluator)
     print(f'written to {output_dir}')
     return metrics
+
+
+def evaluate_runs(
+    workdir: str,
+    split: str = 'test',
+    checkpoint: str = 'best',
+    dataset: str | None = None,
+    output_dir: str | None = None,
+) -> dict[str, Any]:
+    """Tests every run of a workdir of several; see evaluate.
+
+    Each run is tested as one alone is, in its own workdir or in a folder of its name in `output_dir`. Beside that,
+    runs.csv has a row a run, and metrics.json for each setting of config.sweep the mean over its seeds.
+
+    Returns:
+        The content of metrics.json: 'settings', each with accuracy_mean, accuracy_std and accuracy_wilson95.
+    """
+    runs = runs_lib.read_index(workdir)
+    found = {}
+    for run in runs:
+        where = output_dir and os.path.join(output_dir, run.name)
+        found[run.name] = evaluate(run.workdir(workdir), split, checkpoint, dataset, where)
+        print(f'{run.name}: {describe(found[run.name])}', flush=True)
+    summary = {'split': split, 'checkpoint': checkpoint, 'settings': []}
+    for of_setting in runs_lib.by_setting(runs).values():
+        accuracies = [found[run.name]['accuracy'] for run in of_setting]
+        clips = found[of_setting[0].name]['clips']
+        summary['settings'].append({**of_setting[0].settings, **metrics_lib.summarize_runs(accuracies, clips)})
+    names = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
+    rows = [
+        {'run': run.name, 'seed': run.seed, **run.settings, **{name: found[run.name][name] for name in names}}
+        for run in runs
+    ]
+    output_dir = output_dir or os.path.join(workdir, 'evaluation', f'{split}_{checkpoint}')
+    with files.files_in(output_dir) as scratch:
+        files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
+        files.write_json(os.path.join(scratch, 'metrics.json'), summary)
+    print(f'written to {output_dir}')
+    return summary
 
 
 def _metrics(
@@ -185,8 +227,17 @@ def describe(metrics: dict[str, Any]) -> str:
     )
 
 
+def describe_runs(summary: dict[str, Any], name: str) -> str:
+    """One line for a person, of one of the settings of evaluate_runs."""
+    low, high = summary['accuracy_wilson95']
+    return (
+        f'{name}accuracy {summary["accuracy_mean"]:.2%} over {summary["runs"]} runs, standard deviation '
+        f'{summary["accuracy_std"]:.2%}, 95 % interval {low:.2%} to {high:.2%} for {summary["clips"]} clips'
+    )
+
+
 def _define_flags() -> None:
-    flags.DEFINE_string('workdir', None, 'Of the run or of the imported checkpoint.', required=True)
+    flags.DEFINE_string('workdir', None, 'Of the run or runs, or of the imported checkpoint.', required=True)
     flags.DEFINE_enum('split', 'test', list(dataset_lib.SPLITS), 'Clips to test on.')
     flags.DEFINE_string(
         'checkpoint', 'best', 'best (by validation accuracy), latest, a step, or published (see above).'
@@ -197,9 +248,15 @@ def _define_flags() -> None:
 
 def main() -> None:
     """Tests as the flags say."""
-    metrics = evaluate(
-        flags.FLAGS.workdir, flags.FLAGS.split, flags.FLAGS.checkpoint, flags.FLAGS.dataset, flags.FLAGS.output_dir
-    )
+    train_lib.use_compilation_cache()
+    values = flags.FLAGS
+    what = values.workdir, values.split, values.checkpoint, values.dataset, values.output_dir
+    runs = runs_lib.read_index(values.workdir)
+    if runs:
+        for name, summary in zip(runs_lib.by_setting(runs), evaluate_runs(*what)['settings'], strict=True):
+            print(describe_runs(summary, f'{name} | ' if name else ''))
+        return
+    metrics = evaluate(*what)
     print(f'{metrics["parameters"]:,} parameters, on {jax.local_devices()[0].device_kind}')
     print(describe(metrics))
     if 'selected_on_validation' in metrics:

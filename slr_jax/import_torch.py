@@ -3,7 +3,7 @@
 python -m slr_jax.import_torch --checkpoint=checkpoint_v_34.pth --workdir=W
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import io
 import math
@@ -22,6 +22,7 @@ from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, models
 from slr_jax import landmarks as landmarks_lib
+from slr_jax import runs as runs_lib
 
 _MAX_PICKLE_BYTES = 64 * 2**20
 
@@ -350,13 +351,25 @@ def import_checkpoint(
     )
     checkpoint_lib.save_imported(workdir, config, description, params)
     print(
-        f'{workdir}: {config.model}, {models.count_parameters(params):,} parameters, {model.num_classes} classes, '
+        f'{path}: {config.model}, {models.count_parameters(params):,} parameters, {model.num_classes} classes, '
         f'{model.num_heads} heads, layout {layout}, hands named as {description.hand_names}'
     )
 
 
+def import_checkpoints(paths: Sequence[str], workdir: str, **options: Any) -> None:
+    """Turns checkpoints into a new workdir of several runs, named after the files; see import_checkpoint."""
+    names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    if len(set(names)) < len(names):
+        raise errors.InputError(f'--checkpoint has two files of one name, expected others: {", ".join(names)}')
+    with files.new_path(workdir) as aside:
+        os.mkdir(aside)
+        for path, name in zip(paths, names, strict=True):
+            import_checkpoint(path, os.path.join(aside, name), **options)
+        runs_lib.write_index(aside, [runs_lib.Run(name, {}) for name in names])
+
+
 def _define_flags() -> None:
-    flags.DEFINE_string('checkpoint', None, 'The .pth file.', required=True)
+    flags.DEFINE_list('checkpoint', None, 'The .pth file; of several, with commas, each becomes a run.', required=True)
     flags.DEFINE_string('workdir', None, 'Where to write the workdir; must not exist yet.', required=True)
     flags.DEFINE_enum(
         'layout', None, sorted(landmarks_lib.LAYOUTS), 'Landmark layout; found from the input width where not given.'
@@ -374,8 +387,12 @@ def _define_flags() -> None:
 
 def main() -> None:
     """Imports as the flags say."""
-    import_checkpoint(
-        flags.FLAGS.checkpoint,
+    paths = flags.FLAGS.checkpoint
+    if not paths:
+        raise errors.InputError('--checkpoint is empty, expected a .pth file')
+    several = len(paths) > 1
+    (import_checkpoints if several else import_checkpoint)(
+        paths if several else paths[0],
         flags.FLAGS.workdir,
         layout=flags.FLAGS.layout,
         label_names=flags.FLAGS.label_names,

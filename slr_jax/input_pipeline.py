@@ -4,6 +4,7 @@ import bisect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -82,22 +83,25 @@ def padded_length(num_frames: int, lengths: Sequence[int] = ()) -> int:
     return -(-num_frames // step) * step
 
 
-def pad(
-    clips: Sequence[np.ndarray], num_slots: int, fill: float = 0.0, lengths: Sequence[int] = ()
-) -> tuple[np.ndarray, np.ndarray]:
+def pad(clips: Sequence[np.ndarray], num_slots: int, fill: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Puts clips side by side.
 
     Args:
-        clips: each <float32>[frames, …].
+        clips: at least one, each <float32>[frames, …].
         num_slots: places; those behind the clips stay empty.
         fill: what padding holds.
-        lengths: see padded_length.
 
     Returns:
         <float32>[num_slots, time, …] and <bool>[num_slots, time], True for real frames.
     """
-    length = padded_length(max(len(clip) for clip in clips), lengths)
-    padded = np.full((num_slots, length, *clips[0].shape[1:]), fill, np.float32)
+    return pad_to(padded_length(max(len(clip) for clip in clips)), clips, num_slots, clips[0].shape[1:], fill)
+
+
+def pad_to(
+    length: int, clips: Sequence[np.ndarray], num_slots: int, shape: tuple[int, ...], fill: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """As pad, for any number of clips with frames of `shape`, to `length` frames."""
+    padded = np.full((num_slots, length, *shape), fill, np.float32)
     mask = np.zeros((num_slots, length), bool)
     for slot, clip in enumerate(clips):
         padded[slot, : len(clip)] = clip
@@ -167,6 +171,7 @@ def batches(
     batch_size: int,
     num_devices: int,
     lengths: Sequence[int] = (),
+    devices: range | None = None,
 ) -> Iterator[Batch]:
     """Divides clips into batches, and each batch over devices.
 
@@ -177,22 +182,50 @@ def batches(
         batch_size: clips of all devices together; the last batch may have fewer.
         num_devices: devices to divide over; slots that no clip fills weigh 0.
         lengths: see padded_length.
+        devices: those of this process, whose share is made; None for all.
 
     Yields:
         landmarks <float32>[devices, slots, time, dim], mask <bool>[devices, slots, time], labels
         <int32>[devices, slots] and weights <float32>[devices, slots], 1 for a clip and 0 for an empty slot.
     """
     slots = -(-batch_size // num_devices)
+    devices = range(num_devices) if devices is None else devices
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        landmarks, mask = pad([features[i] for i in chosen], slots * num_devices, lengths=lengths)
+        length = padded_length(max(len(features[i]) for i in chosen), lengths)
+        chosen = chosen[devices.start * slots : devices.stop * slots]
+        landmarks, mask = pad_to(length, [features[i] for i in chosen], len(devices) * slots, features[0].shape[1:])
         batch = {
             'landmarks': landmarks,
             'mask': mask,
-            'labels': _fill(labels[chosen], slots * num_devices),
-            'weights': _fill(np.ones(len(chosen), np.float32), slots * num_devices),
+            'labels': _fill(labels[chosen], len(devices) * slots),
+            'weights': _fill(np.ones(len(chosen), np.float32), len(devices) * slots),
         }
-        yield {name: x.reshape(num_devices, slots, *x.shape[1:]) for name, x in batch.items()}
+        yield {name: x.reshape(len(devices), slots, *x.shape[1:]) for name, x in batch.items()}
+
+
+def stack_runs(of_runs: Sequence[Iterator[Batch]], *, spread: bool) -> Iterator[Batch]:
+    """Puts the batches of several runs together, each [devices, slots, …], padded to the longest.
+
+    Yields:
+        [devices, runs, slots, …]; with `spread`, for batches of one device each, the runs are divided over the local
+        devices: [devices, runs / devices, slots, …].
+    """
+    for of_each in zip(*of_runs, strict=True):
+        length = max(batch['mask'].shape[2] for batch in of_each)
+        batch = {name: np.stack([_lengthen(name, x[name], length) for x in of_each], axis=1) for name in of_each[0]}
+        yield {name: spread_runs(x[0]) for name, x in batch.items()} if spread else batch
+
+
+def spread_runs(x: Any) -> Any:
+    """[runs, …] -> [local devices, runs / devices, …]."""
+    return x.reshape(jax.local_device_count(), -1, *x.shape[1:])
+
+
+def _lengthen(name: str, x: np.ndarray, length: int) -> np.ndarray:
+    if name not in ('landmarks', 'mask'):
+        return x
+    return np.pad(x, [(0, 0), (0, 0), (0, length - x.shape[2])] + [(0, 0)] * (x.ndim - 3))
 
 
 def _fill(values: np.ndarray, size: int) -> np.ndarray:

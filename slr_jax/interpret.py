@@ -4,7 +4,8 @@
     python -m slr_jax.interpret --mask_csv=WEIGHTS_SRC_wlasl100.csv --output_dir=O
 
 Hands are named as the signer's own right and left, whatever the columns are called. A point's weight is the mean of
-those of its coordinates, as published.
+those of its coordinates, as published. A workdir of several runs gives a folder for each of them, and the mean of their
+masks, with the standard deviation of each point over the runs.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import errors, figures, files
 from slr_jax import landmarks as landmarks_lib
+from slr_jax import runs as runs_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,29 @@ def masks_of_model(loaded: checkpoint_lib.LoadedModel) -> list[Mask]:
             f'the model is {loaded.config.model}, which has no learned mask; class_query and sequence_query have one'
         )
     return masks
+
+
+def mean_masks(of_runs: Sequence[Sequence[Mask]]) -> list[Mask]:
+    """The mean over runs of each of their masks."""
+    return [
+        dataclasses.replace(masks[0], weights=np.mean([mask.weights for mask in masks], axis=0))
+        for masks in zip(*of_runs, strict=True)
+    ]
+
+
+def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a point: column, the signer's own point and group, mean and sample standard deviation, and each run."""
+    weights = np.array([mask.point_weights for mask in masks])
+    deviations = weights.std(axis=0, ddof=1) if len(masks) > 1 else np.zeros(weights.shape[1])
+    return [
+        {
+            **_name_point(masks[0], point),
+            'mean': weights[:, point].mean(),
+            'std': deviations[point],
+            **dict(zip(names, weights[:, point], strict=True)),
+        }
+        for point in range(weights.shape[1])
+    ]
 
 
 def read_mask_csv(path: str, hand_names: str = 'published') -> Mask:
@@ -196,8 +221,34 @@ def interpret(masks: Sequence[Mask], output_dir: str, title: str, known_points: 
     print(f'written to {output_dir}')
 
 
+def interpret_runs(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
+    """Interprets every run of a workdir of several, and the mean mask of the runs of each setting.
+
+    Args:
+        workdir: of the runs.
+        output_dir: gets a folder a run; and for the mean, in a folder of the setting's name where config.sweep has
+            several, the files of `interpret` and runs.csv.
+        checkpoint: of each run: best, latest or a step.
+    """
+    title = os.path.basename(os.path.abspath(workdir))
+    for setting, runs in runs_lib.by_setting(runs_lib.read_index(workdir)).items():
+        of_runs = []
+        for run in runs:
+            loaded = checkpoint_lib.load_model(run.workdir(workdir), checkpoint)
+            of_runs.append(masks_of_model(loaded))
+            known = loaded.description.known_points
+            interpret(of_runs[-1], os.path.join(output_dir, run.name), f'{title}_{run.name}', known)
+        where = os.path.join(output_dir, setting)
+        interpret(mean_masks(of_runs), where, f'{title}_{setting}' if setting else title, known)
+        with files.files_in(where) as scratch:
+            for masks in zip(*of_runs, strict=True):
+                prefix = '' if masks[0].name == 'encoder_mask' else 'decoder_'
+                table = spread_table(masks, [run.name for run in runs])
+                files.write_csv(os.path.join(scratch, f'{prefix}runs.csv'), table)
+
+
 def _define_flags() -> None:
-    flags.DEFINE_string('workdir', None, 'Of the run or of the imported checkpoint.')
+    flags.DEFINE_string('workdir', None, 'Of the run or runs, or of the imported checkpoint.')
     flags.DEFINE_string('checkpoint', 'best', 'best (by validation accuracy), latest, or a step.')
     flags.DEFINE_string('mask_csv', None, 'A published weights file, instead of a workdir.')
     flags.DEFINE_enum(
@@ -221,6 +272,9 @@ def main() -> None:
         return
     if flags.FLAGS.hand_names:
         raise errors.InputError('--hand_names is for --mask_csv; a workdir knows how its hands are named')
+    if runs_lib.read_index(flags.FLAGS.workdir):
+        interpret_runs(flags.FLAGS.workdir, flags.FLAGS.output_dir, flags.FLAGS.checkpoint)
+        return
     loaded = checkpoint_lib.load_model(flags.FLAGS.workdir, flags.FLAGS.checkpoint)
     title = os.path.basename(os.path.abspath(flags.FLAGS.workdir))
     interpret(masks_of_model(loaded), flags.FLAGS.output_dir, title, loaded.description.known_points)

@@ -1,6 +1,8 @@
 """Accuracy with its intervals, per class, and the confusion matrix, from logits. NumPy only."""
 
+from collections.abc import Sequence
 import math
+import statistics
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ _Z95 = 1.959963984540054
 _PAPER_Z = 1.96
 
 
-def wilson_interval(correct: int, clips: int) -> tuple[float, float]:
+def wilson_interval(correct: float, clips: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson, 1927); (0, 1) without clips."""
     if not clips:
         return 0.0, 1.0
@@ -41,6 +43,21 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (labels, predictions), 1)
     return matrix
+
+
+def summarize_runs(accuracies: Sequence[float], clips: int) -> dict[str, float | list[float]]:
+    """The mean accuracy of runs that differ in their seed.
+
+    With the sample standard deviation, 0 for one run, and the Wilson interval that so many clips leave to the mean.
+    """
+    mean = statistics.mean(accuracies)
+    return {
+        'accuracy_mean': mean,
+        'accuracy_std': statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        'accuracy_wilson95': list(wilson_interval(mean * clips, clips)),
+        'runs': len(accuracies),
+        'clips': clips,
+    }
 
 
 def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

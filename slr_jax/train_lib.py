@@ -1,26 +1,27 @@
 """Training: state, steps, and the loop over epochs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import ctypes
 import math
 import os
 import time
 from typing import Any
+import warnings
 
 import flax.struct
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-import pandas as pd
-import tensorboardX
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, input_pipeline, models, normalize
+from slr_jax import errors, files, input_pipeline, models, normalize, run_files
 from slr_jax import metrics as metrics_lib
+from slr_jax import runs as runs_lib
 
 Array = jax.Array
 Batch = Mapping[str, Any]
@@ -29,17 +30,6 @@ EVAL_BATCH_SIZE = 32
 # Losses are fetched, and checked, so many steps late, so that the device need not wait for the host.
 _FETCH_STEPS = 64
 _PROGRESS_SECONDS = 10.0
-_CURVES_SECONDS = 30.0
-_METRICS_COLUMNS = (
-    'epoch',
-    'step',
-    'train_loss',
-    'train_accuracy',
-    'validation_loss',
-    'validation_accuracy',
-    'learning_rate',
-    'clips_per_second',
-)
 _DEVICES = 'devices'
 
 
@@ -52,7 +42,17 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-    """Raises InputError, naming the field, where a value is not legal."""
+    """Raises InputError, naming the field, where a value is not legal, of any of the runs."""
+    runs = runs_lib.list_runs(config)
+    for run in runs:
+        _check_run(runs_lib.config_of(config, run))
+    if config.runs_at_once is not None and config.runs_at_once < 1:
+        raise errors.InputError(f'config.runs_at_once is {config.runs_at_once}, expected at least 1')
+    if config.early_stop_epochs and _runs_at_once(config, len(runs)) > 1:
+        raise errors.InputError('config.early_stop_epochs is set, which needs config.runs_at_once = 1')
+
+
+def _check_run(config: ml_collections.ConfigDict) -> None:
     choices = {
         'model': models.MODELS,
         'validation': ('from_file', 'from_train', 'none'),
@@ -91,32 +91,34 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def learning_rate_schedule(
-    config: ml_collections.ConfigDict, steps_per_epoch: int, num_steps: int
+    config: ml_collections.ConfigDict, steps_per_epoch: int, num_steps: int, peak: float | Array | None = None
 ) -> Callable[[Any], Any]:
-    """The learning rate as a function of the step."""
+    """The learning rate as a function of the step; `peak` stands for that of the config."""
+    peak = config.learning_rate if peak is None else peak
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     after = max(1, num_steps - warmup_steps)
-    if config.schedule == 'cosine':
-        main = optax.cosine_decay_schedule(config.learning_rate, after)
-    else:
-        main = optax.constant_schedule(config.learning_rate)
+    main = optax.cosine_decay_schedule(peak, after) if config.schedule == 'cosine' else optax.constant_schedule(peak)
     if not warmup_steps:
         return main
     # The first step of the warm-up learns already.
-    warmup = optax.linear_schedule(config.learning_rate / warmup_steps, config.learning_rate, max(1, warmup_steps - 1))
+    warmup = optax.linear_schedule(peak / warmup_steps, peak, max(1, warmup_steps - 1))
     return optax.join_schedules([warmup, main], [warmup_steps])
 
 
 def make_optimizer(
-    config: ml_collections.ConfigDict, learning_rate: Callable[[Any], Any]
+    config: ml_collections.ConfigDict,
+    learning_rate: Callable[[Any], Any],
+    weight_decay: float | Array | None = None,
 ) -> optax.GradientTransformation:
-    """The optimizer that a config asks for."""
+    """The optimizer that a config asks for; `weight_decay` stands for that of the config."""
+    decays = weight_decay is not None or config.weight_decay
+    weight_decay = config.weight_decay if weight_decay is None else weight_decay
     parts = [] if config.grad_clip_norm is None else [optax.clip_by_global_norm(config.grad_clip_norm)]
     if config.optimizer == 'adamw':
-        parts.append(optax.adamw(learning_rate, weight_decay=config.weight_decay, mask=_is_matrix))
+        parts.append(optax.adamw(learning_rate, weight_decay=weight_decay, mask=_is_matrix))
     else:
-        if config.weight_decay:
-            parts.append(optax.add_decayed_weights(config.weight_decay, mask=_is_matrix))
+        if decays:
+            parts.append(optax.add_decayed_weights(weight_decay, mask=_is_matrix))
         parts.append(optax.sgd(learning_rate, momentum=config.momentum if config.optimizer == 'momentum' else None))
     return optax.chain(*parts)
 
@@ -143,14 +145,32 @@ def make_train_step(
     batch over all devices: loss, correct and clips. The loss and its gradient are means over the real clips of all
     devices, so that empty slots count nothing.
     """
+    step = _step_function(model, optimizer, config)
+    return jax.pmap(step, axis_name=_DEVICES, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=0)
+
+
+def _step_function(
+    model: models.LandmarkTransformer,
+    optimizer: optax.GradientTransformation,
+    config: ml_collections.ConfigDict,
+    *,
+    divided: bool = True,
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, dict[str, Array]]]:
+    """The step of one device; `divided` where the batch is divided over all devices."""
+    # For one device the sum would still copy every gradient.
+    several = divided and jax.device_count() > 1
+
+    def sum_over_devices(tree: Any) -> Any:
+        return jax.lax.psum(tree, _DEVICES) if several else tree
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(_DEVICES))
+        device = jax.lax.axis_index(_DEVICES) if divided else 0
+        key = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
         noise_key, dropout_key = jax.random.split(key)
         landmarks, labels, weights = batch['landmarks'], batch['labels'], batch['weights']
         if config.noise_std or config.noise_mean:
             landmarks = landmarks + config.noise_mean + config.noise_std * _noise(noise_key, landmarks)
-        clips = _sum_over_devices(weights.sum())
+        clips = sum_over_devices(weights.sum())
 
         def loss_fn(params: Any) -> tuple[Array, Array]:
             logits = model.apply(
@@ -160,25 +180,20 @@ def make_train_step(
             return (optax.softmax_cross_entropy(logits, targets) * weights).sum() / clips, logits
 
         (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        loss, grads = _sum_over_devices((loss, grads))
+        loss, grads = sum_over_devices((loss, grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
         correct = ((logits.argmax(axis=-1) == labels) * weights).sum()
-        sums = {'loss': loss * clips, 'correct': _sum_over_devices(correct), 'clips': clips}
+        sums = {'loss': loss * clips, 'correct': sum_over_devices(correct), 'clips': clips}
         return state, sums
 
-    return jax.pmap(train_step, axis_name=_DEVICES, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=0)
+    return train_step
 
 
 def _noise(key: Array, landmarks: Array) -> Array:
     """Standard normal, the same for a frame however many frames are padded behind it."""
     batch, time_, dim = landmarks.shape
     return jax.random.normal(key, (time_, batch, dim), landmarks.dtype).swapaxes(0, 1)
-
-
-def _sum_over_devices(tree: Any) -> Any:
-    # For one device the sum would still copy every gradient.
-    return jax.lax.psum(tree, _DEVICES) if jax.device_count() > 1 else tree
 
 
 def keep_freed_memory() -> None:
@@ -202,13 +217,35 @@ def keep_freed_memory() -> None:
             libc.free(ctypes.c_void_p(block))
 
 
-def make_eval_step(model: models.LandmarkTransformer) -> Callable[[Any, Batch], Array]:
-    """Makes the step that is mapped over the local devices: parameters and a batch -> logits of every slot."""
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR says where."""
+    if not jax.config.jax_compilation_cache_dir:
+        folder = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
+        jax.config.update('jax_compilation_cache_dir', os.path.join(folder, 'slr_jax'))
+    # Where the folder cannot be used, programs are compiled.
+    warnings.filterwarnings('ignore', message='Error (reading|writing) persistent compilation cache')
 
+
+def make_eval_step(model: models.LandmarkTransformer) -> Callable[[Any, Batch], Array]:
+    """Makes the step that is mapped over the devices: parameters and a batch -> logits of every slot."""
+    return _map_eval(_eval_function(model))
+
+
+def _eval_function(model: models.LandmarkTransformer) -> Callable[[Any, Batch], Array]:
     def eval_step(params: Any, batch: Batch) -> Array:
         return model.apply({'params': params}, batch['landmarks'], batch['mask'])
 
-    return jax.pmap(eval_step, axis_name=_DEVICES, in_axes=(None, 0))
+    return eval_step
+
+
+def _map_eval(step: Callable[[Any, Batch], Array], *, spread: bool = False) -> Callable[[Any, Batch], Array]:
+    if jax.process_count() == 1:
+        return jax.pmap(step, axis_name=_DEVICES, in_axes=(0 if spread else None, 0))
+
+    def gathered(params: Any, batch: Batch) -> Array:
+        return jax.lax.all_gather(step(params, batch), _DEVICES)
+
+    return jax.pmap(gathered, axis_name=_DEVICES, in_axes=(None, 0), out_axes=None)
 
 
 def predict_logits(eval_step: Callable[[Any, Batch], Array], params: Any, features: list[np.ndarray]) -> np.ndarray:
@@ -222,28 +259,56 @@ def predict_logits(eval_step: Callable[[Any, Batch], Array], params: Any, featur
     Returns:
         <float32>[clips, classes], in the order of `features`.
     """
-    order = np.argsort([len(clip) for clip in features], kind='stable')
-    labels = np.zeros(len(features), np.int32)
-    num_devices = jax.local_device_count()
+    return _predict(eval_step, params, [features])[0]
+
+
+def _predict(
+    eval_step: Callable[[Any, Batch], Array], params: Any, features: list[list[np.ndarray]], *, spread: bool = False
+) -> np.ndarray:
+    """<float32>[runs, clips, classes] of the features of each run; runs have as many clips each."""
+    num_clips, orders = len(features[0]), [np.argsort([len(clip) for clip in of_run]) for of_run in features]
+    labels = np.zeros(num_clips, np.int32)
+    batches = _batches(
+        [(of_run, labels, order) for of_run, order in zip(features, orders, strict=True)], EVAL_BATCH_SIZE, spread
+    )
     logits = []
-    for batch in input_pipeline.batches(features, labels, order, EVAL_BATCH_SIZE, num_devices):
+    for start, batch in zip(range(0, num_clips, EVAL_BATCH_SIZE), batches, strict=True):
         answers = np.asarray(eval_step(params, {name: batch[name] for name in ('landmarks', 'mask')}))
-        logits.append(answers.reshape(-1, answers.shape[-1])[batch['weights'].ravel() > 0])
-    sorted_logits = np.concatenate(logits)
+        if len(features) > 1 and not spread:
+            answers = np.moveaxis(answers, 1, 0)
+        answers = answers.reshape(len(features), -1, answers.shape[-1])
+        logits.append(answers[:, : num_clips - start])
+    sorted_logits = np.concatenate(logits, axis=1)
     result = np.empty_like(sorted_logits)
-    result[order] = sorted_logits
+    for of_run, of_sorted, order in zip(result, sorted_logits, orders, strict=True):
+        of_run[order] = of_sorted
     return result
 
 
+def _batches(
+    of_runs: Sequence[tuple[Sequence[np.ndarray], np.ndarray, np.ndarray]],
+    batch_size: int,
+    spread: bool,
+    lengths: Sequence[int] = (),
+) -> Iterator[Batch]:
+    """Batches of features, labels and orders of runs, as this process feeds them to its devices."""
+    first = jax.process_index() * jax.local_device_count()
+    num_devices, devices = jax.device_count(), range(first, first + jax.local_device_count())
+    if spread:
+        num_devices, devices = 1, range(1)
+    iterators = [input_pipeline.batches(*run, batch_size, num_devices, lengths, devices) for run in of_runs]
+    return iterators[0] if len(iterators) == 1 else input_pipeline.stack_runs(iterators, spread=spread)
+
+
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
-    """Trains a model, or goes on with a run that was stopped.
+    """Trains a model, or several with the same data, or goes on with what was stopped.
 
     Args:
         config: see configs/default.py.
-        workdir: of the run; see checkpoint.py for what it holds.
+        workdir: of the run; see checkpoint.py for what it holds. Several runs have a folder each in it.
 
     Returns:
-        The metrics of the best epoch by validation accuracy.
+        The metrics of the best epoch by validation accuracy; of several runs by name.
 
     Raises:
         InputError: the config, the dataset or the workdir is not what it should be, or a loss is not finite.
@@ -251,200 +316,340 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     check_config(config)
     keep_freed_memory()
     dataset = dataset_lib.load_dataset(config.dataset)
-    trainer = _Trainer(config, workdir, dataset)
-    checkpoint_lib.open_workdir(workdir, config, dataset)
-    return trainer.run()
+    runs = runs_lib.list_runs(config)
+    data = [_RunData(dataset, runs_lib.config_of(config, run)) for run in runs]
+    if jax.process_index() == 0:
+        checkpoint_lib.open_workdir(workdir, config, dataset)
+        if runs[0].name:
+            runs_lib.write_index(workdir, runs)
+            for run, of_run in zip(runs, data, strict=True):
+                checkpoint_lib.open_workdir(run.workdir(workdir), of_run.config, dataset)
+    _wait_for_all('workdir')
+    best = _train_runs(config, workdir, dataset, runs, data)
+    if not runs[0].name:
+        return best['']
+    if jax.process_index() == 0:
+        rows = [{'run': name, **row} for name, row in best.items()]
+        files.write_csv(os.path.join(workdir, 'best_epochs.csv'), rows)
+    return best
 
 
-class _Trainer:
-    """One run: what stays the same over its epochs."""
+def _wait_for_all(what: str) -> None:
+    """Waits for the other processes."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
-    def __init__(self, config: ml_collections.ConfigDict, workdir: str, dataset: dataset_lib.Dataset) -> None:
-        self.config, self.workdir = config, workdir
-        self.num_devices = jax.local_device_count()
-        self.last_drawn = time.perf_counter()
+
+def _runs_at_once(config: ml_collections.ConfigDict, num_runs: int) -> int:
+    if config.runs_at_once is not None:
+        return min(config.runs_at_once, num_runs)
+    alone = jax.default_backend() == 'cpu' or config.early_stop_epochs
+    return 1 if alone and jax.device_count() == 1 else num_runs
+
+
+class _RunData:
+    """The clips that one run trains and validates on."""
+
+    def __init__(self, dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict) -> None:
+        self.config = config
         train, validation = input_pipeline.training_clips(dataset, config)
-        dim = input_pipeline.input_width(config, dataset.layout)
-        models.check_num_heads(config.num_heads, dim)
+        models.check_num_heads(config.num_heads, input_pipeline.input_width(config, dataset.layout))
+        self.train_labels, self.validation_labels = train.labels, validation and validation.labels
         self.train_features = input_pipeline.prepare_features(train, dataset.layout, config)
-        self.train_labels = train.labels
-        lengths = np.array([len(clip) for clip in self.train_features])
-        self.buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
-        self.padded_lengths = [lengths[bucket].max() for bucket in self.buckets]
         self.validation_features = validation and input_pipeline.prepare_features(validation, dataset.layout, config)
-        self.validation_labels = validation and validation.labels
-
-        self.steps_per_epoch = input_pipeline.count_batches(len(train), config.batch_size)
-        self.num_steps = config.num_steps or config.num_epochs * self.steps_per_epoch
-        self.num_epochs = -(-self.num_steps // self.steps_per_epoch)
-        self.learning_rate = learning_rate_schedule(config, self.steps_per_epoch, self.num_steps)
-
-        self.model = checkpoint_lib.make_model(config, dataset.description)
-        optimizer = make_optimizer(config, self.learning_rate)
-        init_key, self.step_key = jax.random.split(jax.random.key(config.seed))
-        self.state = create_train_state(self.model, optimizer, dim, init_key)
-        self.train_step = make_train_step(self.model, optimizer, config)
-        self.eval_step = make_eval_step(self.model)
-        print(
-            f'{config.model}: {models.count_parameters(self.state.params):,} parameters, input width {dim}, '
-            f'{dataset.description.num_classes} classes, {self.num_devices} device(s)\n'
-            f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}',
-            flush=True,
+        lengths = np.array([len(clip) for clip in self.train_features])
+        self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
+        self.padded_lengths = [lengths[bucket].max() for bucket in self._buckets]
+        self.description = (
+            f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}'
         )
 
-    def run(self) -> dict[str, Any]:
-        """Trains to the end; returns the metrics of the best epoch."""
-        checkpoints = checkpoint_lib.Checkpoints(
-            self.workdir, read_only=False, published=self.config.keep_published_checkpoints
-        )
-        rows = self._resume(checkpoints)
-        progress = _Progress(self.num_epochs, self.num_steps, int(self.state.step))
-        with tensorboardX.SummaryWriter(
-            os.path.join(self.workdir, 'tensorboard'), purge_step=int(self.state.step), write_to_disk=True
-        ) as writer:
-            while int(self.state.step) < self.num_steps and not self._stops_early(rows):
-                row = self._run_epoch(len(rows) + 1, progress)
-                rows.append(row)
-                self._write(rows, writer)
-                items = {'params': self.state.params, 'training': self._training_items()}
-                checkpoints.save(row['step'], items, row)
-        self._draw_curves(rows)
-        best = max(rows, key=checkpoint_lib.rank)
-        print(f'best epoch {best["epoch"]}: {_describe_row(best)}', flush=True)
-        return best
-
-    def _training_items(self) -> dict[str, Any]:
-        return {'step': self.state.step, 'opt_state': self.state.opt_state}
-
-    def _resume(self, checkpoints: checkpoint_lib.Checkpoints) -> list[dict[str, Any]]:
-        """Restores the latest checkpoint; returns the rows of the epochs that it has seen."""
-        metrics = checkpoints.metrics()
-        if not metrics:
-            return []
-        latest = max(metrics)
-        like = {'params': self.state.params, 'training': self._training_items()}
-        restored = checkpoints.restore(latest, like)
-        self.state = TrainState(params=restored['params'], **restored['training'])
-        rows = _read_rows(os.path.join(self.workdir, 'metrics.csv'), metrics[latest]['epoch'])
-        print(f'going on after epoch {len(rows)}', flush=True)
-        return rows
-
-    def _stops_early(self, rows: list[dict[str, Any]]) -> bool:
-        patience = self.config.early_stop_epochs
-        if not patience or not rows:
-            return False
-        best = max(rows, key=lambda row: (row['validation_accuracy'], -row['epoch']))
-        return len(rows) - best['epoch'] >= patience
-
-    def _run_epoch(self, epoch: int, progress: '_Progress') -> dict[str, Any]:
-        start = time.perf_counter()
-        sums = self._train_epoch(epoch, progress)
-        seconds = time.perf_counter() - start
-        step = int(self.state.step)
-        row = dict.fromkeys(_METRICS_COLUMNS)
-        row |= {
-            'epoch': epoch,
-            'step': step,
-            'train_loss': sums['loss'] / sums['clips'],
-            'train_accuracy': sums['correct'] / sums['clips'],
-            'learning_rate': float(self.learning_rate(step - 1)),
-            'clips_per_second': sums['clips'] / seconds,
-        }
-        if self.validation_features is not None:
-            logits = predict_logits(self.eval_step, self.state.params, self.validation_features)
-            summary = metrics_lib.summarize(logits, self.validation_labels)
-            row |= {'validation_loss': summary['loss'], 'validation_accuracy': summary['accuracy']}
-        progress.epoch_done(epoch, step, row)
-        return row
-
-    def _train_epoch(self, epoch: int, progress: '_Progress') -> dict[str, float]:
+    def epoch(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Features, labels and the order of an epoch."""
         config = self.config
         if config.bucket_by_length:
-            order = input_pipeline.bucket_order(self.buckets, config.batch_size, config.seed, epoch)
+            order = input_pipeline.bucket_order(self._buckets, config.batch_size, config.seed, epoch)
         else:
             order = input_pipeline.epoch_order(len(self.train_features), config.seed, epoch)
-        batches = input_pipeline.batches(
-            self.train_features, self.train_labels, order, config.batch_size, self.num_devices, self.padded_lengths
+        return self.train_features, self.train_labels, order
+
+
+class _Program:
+    """The compiled steps of a number of runs that differ in keys and swept numbers only.
+
+    With several devices, either each device has some of the runs, or the batches of all runs are divided over them.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        description: dataset_lib.Description,
+        steps: tuple[int, int],
+        num_runs: int,
+    ) -> None:
+        self.num_runs = num_runs
+        self.spread = num_runs > 1 and jax.process_count() == 1 and _divides(jax.device_count(), num_runs)
+        self._config, self._steps = config, steps
+        self._model = checkpoint_lib.make_model(config, description)
+
+        def one_run(state: TrainState, batch: Batch, key: Array, numbers: Mapping[str, Array]) -> Any:
+            model = self._model
+            if 'dropout_rate' in numbers:
+                model = model.clone(dropout_rate=numbers['dropout_rate'])
+            step = _step_function(model, self._optimizer(numbers), config, divided=not self.spread)
+            return step(state, batch, key)
+
+        step, eval_step = one_run, _eval_function(self._model)
+        if num_runs > 1:
+            step, eval_step = jax.vmap(step), jax.vmap(eval_step)
+        state_axis = 0 if self.spread else None
+        self.train_step = jax.pmap(
+            step,
+            axis_name=_DEVICES,
+            in_axes=(state_axis, 0, state_axis, state_axis),
+            out_axes=(state_axis, state_axis),
+            donate_argnums=0,
         )
-        first_step = int(self.state.step)
-        total, pending = {'loss': 0.0, 'correct': 0.0, 'clips': 0.0}, []
-        for step, batch in enumerate(batches, start=first_step):
-            if step == self.num_steps:
+        self.eval_step = _map_eval(eval_step, spread=self.spread)
+
+    def learning_rate(self, numbers: Mapping[str, Any]) -> Callable[[Any], Any]:
+        """The learning rate of a run as a function of the step."""
+        return learning_rate_schedule(self._config, *self._steps, numbers.get('learning_rate'))
+
+    def _optimizer(self, numbers: Mapping[str, Any]) -> optax.GradientTransformation:
+        return make_optimizer(self._config, self.learning_rate(numbers), numbers.get('weight_decay'))
+
+    def initial_state(self, dim: int, seed: int, numbers: Mapping[str, float]) -> TrainState:
+        """The state of one run before its first step."""
+        return create_train_state(self._model, self._optimizer(numbers), dim, _keys(seed)[0])
+
+    def join(self, trees: Sequence[Any]) -> Any:
+        """Puts what each run has together, as the steps take it."""
+        if self.num_runs == 1:
+            return trees[0]
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *trees)
+        return jax.tree.map(input_pipeline.spread_runs, stacked) if self.spread else stacked
+
+    def separate(self, tree: Any) -> list[Any]:
+        """What each run has, on the host."""
+        tree = jax.device_get(tree)
+        if self.num_runs == 1:
+            return [tree]
+        if self.spread:
+            tree = jax.tree.map(lambda x: x.reshape(self.num_runs, *x.shape[2:]), tree)
+        return [jax.tree.map(lambda x, i=i: np.asarray(x[i]), tree) for i in range(self.num_runs)]
+
+
+def _divides(divisor: int, number: int) -> bool:
+    return divisor > 1 and number % divisor == 0
+
+
+def _keys(seed: int) -> tuple[Array, Array]:
+    """The keys of the initialisation and of the steps."""
+    return tuple(jax.random.split(jax.random.key(seed)))
+
+
+class _Group:
+    """Runs that train in one program, step by step together; of the config, only what they share is read.
+
+    Attributes:
+        epochs_done: of every run of the group.
+        steps_done: likewise.
+    """
+
+    def __init__(
+        self,
+        program: _Program,
+        config: ml_collections.ConfigDict,
+        runs: Sequence[runs_lib.Run],
+        data: Sequence[_RunData],
+        of_runs: Sequence[run_files.RunFiles],
+        dim: int,
+    ) -> None:
+        self._program, self._data, self.files = program, data, of_runs
+        self._batch_size = config.batch_size
+        numbers = [{name: np.float32(value) for name, value in run.settings.items()} for run in runs]
+        states = [program.initial_state(dim, run.seed, of_run) for run, of_run in zip(runs, numbers, strict=True)]
+        self.num_parameters = models.count_parameters(states[0].params)
+        self._learning_rates = [program.learning_rate(of_run) for of_run in numbers]
+        self._state = program.join(self._restore(states))
+        self.steps_done = int(np.ravel(self._state.step)[0])
+        self._step_keys = program.join([_keys(run.seed)[1] for run in runs])
+        self._numbers = program.join(numbers)
+
+    def _restore(self, states: Sequence[TrainState]) -> list[TrainState]:
+        """The states of the latest checkpoint that all runs have."""
+        self.epochs_done = 0
+        steps = set.intersection(*(of_run.steps for of_run in self.files))
+        if not steps:
+            return list(states)
+        restored = []
+        for of_run, state in zip(self.files, states, strict=True):
+            found = of_run.go_on_from(max(steps), _items(state))
+            restored.append(TrainState(params=found['params'], **found['training']))
+        self.epochs_done = len(self.files[0].rows)
+        print(f'{self.files[0].prefix}going on after epoch {self.epochs_done}', flush=True)
+        return restored
+
+    def is_done(self, num_steps: int) -> bool:
+        """Whether all steps are done, or the only run of the group stops early."""
+        return self.steps_done >= num_steps or self.files[0].stops_early()
+
+    def run_epoch(self, num_steps: int, progress: '_Progress') -> None:
+        """Trains an epoch, validates, and keeps both."""
+        epoch, start = self.epochs_done + 1, time.perf_counter()
+        sums = self._train(epoch, num_steps, progress)
+        seconds = time.perf_counter() - start
+        validated = self._validate()
+        states = self._program.separate(self._state)
+        for of_run, of_sums, state, learning_rate, found in zip(
+            self.files, sums, states, self._learning_rates, validated, strict=True
+        ):
+            row = {
+                'epoch': epoch,
+                'step': self.steps_done,
+                'train_loss': of_sums['loss'] / of_sums['clips'],
+                'train_accuracy': of_sums['correct'] / of_sums['clips'],
+                'learning_rate': float(learning_rate(self.steps_done - 1)),
+                'clips_per_second': of_sums['clips'] / seconds,
+                **found,
+            }
+            of_run.record(row, _items(state))
+            progress.epoch_done(of_run.prefix, row)
+        self.epochs_done = epoch
+
+    def _train(self, epoch: int, num_steps: int, progress: '_Progress') -> list[dict[str, float]]:
+        of_runs = [of_run.epoch(epoch) for of_run in self._data]
+        batches = _batches(of_runs, self._batch_size, self._program.spread, self._data[0].padded_lengths)
+        totals, pending = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in of_runs], []
+        for batch in batches:
+            if self.steps_done == num_steps:
                 break
-            self.state, sums = self.train_step(self.state, batch, self.step_key)
+            self._state, sums = self._program.train_step(self._state, batch, self._step_keys, self._numbers)
+            self.steps_done += 1
             pending.append(sums)
-            if len(pending) == _FETCH_STEPS:
-                _add_sums(total, pending, step + 1)
+            if len(pending) == _FETCH_STEPS or progress.is_first_step:
+                self._add(totals, pending)
+                progress.steps_done(len(pending), self.files[0].prefix, epoch, self.steps_done, totals[0])
                 pending = []
-                progress.step_done(epoch, step + 1, total)
-        _add_sums(total, pending, first_step + self._steps_of(epoch))
-        return total
+        self._add(totals, pending)
+        progress.steps_done(len(pending), self.files[0].prefix, epoch, self.steps_done, totals[0])
+        return totals
 
-    def _steps_of(self, epoch: int) -> int:
-        return min(self.steps_per_epoch, self.num_steps - (epoch - 1) * self.steps_per_epoch)
+    def _add(self, totals: Sequence[dict[str, float]], pending: Sequence[dict[str, Array]]) -> None:
+        """Adds the sums of the last steps; InputError at the first loss that is not finite."""
+        first = self.steps_done - len(pending) + 1
+        for step, of_step in enumerate(jax.device_get(pending), start=first):
+            sums = {name: np.ravel(values) for name, values in of_step.items()}
+            for i, (total, of_run) in enumerate(zip(totals, self.files, strict=True)):
+                if not np.isfinite(sums['loss'][i]):
+                    raise errors.InputError(
+                        f'{of_run.prefix}the loss of step {step} is {sums["loss"][i] / sums["clips"][i]}, expected a '
+                        'finite number; a lower config.learning_rate or config.grad_clip_norm, in a new workdir, may '
+                        'help'
+                    )
+                for name, values in sums.items():
+                    total[name] += float(values[i])
 
-    def _write(self, rows: list[dict[str, Any]], writer: tensorboardX.SummaryWriter) -> None:
-        files.write_csv(os.path.join(self.workdir, 'metrics.csv'), rows, _METRICS_COLUMNS)
-        if time.perf_counter() - self.last_drawn > _CURVES_SECONDS:
-            self._draw_curves(rows)
-        for name, value in rows[-1].items():
-            if value is not None and name not in ('epoch', 'step'):
-                writer.add_scalar(name, value, rows[-1]['step'])
-        writer.flush()
-
-    def _draw_curves(self, rows: list[dict[str, Any]]) -> None:
-        figures.save(figures.draw_curves(rows), os.path.join(self.workdir, 'curves'))
-        self.last_drawn = time.perf_counter()
+    def _validate(self) -> list[dict[str, float]]:
+        if self._data[0].validation_features is None:
+            return [{} for _ in self._data]
+        features = [of_run.validation_features for of_run in self._data]
+        logits = _predict(self._program.eval_step, self._state.params, features, spread=self._program.spread)
+        summaries = [
+            metrics_lib.summarize(answers, of_run.validation_labels)
+            for answers, of_run in zip(logits, self._data, strict=True)
+        ]
+        return [{'validation_loss': x['loss'], 'validation_accuracy': x['accuracy']} for x in summaries]
 
 
-def _add_sums(total: dict[str, float], pending: list[dict[str, Array]], end_step: int) -> None:
-    """Adds the sums of steps up to `end_step`; InputError at the first loss that is not finite."""
-    for step, sums in enumerate(jax.device_get(pending), start=end_step - len(pending) + 1):
-        if not np.isfinite(sums['loss']):
-            raise errors.InputError(
-                f'the loss of step {step} is {sums["loss"] / sums["clips"]}, expected a finite number; a lower '
-                'config.learning_rate or config.grad_clip_norm, in a new workdir, may help'
+def _items(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint has of a state."""
+    return {'params': state.params, 'training': {'step': state.step, 'opt_state': state.opt_state}}
+
+
+def _train_runs(
+    config: ml_collections.ConfigDict,
+    workdir: str,
+    dataset: dataset_lib.Dataset,
+    runs: Sequence[runs_lib.Run],
+    data: Sequence[_RunData],
+) -> dict[str, dict[str, Any]]:
+    """Trains runs to the end; returns the metrics of each one's best epoch."""
+    steps_per_epoch = input_pipeline.count_batches(len(data[0].train_labels), config.batch_size)
+    num_steps = config.num_steps or config.num_epochs * steps_per_epoch
+    dim = input_pipeline.input_width(config, dataset.layout)
+    at_once = _runs_at_once(config, len(runs))
+    programs, groups, of_runs = {}, [], []
+    for run, of_run in zip(runs, data, strict=True):
+        of_runs.append(
+            run_files.RunFiles(
+                run.name,
+                run.workdir(workdir),
+                of_run.config,
+                writes=jax.process_index() == 0,
+                together=at_once > 1,
             )
-        for name, value in sums.items():
-            total[name] += float(value)
-
-
-def _read_rows(path: str, num_rows: int) -> list[dict[str, Any]]:
-    """The first rows of metrics.csv; those behind belong to an epoch that will be run again."""
+        )
+    for start in range(0, len(runs), at_once):
+        part = slice(start, start + at_once)
+        num_runs = len(runs[part])
+        if num_runs not in programs:
+            programs[num_runs] = _Program(config, dataset.description, (steps_per_epoch, num_steps), num_runs)
+        groups.append(_Group(programs[num_runs], config, runs[part], data[part], of_runs[part], dim))
+    _wait_for_all('restored')
+    print(
+        f'{config.model}: {groups[0].num_parameters:,} parameters, input width {dim}, '
+        f'{dataset.description.num_classes} classes, {jax.device_count()} device(s)\n{data[0].description}',
+        flush=True,
+    )
+    if len(runs) > 1:
+        print(f'{len(runs)} runs, {at_once} at once', flush=True)
+    steps_left = sum(num_steps - group.steps_done for group in groups)
+    progress = _Progress(-(-num_steps // steps_per_epoch), num_steps, steps_left)
     try:
-        table = pd.read_csv(path).head(num_rows).astype(object)
-    except ValueError as error:
-        raise errors.InputError(f'{path} is damaged: {errors.one_line(error)}') from error
-    if tuple(table.columns) != _METRICS_COLUMNS or len(table) != num_rows:
-        raise errors.InputError(f'{path} is damaged, expected {num_rows} rows of {", ".join(_METRICS_COLUMNS)}')
-    return table.where(table.notna(), None).to_dict('records')
-
-
-def _describe_row(row: Mapping[str, Any]) -> str:
-    text = f'train loss {row["train_loss"]:.4f}, accuracy {row["train_accuracy"]:.3f}'
-    if row['validation_accuracy'] is not None:
-        text += f' | validation loss {row["validation_loss"]:.4f}, accuracy {row["validation_accuracy"]:.3f}'
-    return text
+        while unfinished := [group for group in groups if not group.is_done(num_steps)]:
+            min(unfinished, key=lambda group: group.epochs_done).run_epoch(num_steps, progress)
+        return {of_run.name: of_run.finish() for of_run in of_runs}
+    finally:
+        for of_run in of_runs:
+            of_run.close()
 
 
 class _Progress:
-    """Says how far a run is, and how long it will still take."""
+    """Says how far the runs are, and how long they will still take.
 
-    def __init__(self, num_epochs: int, num_steps: int, first_step: int) -> None:
-        self._num_epochs, self._num_steps, self._first_step = num_epochs, num_steps, first_step
+    Args:
+        num_epochs: of each run.
+        num_steps: of each run.
+        steps_left: of all groups of runs together.
+    """
+
+    def __init__(self, num_epochs: int, num_steps: int, steps_left: int) -> None:
+        self._num_epochs, self._num_steps, self._steps_left = num_epochs, num_steps, steps_left
+        self._steps_done = 0
         self._start = self._last = time.perf_counter()
 
-    def step_done(self, epoch: int, step: int, total: Mapping[str, float]) -> None:
-        """Prints a line if the last one is some seconds old."""
-        if time.perf_counter() - self._last > _PROGRESS_SECONDS:
-            self._print(epoch, step, f'step {step}/{self._num_steps}, train loss {total["loss"] / total["clips"]:.4f}')
+    @property
+    def is_first_step(self) -> bool:
+        """Whether no step is done yet, so that the next compiles."""
+        return not self._steps_done
 
-    def epoch_done(self, epoch: int, step: int, row: Mapping[str, Any]) -> None:
+    def steps_done(self, count: int, prefix: str, epoch: int, step: int, total: Mapping[str, float]) -> None:
+        """Counts steps; prints a line after the first, and if the last line is some seconds old."""
+        is_first, loss = self.is_first_step, total['loss'] / total['clips']
+        self._steps_done += count
+        if is_first:
+            print(f'{prefix}first step done, train loss {loss:.4f}', flush=True)
+        elif time.perf_counter() - self._last > _PROGRESS_SECONDS:
+            self._print(prefix, epoch, f'step {step}/{self._num_steps}, train loss {loss:.4f}')
+
+    def epoch_done(self, prefix: str, row: Mapping[str, Any]) -> None:
         """Prints the line of an epoch."""
-        self._print(epoch, step, f'{_describe_row(row)} | {row["clips_per_second"]:.1f} clips/s')
+        self._print(prefix, row['epoch'], f'{run_files.describe(row)} | {row["clips_per_second"]:.1f} clips/s')
 
-    def _print(self, epoch: int, step: int, text: str) -> None:
+    def _print(self, prefix: str, epoch: int, text: str) -> None:
         self._last = time.perf_counter()
-        seconds = (self._last - self._start) / max(1, step - self._first_step) * (self._num_steps - step)
+        seconds = (self._last - self._start) / max(1, self._steps_done) * (self._steps_left - self._steps_done)
         left = time.strftime('%H:%M:%S', time.gmtime(seconds)) if seconds < 86400 else f'{seconds / 86400:.1f} days'
-        print(f'epoch {epoch}/{self._num_epochs} | {text} | {left} left', flush=True)
+        print(f'{prefix}epoch {epoch}/{self._num_epochs} | {text} | {left} left', flush=True)

@@ -2,6 +2,11 @@
 
 import os
 import pathlib
+import tempfile
+
+# Programs are compiled once for all tests, those in processes of their own included.
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.join(tempfile.gettempdir(), f'slr_jax_tests_{os.getuid()}'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 import ml_collections
 import pytest

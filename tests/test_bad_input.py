@@ -37,7 +37,6 @@ RESUME = f'slr_jax.train {SMALL} --config.dataset={{w}}/data/tiny --workdir={{w}
 EVALUATE = 'slr_jax.evaluate --output_dir={out} --workdir={w}/'
 INTERPRET = 'slr_jax.interpret --output_dir={out} '
 IMPORT = 'slr_jax.import_torch --workdir={out} --checkpoint={w}/pth/'
-SEEDS = f'experiments.seeds {SMALL} --output_dir={{out}} --config.dataset={{w}}/'
 PARSING = 'experiments.csv_parsing --layout=mediapipe_hand --csv={w}/csv/'
 
 
@@ -363,11 +362,7 @@ PROCESS_CASES = {
     'evaluate: checkpoint damaged': (EVALUATE + 'checkpoint_noise', 'checkpoint_noise|damaged'),
     'interpret: no mask': (INTERPRET + '--workdir={w}/no_mask', 'spoter_no_pe|no learned mask'),
     'import: hostile': (IMPORT + 'hostile.pth', 'pth/hostile.pth is refused: it asks for posix.mkdir'),
-    'seeds: no test split': (
-        SEEDS + 'data/only_train --config.validation=none --seeds=0',
-        "dataset only_train has no split 'test'",
-    ),
-    'seeds: a word': (SEEDS + 'data/tiny --seeds=one', '--seeds is one|whole numbers'),
+    'train: seeds twice': (TRAIN + 'data/tiny --config.seeds=1,1', 'config.seeds is (1, 1), expected|none twice'),
     'parsing: missing': (PARSING + 'nowhere.csv', 'csv/nowhere.csv: No such file'),
 }
 PROCESS_CASES = {name: (command, words.split('|')) for name, (command, words) in PROCESS_CASES.items()}
@@ -416,7 +411,6 @@ HERE_CASES = {
     'train: checkpoint damaged': (RESUME + 'checkpoint_noise', 'checkpoint_noise|damaged'),
     'interpret: required flag': ('slr_jax.interpret --mask_csv={w}/mask/good.csv', '--output_dir must be given'),
     'import: missing': (IMPORT + 'nowhere.pth', 'pth/nowhere.pth: No such file'),
-    'seeds: unknown flag': (SEEDS + 'data/tiny --seed=1', "Unknown command line flag 'seed'"),
     # Archives
     'npz empty': (NPZ + 'empty.npz', 'npz/empty.npz is damaged or no .npz archive'),
     'npz a directory': (BUILD + ' --source=npz --input={w}/other_directory', 'other_directory|directory'),
@@ -537,6 +531,8 @@ HERE_CASES = {
         'no clip is left to validation|validation_fraction',
     ),
     'train seed': (TRAIN + 'data/tiny --config.seed=99999999999999999999', 'config.seed|99999999999999999999'),
+    'train seeds': (TRAIN + 'data/tiny --config.seeds=one', 'config.seeds|one'),
+    'train sweep': (TRAIN + 'data/tiny --config.sweep.dropout_rate=0.1,1.5', 'config.dropout_rate is 1.5'),
     'train unknown flag': (TRAIN + 'data/tiny --epochs=3', "Unknown command line flag 'epochs'"),
     # Workdirs
     'workdir metrics empty': (RESUME + 'metrics_empty', 'metrics_empty/metrics.csv'),
@@ -608,11 +604,6 @@ HERE_CASES = {
     'import heads': (IMPORT + 'list.pth --num_heads=six', '--num_heads=six'),
     'import required flag': ('slr_jax.import_torch --workdir={out}', '--checkpoint must be given'),
     # Experiments
-    'seeds none': (SEEDS + 'data/tiny --seeds=', '--seeds'),
-    'seeds config': ('experiments.seeds --config={w}/nowhere.py --output_dir={out}', 'nowhere.py'),
-    'seeds dataset': (SEEDS + 'nowhere', 'nowhere is not a directory'),
-    'seeds illegal value': (SEEDS + 'data/tiny --config.model=lstm', "config.model is 'lstm'|class_query"),
-    'seeds required flag': (f'experiments.seeds {SMALL}', '--output_dir must be given'),
     'parsing empty': (PARSING + 'empty.csv', 'csv/empty.csv is empty'),
     'parsing noise': (PARSING + 'noise.csv', 'csv/noise.csv is no SPOTER-format CSV'),
     'parsing column': (PARSING + 'column.csv', "csv/column.csv has no column 'x0'"),
@@ -685,6 +676,25 @@ def test_workdir_that_holds_something_else_is_refused(world, workdir, data, word
 def test_config_with_illegal_value_is_refused(field, value, expected):
     with pytest.raises(errors.InputError, match=rf'^config\.{field} is .*expected .*{expected}'):
         train_lib.check_config(_config('somewhere', **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'num_seeds': 0}, r'config\.num_seeds is 0, expected at least 1'),
+        ({'num_seeds': 2, 'seeds': (1,)}, r'config\.seeds and config\.num_seeds are both set'),
+        ({'seeds': ()}, r'config\.seeds is \(\), expected at least one value'),
+        ({'seeds': (1, -1)}, r'config\.seed is -1, expected from 0'),
+        ({'seeds': (1.5,)}, r'config\.seeds is \(1\.5,\), expected whole numbers'),
+        ({'sweep': {'learning_rate': ('a',)}}, r"config\.sweep\.learning_rate is \('a',\), expected numbers"),
+        ({'sweep': {'learning_rate': (0.1, 0.1)}}, r'config\.sweep\.learning_rate is .* none twice'),
+        ({'runs_at_once': 0}, r'config\.runs_at_once is 0, expected at least 1'),
+        ({'num_seeds': 2, 'runs_at_once': 2, 'early_stop_epochs': 1}, r'needs config\.runs_at_once = 1'),
+    ],
+)
+def test_runs_that_cannot_be_are_refused(fields, words):
+    with pytest.raises(errors.InputError, match=words):
+        train_lib.check_config(_config('somewhere', **fields))
 
 
 def test_early_stop_without_validation_is_refused():

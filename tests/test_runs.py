@@ -1,0 +1,173 @@
+"""Several runs in one workdir, together and one after another, against each run alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from slr_jax import checkpoint, errors, evaluate, interpret, runs, train_lib
+from tests.conftest import ROOT, make_tiny_config
+
+# Not adamw: it makes whole steps of gradients that are nothing but rounding, such as those of the keys' biases.
+SETTINGS = {'optimizer': 'momentum', 'noise_std': 0.01, 'dropout_rate': 0.2, 'num_steps': 5, 'schedule': 'cosine'}
+SETTINGS |= {'learning_rate': 0.05}
+SEEDS = (3, 1, 7, 4)
+
+
+def train(dataset, workdir, **fields):
+    config = make_tiny_config(dataset, **SETTINGS | fields)
+    train_lib.train_and_evaluate(config, str(workdir))
+    return workdir
+
+
+def params_of(workdir, step='latest'):
+    return checkpoint.load_model(str(workdir), step).params
+
+
+def assert_equal_params(one, other, rtol):
+    """Up to a share of the largest value of each array."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.abs(a).max()), one, other)
+
+
+def assert_equal_bits(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.fixture(scope='module')
+def alone(tiny_dir, tmp_path_factory):
+    """A workdir for each seed, trained alone."""
+    root = tmp_path_factory.mktemp('alone')
+    return {seed: train(tiny_dir, root / str(seed), seed=seed) for seed in SEEDS}
+
+
+@pytest.fixture(scope='module')
+def together(tiny_dir, tmp_path_factory):
+    return train(tiny_dir, tmp_path_factory.mktemp('together') / 'w', seeds=SEEDS, runs_at_once=4)
+
+
+def test_seeds_together_equal_each_alone(alone, together):
+    for seed in SEEDS:
+        assert_equal_params(params_of(alone[seed]), params_of(together / f'seed_{seed}'), 1e-5)
+        tables = [pd.read_csv(folder / 'metrics.csv') for folder in (alone[seed], together / f'seed_{seed}')]
+        for column in ('train_loss', 'validation_loss', 'learning_rate'):
+            np.testing.assert_allclose(*(table[column] for table in tables), rtol=1e-5)
+        configs = [
+            json.loads((folder / 'config.json').read_text()) for folder in (alone[seed], together / f'seed_{seed}')
+        ]
+        assert configs[0] == configs[1] | {'runs_at_once': None}
+    first, second = (params_of(together / f'seed_{seed}')['class_query'] for seed in SEEDS[:2])
+    assert (first != second).all()
+
+
+def test_seeds_one_after_another_equal_each_alone_bit_for_bit(tiny_dir, alone, tmp_path):
+    workdir = train(tiny_dir, tmp_path / 'w', seed=3, num_seeds=2)
+    assert [run.seed for run in runs.read_index(str(workdir))] == [3, 4]
+    for seed in (3, 4):
+        assert_equal_bits(params_of(workdir / f'seed_{seed}'), params_of(alone[seed]))
+    assert pd.read_csv(workdir / 'best_epochs.csv')['run'].tolist() == ['seed_3', 'seed_4']
+
+
+def test_a_validation_share_of_each_seeds_own(tiny_dir, tmp_path):
+    fields = {'validation': 'from_train', 'bucket_by_length': True}
+    workdir = train(tiny_dir, tmp_path / 'w', seeds=(1, 2), runs_at_once=2, **fields)
+    one = train(tiny_dir, tmp_path / 'one', seed=2, **fields)
+    assert_equal_params(params_of(one), params_of(workdir / 'seed_2'), 1e-5)
+
+
+@pytest.mark.parametrize('optimizer', ['momentum', 'adamw'])
+def test_a_sweep_equals_each_alone(tiny_dir, tmp_path, optimizer):
+    sweep = {'learning_rate': (0.05, 0.002), 'dropout_rate': (0.0, 0.3), 'weight_decay': (0.1,)}
+    fields = {'optimizer': optimizer, 'seed': 5, 'num_layers': 2, 'warmup_epochs': 0.5}
+    workdir = train(tiny_dir, tmp_path / 'w', sweep=sweep, runs_at_once=4, **fields)
+    assert len(runs.read_index(str(workdir))) == 4
+    for learning_rate, dropout_rate in ((0.05, 0.3), (0.002, 0.0)):
+        setting = {'dropout_rate': dropout_rate, 'learning_rate': learning_rate, 'weight_decay': 0.1}
+        name = ','.join([*(f'{field}={value}' for field, value in setting.items()), 'seed_5'])
+        one = train(tiny_dir, tmp_path / name, **fields | setting)
+        if optimizer == 'momentum':
+            assert_equal_params(params_of(one), params_of(workdir / name), 1e-5)
+        tables = [pd.read_csv(folder / 'metrics.csv') for folder in (one, workdir / name)]
+        for column in ('train_loss', 'validation_loss', 'learning_rate'):
+            np.testing.assert_allclose(*(table[column] for table in tables), rtol=1e-4)
+
+
+def test_runs_together_go_on_from_the_last_checkpoint_of_all(tiny_dir, together, tmp_path):
+    workdir = tmp_path / 'w'
+    shutil.copytree(together, workdir)
+    # As if the machine had died between the first and the second of the last checkpoints.
+    for seed in SEEDS[1:]:
+        shutil.rmtree(workdir / f'seed_{seed}' / 'checkpoints' / '5')
+    train(tiny_dir, workdir, seeds=SEEDS, runs_at_once=4)
+    for seed in SEEDS:
+        assert_equal_bits(params_of(workdir / f'seed_{seed}'), params_of(together / f'seed_{seed}'))
+        assert pd.read_csv(workdir / f'seed_{seed}' / 'metrics.csv')['epoch'].tolist() == [1, 2]
+    assert {path.name for path in (workdir / 'seed_3' / 'checkpoints').iterdir()} == {'4', '5'}
+
+
+def test_a_loss_that_is_not_finite_names_its_run(tiny_dir, tmp_path):
+    with pytest.raises(errors.InputError, match=r'learning_rate=1e\+38,seed_0 \| the loss of step [23] is (nan|inf)'):
+        train(tiny_dir, tmp_path / 'w', seed=0, optimizer='sgd', sweep={'learning_rate': (0.1, 1e38)}, runs_at_once=2)
+
+
+def test_evaluation_of_all_runs(together, tmp_path):
+    summary = evaluate.evaluate_runs(str(together), output_dir=str(tmp_path / 'out'))
+    accuracies = [evaluate.evaluate(str(together / f'seed_{seed}'))['accuracy'] for seed in SEEDS]
+    assert summary == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    (setting,) = summary['settings']
+    assert setting['accuracy_mean'] == pytest.approx(np.mean(accuracies))
+    assert setting['accuracy_std'] == pytest.approx(np.std(accuracies, ddof=1))
+    assert setting['accuracy_wilson95'][0] < setting['accuracy_mean'] < setting['accuracy_wilson95'][1]
+    assert (setting['runs'], setting['clips']) == (4, 6)
+    table = pd.read_csv(tmp_path / 'out' / 'runs.csv')
+    assert table['seed'].tolist() == list(SEEDS)
+    assert table['accuracy'].tolist() == pytest.approx(accuracies)
+    assert (tmp_path / 'out' / 'seed_7' / 'confusion.png').is_file()
+
+
+def test_mask_of_all_runs(together, tmp_path):
+    interpret.interpret_runs(str(together), str(tmp_path))
+    masks = [params_of(together / f'seed_{seed}', 'best')['encoder_mask'].reshape(21, 2).mean(axis=1) for seed in SEEDS]
+    table = pd.read_csv(tmp_path / 'runs.csv')
+    np.testing.assert_allclose(table['mean'], np.mean(masks, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(table['std'], np.std(masks, axis=0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(table['seed_7'], masks[2], rtol=1e-6)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / 'points.csv')['weight'], table['mean'])
+    assert (tmp_path / 'seed_3' / 'figure.png').is_file()
+    assert (tmp_path / 'figure.svg').is_file()
+
+
+def test_one_of_several_runs_must_be_named(together):
+    with pytest.raises(errors.InputError, match=r'/w holds 4 runs, expected one of them, such as .*/w/seed_3'):
+        checkpoint.load_model(str(together))
+
+
+def test_commands_take_a_workdir_of_several_runs(together, tmp_path):
+    def run(module, *options):
+        command = [sys.executable, '-m', module, f'--workdir={together}', *options]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert 'over 4 runs, standard deviation' in run('slr_jax.evaluate', f'--output_dir={tmp_path}/test')
+    run('slr_jax.interpret', f'--output_dir={tmp_path}/mask')
+    assert (tmp_path / 'mask' / 'runs.csv').is_file()
+
+
+def test_seeds_spread_over_devices_equal_each_alone(tiny_dir, alone, tmp_path):
+    fields = SETTINGS | {'seeds': SEEDS}
+    code = (
+        'import jax; from tests.conftest import make_tiny_config; from slr_jax import train_lib;'
+        'assert jax.local_device_count() == 2;'
+        f'train_lib.train_and_evaluate(make_tiny_config({tiny_dir!r}, **{fields!r}), {str(tmp_path / "w")!r})'
+    )
+    environment = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, env=os.environ | environment, check=True, capture_output=True, text=True
+    )
+    assert '4 runs, 4 at once' in done.stdout
+    for seed in SEEDS:
+        assert_equal_params(params_of(alone[seed]), params_of(tmp_path / 'w' / f'seed_{seed}'), 1e-5)
