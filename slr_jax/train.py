@@ -42,7 +42,8 @@ def _join_other_processes() -> None:
             f'--process_id is {values.process_id}, expected below --num_processes, {values.num_processes}'
         )
     try:
-        jax.distributed.initialize(*given)
+        # Where one process fails, the others need not wait for minutes.
+        jax.distributed.initialize(*given, shutdown_timeout_seconds=30)
     except (ValueError, RuntimeError) as error:
         raise errors.InputError(f'the other processes cannot be joined: {errors.one_line(error)}') from error
     if jax.process_index():

@@ -324,7 +324,6 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
             runs_lib.write_index(workdir, runs)
             for run, of_run in zip(runs, data, strict=True):
                 checkpoint_lib.open_workdir(run.workdir(workdir), of_run.config, dataset)
-    _wait_for_all('workdir')
     best = _train_runs(config, workdir, dataset, runs, data)
     if not runs[0].name:
         return best['']
@@ -408,7 +407,8 @@ class _Program:
             axis_name=_DEVICES,
             in_axes=(state_axis, 0, state_axis, state_axis),
             out_axes=(state_axis, state_axis),
-            donate_argnums=0,
+            # Of several processes, pmap would delete the state that it returned.
+            donate_argnums=0 if jax.process_count() == 1 else (),
         )
         self.eval_step = _map_eval(eval_step, spread=self.spread)
 
@@ -580,17 +580,16 @@ def _train_runs(
     num_steps = config.num_steps or config.num_epochs * steps_per_epoch
     dim = input_pipeline.input_width(config, dataset.layout)
     at_once = _runs_at_once(config, len(runs))
-    programs, groups, of_runs = {}, [], []
-    for run, of_run in zip(runs, data, strict=True):
-        of_runs.append(
-            run_files.RunFiles(
-                run.name,
-                run.workdir(workdir),
-                of_run.config,
-                writes=jax.process_index() == 0,
-                together=at_once > 1,
-            )
-        )
+    is_first = jax.process_index() == 0
+    if not is_first:
+        _wait_for_all('workdir')
+    of_runs = [
+        run_files.RunFiles(run.name, run.workdir(workdir), of_run.config, writes=is_first, together=at_once > 1)
+        for run, of_run in zip(runs, data, strict=True)
+    ]
+    if is_first:
+        _wait_for_all('workdir')
+    programs, groups = {}, []
     for start in range(0, len(runs), at_once):
         part = slice(start, start + at_once)
         num_runs = len(runs[part])
