@@ -13,12 +13,16 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
 from slr_jax import errors
 
 Array = jax.Array
 Initializer = Callable[..., Array]
+
+# What a layer keeps for the backward pass.
+_KEPT = 'kept'
 
 _xavier_uniform = nn.initializers.xavier_uniform()
 _unit_uniform = nn.initializers.uniform(scale=1.0)
@@ -148,16 +152,17 @@ class MultiHeadAttention(nn.Module):
         self.sow('intermediates', 'attention_weights', weights)
         weights = Dropout(self.dropout_rate)(weights.astype(value.dtype), deterministic=deterministic)
         attended = jnp.einsum('bhts,bshd->bthd', weights, value).reshape(x.shape)
-        return nn.Dense(
+        out_proj = nn.Dense(
             dim,
             kernel_init=self.out_kernel_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name='out_proj',
-        )(attended)
+        )
+        return checkpoint_name(out_proj(attended), _KEPT)
 
     def _split_heads(self, y: Array) -> Array:
-        return y.reshape(*y.shape[:-1], self.num_heads, -1)
+        return checkpoint_name(y.reshape(*y.shape[:-1], self.num_heads, -1), _KEPT)
 
 
 class TransformerLayer(nn.Module):
@@ -222,7 +227,8 @@ class TransformerLayer(nn.Module):
         dim = x.shape[-1]
         hidden = nn.relu(dense('mlp_in', self.mlp_dim, dim)(x))
         hidden = Dropout(self.dropout_rate)(hidden, deterministic=deterministic)
-        return dense('mlp_out', dim, self.mlp_dim, dot_general=lambda x, kernel, *_, **__: _matmul(x, kernel))(hidden)
+        mlp_out = dense('mlp_out', dim, self.mlp_dim, dot_general=lambda x, kernel, *_, **__: _matmul(x, kernel))
+        return checkpoint_name(mlp_out(hidden), _KEPT)
 
 
 class TransformerStack(nn.Module):
@@ -246,10 +252,10 @@ class TransformerStack(nn.Module):
         # What is carried from layer to layer keeps its dtype.
         (x,) = nn.dtypes.promote_dtype(x, dtype=self.dtype)
         copies = self.kind == 'class_query'
-        # Only products of matrices are kept for the backward pass: to make the rest again is faster than to store it.
+        # To make the wide hidden layer and the attention weights again is no slower than to store them.
         layer = nn.remat(
             TransformerLayer,
-            policy=jax.checkpoint_policies.dots_saveable,
+            policy=jax.checkpoint_policies.save_only_these_names(_KEPT),
             prevent_cse=False,
             static_argnums=(4,),
         )

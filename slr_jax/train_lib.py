@@ -222,6 +222,7 @@ def use_compilation_cache() -> None:
     if not jax.config.jax_compilation_cache_dir:
         folder = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
         jax.config.update('jax_compilation_cache_dir', os.path.join(folder, 'slr_jax'))
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     # Where the folder cannot be used, programs are compiled.
     warnings.filterwarnings('ignore', message='Error (reading|writing) persistent compilation cache')
 
@@ -268,7 +269,7 @@ def _predict(
     """<float32>[runs, clips, classes] of the features of each run; runs have as many clips each."""
     num_clips, orders = len(features[0]), [np.argsort([len(clip) for clip in of_run]) for of_run in features]
     labels = np.zeros(num_clips, np.int32)
-    batches = _batches(
+    batches = run_batches(
         [(of_run, labels, order) for of_run, order in zip(features, orders, strict=True)], EVAL_BATCH_SIZE, spread
     )
     logits = []
@@ -285,7 +286,7 @@ def _predict(
     return result
 
 
-def _batches(
+def run_batches(
     of_runs: Sequence[tuple[Sequence[np.ndarray], np.ndarray, np.ndarray]],
     batch_size: int,
     spread: bool,
@@ -373,7 +374,7 @@ class _RunData:
         return self.train_features, self.train_labels, order
 
 
-class _Program:
+class Program:
     """The compiled steps of a number of runs that differ in keys and swept numbers only.
 
     With several devices, either each device has some of the runs, or the batches of all runs are divided over them.
@@ -459,7 +460,7 @@ class _Group:
 
     def __init__(
         self,
-        program: _Program,
+        program: Program,
         config: ml_collections.ConfigDict,
         runs: Sequence[runs_lib.Run],
         data: Sequence[_RunData],
@@ -520,7 +521,7 @@ class _Group:
 
     def _train(self, epoch: int, num_steps: int, progress: '_Progress') -> list[dict[str, float]]:
         of_runs = [of_run.epoch(epoch) for of_run in self._data]
-        batches = _batches(of_runs, self._batch_size, self._program.spread, self._data[0].padded_lengths)
+        batches = run_batches(of_runs, self._batch_size, self._program.spread, self._data[0].padded_lengths)
         totals, pending = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in of_runs], []
         for batch in batches:
             if self.steps_done == num_steps:
@@ -594,7 +595,7 @@ def _train_runs(
         part = slice(start, start + at_once)
         num_runs = len(runs[part])
         if num_runs not in programs:
-            programs[num_runs] = _Program(config, dataset.description, (steps_per_epoch, num_steps), num_runs)
+            programs[num_runs] = Program(config, dataset.description, (steps_per_epoch, num_steps), num_runs)
         groups.append(_Group(programs[num_runs], config, runs[part], data[part], of_runs[part], dim))
     _wait_for_all('restored')
     print(

@@ -1,0 +1,282 @@
+"""How fast models train and answer, beside what the machine's matrix product can do.
+
+    python -m experiments.benchmark --dataset=data/wlasl100_hands [--device=cpu] [--quick] [--output_dir=benchmark]
+
+On a machine that does nothing else. Writes benchmark.csv and benchmark.md. Every row is measured with the steps that
+`slr_jax.train` runs, class_query of the published size, dropout and noise on, batches assembled beforehand. Lengths are
+those of the dataset's training clips, in length buckets, or 60 frames. The share is the model's floating-point
+operations of the real frames (see flops_of_clip) over the time, beside those of a large float32 matrix product, timed
+before every row. The time to the first step is that of `slr_jax.train` in a process of its own.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import default
+from slr_jax import checkpoint, errors, files, input_pipeline, models, train_lib
+from slr_jax import dataset as dataset_lib
+
+_FRAMES = 60
+_NUM_CLASSES = 100
+_HEADS = {150: 10, 42: 7}
+_PRODUCT_SIZE = 2048
+_REPETITIONS = 7
+
+
+def flops_of_clip(dim: int, frames: float, frames_squared: float, mlp_dim: int, num_layers: int) -> float:
+    """Floating-point operations of matrix products for one clip of class_query, forward.
+
+    Args:
+        dim: numbers a frame.
+        frames: of the clip; of many clips their mean, and `frames_squared` the mean of their squares.
+        frames_squared: see frames.
+        mlp_dim: of the model.
+        num_layers: of the model.
+
+    Returns:
+        Two for each multiplication with its addition. Training takes three times as many.
+    """
+    encoder = frames * (4 * dim * dim + 2 * dim * mlp_dim) + 2 * frames_squared * dim
+    decoder = frames * 2 * dim * dim + 2 * dim * dim + 2 * frames * dim + 2 * dim * mlp_dim
+    return 2 * (num_layers * (encoder + decoder) + dim * _NUM_CLASSES)
+
+
+def xla_flops_of_clip(dim: int, frames: int, mlp_dim: int) -> float:
+    """As flops_of_clip, counted by XLA with everything that is no matrix product, for one layer.
+
+    For one layer only, as XLA counts the body of a loop once.
+    """
+    model = models.create_model(
+        'class_query', num_classes=_NUM_CLASSES, num_heads=_HEADS[dim], num_layers=1, mlp_dim=mlp_dim
+    )
+    clip, mask = jax.ShapeDtypeStruct((1, frames, dim), jnp.float32), jax.ShapeDtypeStruct((1, frames), bool)
+    params = checkpoint.param_shapes(model, dim)
+    compiled = jax.jit(model.apply).lower({'params': params}, clip, mask).compile()
+    return compiled.cost_analysis()['flops']
+
+
+def _seconds(call: Callable[[], Any], repetitions: int) -> list[float]:
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def matrix_product_flops() -> float:
+    """Floating-point operations a second of a large float32 matrix product, on all local devices together."""
+    product = jax.pmap(lambda x: jnp.matmul(x, x, precision='highest'))
+    x = jnp.ones((jax.local_device_count(), _PRODUCT_SIZE, _PRODUCT_SIZE))
+    seconds = statistics.median(_seconds(lambda: product(x), _REPETITIONS))
+    return jax.local_device_count() * 2 * _PRODUCT_SIZE**3 / seconds
+
+
+class _Case:
+    """One model with its data.
+
+    Args:
+        dim: numbers a frame.
+        lengths: frames of each clip.
+        batch_size: of each seed.
+        num_seeds: in one program.
+    """
+
+    def __init__(self, dim: int, lengths: np.ndarray, batch_size: int, num_seeds: int = 1) -> None:
+        config = default.get_config()
+        config.num_heads, config.batch_size = _HEADS[dim], batch_size
+        self._num_seeds, self._dim, self._lengths, self._config = num_seeds, dim, lengths, config
+        description = dataset_lib.Description(
+            name='benchmark',
+            layout='mediapipe_hands_pose',
+            label_names=tuple(str(i) for i in range(_NUM_CLASSES)),
+            hand_names='anatomical',
+            source={},
+        )
+        self._program = train_lib.Program(config, description, (len(lengths), len(lengths)), num_seeds)
+        self._batches = self._make_batches()
+        slots = sum(batch['mask'].size for batch in self._batches)
+        real = sum(batch['mask'].sum() for batch in self._batches)
+        self.padding = slots / real
+
+    def _make_batches(self) -> list[dict[str, np.ndarray]]:
+        rng, lengths = np.random.default_rng(0), self._lengths
+        features = [rng.normal(size=(length, self._dim)).astype(np.float32) for length in lengths]
+        labels = rng.integers(_NUM_CLASSES, size=len(lengths)).astype(np.int32)
+        batch_size = self._config.batch_size
+        buckets = input_pipeline.length_buckets(lengths, batch_size)
+        orders = [input_pipeline.bucket_order(buckets, batch_size, seed, 1) for seed in range(self._num_seeds)]
+        of_runs = [(features, labels, order) for order in orders]
+        padded_lengths = [lengths[bucket].max() for bucket in buckets]
+        return list(train_lib.run_batches(of_runs, batch_size, self._program.spread, padded_lengths))
+
+    def train_seconds(self, repetitions: int) -> list[float]:
+        """Seconds of one pass over the clips, `repetitions` times."""
+        program, seeds = self._program, range(self._num_seeds)
+        state = program.join([program.initial_state(self._dim, seed, {}) for seed in seeds])
+        keys = program.join([jax.random.key(seed) for seed in seeds])
+        numbers = program.join([{} for _ in seeds])
+
+        def one_pass() -> Any:
+            nonlocal state
+            for batch in self._batches:
+                state, sums = program.train_step(state, batch, keys, numbers)
+            return state, sums
+
+        return _seconds(one_pass, repetitions)
+
+    def eval_seconds(self, repetitions: int) -> list[float]:
+        """Seconds of answering to all clips, `repetitions` times."""
+        program = self._program
+        params = program.join([program.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
+        inputs = [{name: batch[name] for name in ('landmarks', 'mask')} for batch in self._batches]
+        return _seconds(lambda: [program.eval_step(params, batch) for batch in inputs], repetitions)
+
+    def row(self, what: str, peak: float, repetitions: int) -> dict[str, Any]:
+        """Measures 'train' or 'evaluate'; a row of the table."""
+        seconds = self.train_seconds(repetitions) if what == 'train' else self.eval_seconds(repetitions)
+        clips = self._num_seeds * len(self._lengths)
+        lengths = self._lengths.astype(float)
+        flops = flops_of_clip(
+            self._dim, lengths.mean(), (lengths**2).mean(), self._config.mlp_dim, self._config.num_layers
+        )
+        median = statistics.median(seconds)
+        return {
+            'what': what,
+            'numbers a frame': self._dim,
+            'batch size': self._config.batch_size,
+            'seeds': self._num_seeds,
+            'ms a clip': round(1000 * median / clips, 2),
+            'fastest': round(1000 * min(seconds) / clips, 2),
+            'slowest': round(1000 * max(seconds) / clips, 2),
+            'clips a second': round(clips / median, 1),
+            'padded / real frames': round(self.padding, 3),
+            'GFLOP a clip': round(flops * (3 if what == 'train' else 1) / 1e9, 3),
+            'GFLOP/s of a product': round(peak / 1e9),
+            'share': round(flops * (3 if what == 'train' else 1) * clips / median / peak, 3),
+        }
+
+
+def _cases(lengths: np.ndarray, *, quick: bool) -> Iterator[tuple[str, _Case, tuple[str, ...]]]:
+    """The lengths' name, the case and what is measured of it."""
+    both = ('train', 'evaluate')
+    for dim in (150,) if quick else (150, 42):
+        for batch_size in (1, 32) if quick else (1, 8, 32, 128):
+            yield '60', _Case(dim, np.full(max(batch_size, 32), _FRAMES), batch_size), both
+        for batch_size in (32,) if quick else (1, 8, 32, 128):
+            yield 'real', _Case(dim, lengths, batch_size), both
+    for batch_size, num_seeds in ((1, 4),) if quick else ((1, 4), (1, 16), (8, 4), (8, 16)):
+        yield '60', _Case(150, np.full(8 * batch_size, _FRAMES), batch_size, num_seeds), ('train',)
+
+
+def measure_steps(lengths: np.ndarray, *, quick: bool) -> list[dict[str, Any]]:
+    """The rows of the table; each is printed as soon as it is measured."""
+    rows = []
+    for name, case, measured in _cases(lengths, quick=quick):
+        for what in measured:
+            # Few passes where one takes long.
+            repetitions = 2 if name == 'real' else _REPETITIONS
+            row = {'lengths': name, **case.row(what, matrix_product_flops(), repetitions)}
+            rows.append(row)
+            print(', '.join(f'{column} {value}' for column, value in row.items()), flush=True)
+    return rows
+
+
+def measure_start(path: str) -> list[dict[str, Any]]:
+    """Seconds from the start of `slr_jax.train` to its first step, and the peak of its memory over an epoch.
+
+    Args:
+        path: of the dataset; batch size 32, in length buckets.
+
+    Returns:
+        A row without and a row with compiled programs in the cache.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, name in enumerate(('without compiled programs', 'with compiled programs')):
+            command = [sys.executable, '-m', 'slr_jax.train', f'--config={os.path.abspath(default.__file__)}']
+            fields = {'dataset': path, 'batch_size': 32, 'bucket_by_length': True, 'num_epochs': 1, 'num_heads': 1}
+            command += [f'--config.{field}={value}' for field, value in fields.items()]
+            environment = os.environ | {'JAX_COMPILATION_CACHE_DIR': os.path.join(scratch, 'cache')}
+            start = time.perf_counter()
+            with subprocess.Popen(
+                [*command, f'--workdir={scratch}/{number}'], env=environment, stdout=subprocess.PIPE, text=True
+            ) as process:
+                for line in process.stdout:
+                    if line.startswith('first step done'):
+                        seconds = time.perf_counter() - start
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise errors.InputError(f'slr_jax.train on {path} ended with status {process.returncode}')
+            row = {'start': name, 'seconds to the first step': round(seconds, 1)}
+            rows.append(row | {'peak memory, MB': round(usage.ru_maxrss / 1024)})
+            print(', '.join(f'{column}: {value}' for column, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def _describe_machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    if os.path.isfile('/proc/cpuinfo'):
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
+            cpu = next((line.split(':')[1].strip() for line in file if line.startswith('model name')), cpu)
+    devices = f'{jax.local_device_count()} × {jax.local_devices()[0].device_kind}'
+    cores = f'{len(os.sched_getaffinity(0))} cores of {cpu}'
+    return f'{devices}, {cores}, jax {jax.__version__}, Python {platform.python_version()}'
+
+
+def _markdown(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [rows[0].keys(), ['---'] * len(rows[0]), *(row.values() for row in rows)]
+    return ''.join(f'| {" | ".join(map(str, line))} |\n' for line in lines)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('dataset', None, 'TFDS directory whose training clips give the lengths.', required=True)
+    flags.DEFINE_enum('device', None, ['cpu', 'cuda', 'tpu'], 'By default the best that there is.')
+    flags.DEFINE_bool('quick', False, 'A few rows only.')
+    flags.DEFINE_string('output_dir', 'benchmark', 'Where benchmark.csv, start.csv and benchmark.md are written.')
+
+
+def main() -> None:
+    """Measures as the flags say."""
+    values = flags.FLAGS
+    if values.device:
+        jax.config.update('jax_platforms', values.device)
+        os.environ['JAX_PLATFORMS'] = values.device
+    train_lib.keep_freed_memory()
+    try:
+        machine = _describe_machine()
+    except RuntimeError as error:
+        raise errors.InputError(f'--device={values.device} cannot be used: {errors.one_line(error)}') from error
+    clips = dataset_lib.load_dataset(values.dataset).split('train').landmarks
+    lengths = np.array([len(clip) for clip in clips])
+    print(machine, flush=True)
+    by_formula = flops_of_clip(150, _FRAMES, _FRAMES**2, 2048, 1)
+    ratio = xla_flops_of_clip(150, _FRAMES, 2048) / by_formula
+    counted = f"XLA counts {ratio:.3f} times the formula's operations, for one layer forward."
+    print(counted, flush=True)
+    starts = measure_start(values.dataset)
+    rows = measure_steps(lengths, quick=values.quick)
+    with files.files_in(values.output_dir) as scratch:
+        files.write_csv(os.path.join(scratch, 'benchmark.csv'), rows)
+        files.write_csv(os.path.join(scratch, 'start.csv'), starts)
+        with files.replacing(os.path.join(scratch, 'benchmark.md')) as file:
+            file.write(f'{machine}. {counted}\n\n{_markdown(starts)}\n{_markdown(rows)}')
+    print(f'written to {values.output_dir}')
+
+
+if __name__ == '__main__':
+    errors.run(main, _define_flags)

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from experiments import benchmark
+from tests import commands
+
+
+@pytest.mark.parametrize(('dim', 'frames', 'mlp_dim'), [(150, 60, 2048), (42, 90, 512)])
+def test_operations_are_those_that_xla_counts(dim, frames, mlp_dim):
+    formula = benchmark.flops_of_clip(dim, frames, frames**2, mlp_dim, 1)
+    # XLA counts softmax, LayerNorm and the like as well.
+    assert 1 < benchmark.xla_flops_of_clip(dim, frames, mlp_dim) / formula < 1.1
+
+
+def test_operations_of_the_mean_clip_are_the_mean():
+    lengths = np.array([10.0, 30.0, 80.0])
+    each = [benchmark.flops_of_clip(42, length, length**2, 64, 6) for length in lengths]
+    together = benchmark.flops_of_clip(42, lengths.mean(), (lengths**2).mean(), 64, 6)
+    assert together == pytest.approx(np.mean(each))
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ('--dataset={out}/nowhere', ['nowhere is not a directory']),
+        ('--device=cpu', ['--dataset must be given']),
+        ('--dataset={out} --device=abacus', ['--device=abacus']),
+    ],
+)
+def test_benchmark_refuses(tmp_path, capfd, monkeypatch, options, words):
+    argv = commands.argv(f'experiments.benchmark {options} --output_dir={{out}}/b', out=tmp_path)
+    commands.check_refusal(*commands.run_here(argv, capfd, monkeypatch), words)
+    assert not list(tmp_path.iterdir())
