@@ -533,6 +533,12 @@ HERE_CASES = {
     'train seed': (TRAIN + 'data/tiny --config.seed=99999999999999999999', 'config.seed|99999999999999999999'),
     'train seeds': (TRAIN + 'data/tiny --config.seeds=one', 'config.seeds|one'),
     'train sweep': (TRAIN + 'data/tiny --config.sweep.dropout_rate=0.1,1.5', 'config.dropout_rate is 1.5'),
+    'train one of three flags': (TRAIN + 'data/tiny --process_id=0', '--coordinator, --num_processes and --process_id'),
+    'train process': (
+        TRAIN + 'data/tiny --coordinator=localhost:1 --num_processes=2 --process_id=2',
+        '--process_id is 2|below --num_processes, 2',
+    ),
+    'import nothing': ('slr_jax.import_torch --workdir={out} --checkpoint=', '--checkpoint'),
     'train unknown flag': (TRAIN + 'data/tiny --epochs=3', "Unknown command line flag 'epochs'"),
     # Workdirs
     'workdir metrics empty': (RESUME + 'metrics_empty', 'metrics_empty/metrics.csv'),

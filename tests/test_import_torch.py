@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from slr_jax import checkpoint, errors, import_torch, models
+from slr_jax import checkpoint, errors, import_torch, models, runs
 from tests import torch_files
 
 GOLDEN = {'originalSpoterPE': models.SpoterPE, 'ownModelwquery': models.ClassQuery}
@@ -175,3 +175,17 @@ def test_random_bytes_in_the_pickle_are_refused(tmp_path, shared):
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('a/b.txt', 'text')
     refuse(path, r'without data\.pkl')
+
+
+def test_several_checkpoints_become_runs(shared, tmp_path, capsys):
+    paths = [str(shared / 'golden' / f'{name}_h42_c13.pth') for name in list(GOLDEN)[:2]]
+    import_torch.import_checkpoints(paths, str(tmp_path / 'w'), layout='mediapipe_hand')
+    assert 'unfinished' not in capsys.readouterr().out
+    found = runs.read_index(str(tmp_path / 'w'))
+    assert [run.name for run in found] == [f'{name}_h42_c13' for name in list(GOLDEN)[:2]]
+    for run, path in zip(found, paths, strict=True):
+        params = checkpoint.load_model(run.workdir(str(tmp_path / 'w'))).params
+        jax.tree.map(np.testing.assert_array_equal, params, import_torch.load_pth(path)[1])
+    with pytest.raises(errors.InputError, match='two files of one name'):
+        import_torch.import_checkpoints([paths[0], paths[0]], str(tmp_path / 'v'))
+    assert not (tmp_path / 'v').exists()
