@@ -183,17 +183,17 @@ def _cases(lengths: np.ndarray, *, quick: bool) -> Iterator[tuple[str, _Case, tu
         yield '60', _Case(150, np.full(8 * batch_size, _FRAMES), batch_size, num_seeds), ('train',)
 
 
-def measure_steps(lengths: np.ndarray, *, quick: bool) -> list[dict[str, Any]]:
+def measure_steps(lengths: np.ndarray, *, quick: bool) -> Iterator[dict[str, Any]]:
     """The rows of the table; each is printed as soon as it is measured."""
-    rows = []
     for name, case, measured in _cases(lengths, quick=quick):
         for what in measured:
             # Few passes where one takes long.
             repetitions = 2 if name == 'real' else _REPETITIONS
             row = {'lengths': name, **case.row(what, matrix_product_flops(), repetitions)}
-            rows.append(row)
             print(', '.join(f'{column} {value}' for column, value in row.items()), flush=True)
-    return rows
+            yield row
+        # A process may hold some 80 compiled programs of a CPU: each takes hundreds of memory mappings.
+        jax.clear_caches()
 
 
 def measure_start(path: str) -> list[dict[str, Any]]:
@@ -271,12 +271,14 @@ def main() -> None:
     counted = f"XLA counts {ratio:.3f} times the formula's operations, for one layer forward."
     print(counted, flush=True)
     starts = measure_start(values.dataset)
-    rows = measure_steps(lengths, quick=values.quick)
-    with files.files_in(values.output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'benchmark.csv'), rows)
-        files.write_csv(os.path.join(scratch, 'start.csv'), starts)
-        with files.replacing(os.path.join(scratch, 'benchmark.md')) as file:
-            file.write(f'{machine}. {counted}\n\n{_markdown(starts)}\n{_markdown(rows)}')
+    rows = []
+    for row in measure_steps(lengths, quick=values.quick):
+        rows.append(row)
+        with files.files_in(values.output_dir) as scratch:
+            files.write_csv(os.path.join(scratch, 'benchmark.csv'), rows)
+            files.write_csv(os.path.join(scratch, 'start.csv'), starts)
+            with files.replacing(os.path.join(scratch, 'benchmark.md')) as file:
+                file.write(f'{machine}. {counted}\n\n{_markdown(starts)}\n{_markdown(rows)}')
     print(f'written to {values.output_dir}')
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
+import copy
 import ctypes
 import math
 import os
@@ -267,7 +268,7 @@ def _predict(
     eval_step: Callable[[Any, Batch], Array], params: Any, features: list[list[np.ndarray]], *, spread: bool = False
 ) -> np.ndarray:
     """<float32>[runs, clips, classes] of the features of each run; runs have as many clips each."""
-    num_clips, orders = len(features[0]), [np.argsort([len(clip) for clip in of_run]) for of_run in features]
+    num_clips, orders = len(features[0]), [_by_length(of_run) for of_run in features]
     labels = np.zeros(num_clips, np.int32)
     batches = run_batches(
         [(of_run, labels, order) for of_run, order in zip(features, orders, strict=True)], EVAL_BATCH_SIZE, spread
@@ -284,6 +285,10 @@ def _predict(
     for of_run, of_sorted, order in zip(result, sorted_logits, orders, strict=True):
         of_run[order] = of_sorted
     return result
+
+
+def _by_length(features: Sequence[np.ndarray]) -> np.ndarray:
+    return np.argsort([len(clip) for clip in features], kind='stable')
 
 
 def run_batches(
@@ -314,11 +319,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     Raises:
         InputError: the config, the dataset or the workdir is not what it should be, or a loss is not finite.
     """
-    check_config(config)
     keep_freed_memory()
+    check_config(config)
     dataset = dataset_lib.load_dataset(config.dataset)
     runs = runs_lib.list_runs(config)
-    data = [_RunData(dataset, runs_lib.config_of(config, run)) for run in runs]
+    data = _data_of_runs(dataset, [runs_lib.config_of(config, run) for run in runs])
     if jax.process_index() == 0:
         checkpoint_lib.open_workdir(workdir, config, dataset)
         if runs[0].name:
@@ -343,8 +348,8 @@ def _wait_for_all(what: str) -> None:
 def _runs_at_once(config: ml_collections.ConfigDict, num_runs: int) -> int:
     if config.runs_at_once is not None:
         return min(config.runs_at_once, num_runs)
-    alone = jax.default_backend() == 'cpu' or config.early_stop_epochs
-    return 1 if alone and jax.device_count() == 1 else num_runs
+    one_cpu = jax.default_backend() == 'cpu' and jax.device_count() == 1
+    return 1 if one_cpu or config.early_stop_epochs else num_runs
 
 
 class _RunData:
@@ -364,6 +369,12 @@ class _RunData:
             f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}'
         )
 
+    def of(self, config: ml_collections.ConfigDict) -> '_RunData':
+        """The same clips for a run that orders them by another seed."""
+        other = copy.copy(self)
+        other.config = config
+        return other
+
     def epoch(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Features, labels and the order of an epoch."""
         config = self.config
@@ -372,6 +383,12 @@ class _RunData:
         else:
             order = input_pipeline.epoch_order(len(self.train_features), config.seed, epoch)
         return self.train_features, self.train_labels, order
+
+
+def _data_of_runs(dataset: dataset_lib.Dataset, configs: Sequence[ml_collections.ConfigDict]) -> list[_RunData]:
+    first = _RunData(dataset, configs[0])
+    draws = first.config.validation == 'from_train' or first.config.train_fraction < 1
+    return [first, *(_RunData(dataset, config) if draws else first.of(config) for config in configs[1:])]
 
 
 class Program:
