@@ -4,7 +4,7 @@ r"""WLASL100, two hands in no fixed order (MediaPipe Hands), class query with le
     python -m slr_jax.train --config=configs/wlasl100_hands.py --workdir=runs/wlasl100_hands
     python -m slr_jax.evaluate --workdir=runs/wlasl100_hands
 
-Measured: 53.0 % on 100 test clips (95 % interval 43.3 to 62.5), in 48 minutes on 2 busy CPU cores.
+Measured: 61.0 % on 100 test clips (95 % interval 51.2 to 70.0) with seed 0, in 25 minutes on 2 busy CPU cores.
 """
 
 import ml_collections

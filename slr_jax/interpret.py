@@ -78,7 +78,10 @@ def masks_of_model(loaded: checkpoint_lib.LoadedModel) -> list[Mask]:
 
 
 def mean_masks(of_runs: Sequence[Sequence[Mask]]) -> list[Mask]:
-    """The mean over runs of each of their masks."""
+    """The mean over runs of each of their masks; InputError where they are not of one kind."""
+    kinds = {tuple((mask.name, mask.layout.name, mask.hand_names, mask.weights.shape) for mask in of) for of in of_runs}
+    if len(kinds) > 1:
+        raise errors.InputError(f'the runs have masks of {len(kinds)} kinds, expected one; interpret them one by one')
     return [
         dataclasses.replace(masks[0], weights=np.mean([mask.weights for mask in masks], axis=0))
         for masks in zip(*of_runs, strict=True)

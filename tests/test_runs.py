@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slr_jax import checkpoint, errors, evaluate, interpret, runs, train_lib
+from slr_jax import checkpoint, errors, evaluate, interpret, landmarks, runs, train_lib
 from tests.conftest import ROOT, make_tiny_config
 
 # Not adamw: it makes whole steps of gradients that are nothing but rounding, such as those of the keys' biases.
@@ -140,6 +140,16 @@ def test_mask_of_all_runs(together, tmp_path):
     np.testing.assert_allclose(pd.read_csv(tmp_path / 'points.csv')['weight'], table['mean'])
     assert (tmp_path / 'seed_3' / 'figure.png').is_file()
     assert (tmp_path / 'figure.svg').is_file()
+
+
+def test_masks_of_different_kinds_have_no_mean():
+    hand, two = (
+        interpret.Mask('encoder_mask', np.ones((layout.num_points, 2)), layout, 'anatomical')
+        for layout in (landmarks.LAYOUTS['mediapipe_hand'], landmarks.LAYOUTS['mediapipe_two_hands'])
+    )
+    with pytest.raises(errors.InputError, match='masks of 2 kinds'):
+        interpret.mean_masks([[hand], [two]])
+    assert interpret.mean_masks([[hand], [hand]])[0].weights.shape == (21, 2)
 
 
 def test_one_of_several_runs_must_be_named(together):
