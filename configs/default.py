@@ -67,7 +67,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.grad_clip_norm = config_dict.placeholder(float)
     # In [0, 1).
     config.label_smoothing = 0.0
-    # Stop after so many epochs without a better validation accuracy; needs runs_at_once = 1.
+    # Stop after so many epochs without a better validation accuracy; several runs then take turns.
     config.early_stop_epochs = config_dict.placeholder(int)
     # Of initialisation, order, noise, dropout and the stratified shares.
     config.seed = 379

@@ -41,11 +41,6 @@ class Run:
         return ','.join(f'{field}={value}' for field, value in self.settings.items())
 
 
-def swept(config: ml_collections.ConfigDict) -> dict[str, tuple[float, ...]]:
-    """The fields of `config.sweep` that have values."""
-    return {field: tuple(values) for field, values in config.sweep.items() if values is not None}
-
-
 def list_runs(config: ml_collections.ConfigDict) -> list[Run]:
     """The runs of a config: every setting with every seed.
 
@@ -57,7 +52,7 @@ def list_runs(config: ml_collections.ConfigDict) -> list[Run]:
     if config.num_seeds < 1:
         raise errors.InputError(f'config.num_seeds is {config.num_seeds}, expected at least 1')
     seeds = config.seeds if config.seeds is not None else range(config.seed, config.seed + config.num_seeds)
-    fields = swept(config)
+    fields = {field: tuple(values) for field, values in config.sweep.items() if values is not None}
     for name, values in {'seeds': seeds, **{f'sweep.{field}': values for field, values in fields.items()}}.items():
         if not len(values) or len(set(values)) < len(values):
             raise errors.InputError(f'config.{name} is {tuple(values)}, expected at least one value and none twice')
