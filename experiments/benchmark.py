@@ -126,7 +126,7 @@ class _Case:
     def train_seconds(self, repetitions: int) -> list[float]:
         """Seconds of one pass over the clips, `repetitions` times."""
         program, seeds = self._program, range(self._num_seeds)
-        state = program.join([program.initial_state(self._dim, seed, {}) for seed in seeds])
+        state = program.join_states([program.initial_state(self._dim, seed, {}) for seed in seeds])
         keys = program.join([jax.random.key(seed) for seed in seeds])
         numbers = program.join([{} for _ in seeds])
 
@@ -141,7 +141,7 @@ class _Case:
     def eval_seconds(self, repetitions: int) -> list[float]:
         """Seconds of answering to all clips, `repetitions` times."""
         program = self._program
-        params = program.join([program.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
+        params = program.join_states([program.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
         inputs = [{name: batch[name] for name in ('landmarks', 'mask')} for batch in self._batches]
         return _seconds(lambda: [program.eval_step(params, batch) for batch in inputs], repetitions)
 

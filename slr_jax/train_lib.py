@@ -420,13 +420,15 @@ class Program:
         if num_runs > 1:
             step, eval_step = jax.vmap(step), jax.vmap(eval_step)
         state_axis = 0 if self.spread else None
+        axes = jax.sharding.PartitionSpec(_DEVICES) if self.spread else jax.sharding.PartitionSpec()
+        self._state_sharding = jax.sharding.NamedSharding(jax.sharding.Mesh(jax.devices(), (_DEVICES,)), axes)
         self.train_step = jax.pmap(
             step,
             axis_name=_DEVICES,
             in_axes=(state_axis, 0, state_axis, state_axis),
             out_axes=(state_axis, state_axis),
             # Of several processes, pmap would delete the state that it returned.
-            donate_argnums=0 if jax.process_count() == 1 else (),
+            donate_argnums=0,
         )
         self.eval_step = _map_eval(eval_step, spread=self.spread)
 
@@ -447,6 +449,11 @@ class Program:
             return trees[0]
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *trees)
         return jax.tree.map(input_pipeline.spread_runs, stacked) if self.spread else stacked
+
+    def join_states(self, states: Sequence[Any]) -> Any:
+        """As join, and where the steps put states: for a state from elsewhere they would be compiled once more."""
+        # From the host, as several processes cannot send what one of them has on its devices.
+        return jax.device_put(jax.device_get(self.join(states)), self._state_sharding)
 
     def separate(self, tree: Any) -> list[Any]:
         """What each run has, on the host."""
@@ -490,7 +497,7 @@ class _Group:
         states = [program.initial_state(dim, run.seed, of_run) for run, of_run in zip(runs, numbers, strict=True)]
         self.num_parameters = models.count_parameters(states[0].params)
         self._learning_rates = [program.learning_rate(of_run) for of_run in numbers]
-        self._state = program.join(self._restore(states))
+        self._state = program.join_states(self._restore(states))
         self.steps_done = int(np.ravel(self._state.step)[0])
         self._step_keys = program.join([_keys(run.seed)[1] for run in runs])
         self._numbers = program.join(numbers)

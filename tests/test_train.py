@@ -107,7 +107,7 @@ def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
     for epochs in (1, 6, 12):
         process = start(workdir)
         for line in process.stdout:
-            if line.startswith('epoch ') and int(line.split()[1].split('/')[0]) >= epochs:
+            if ' | validation loss' in line and int(line.split()[1].split('/')[0]) >= epochs:
                 break
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
@@ -164,6 +164,22 @@ def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, expected)
     assert float(sums['clips']) == 3
     assert float(sums['loss']) == pytest.approx(sum(float(loss) for loss, _ in results), abs=1e-4)
+
+
+@pytest.mark.parametrize('num_runs', [1, 2])
+def test_a_step_is_compiled_once(tiny_dir, caplog, num_runs):
+    config, dataset = make_tiny_config(tiny_dir), dataset_lib.load_dataset(tiny_dir)
+    program = train_lib.Program(config, dataset.description, (4, 8), num_runs)
+    state = program.join_states([program.initial_state(42, seed, {}) for seed in range(num_runs)])
+    keys, numbers = program.join([jax.random.key(seed) for seed in range(num_runs)]), program.join([{}] * num_runs)
+    clips = dataset.splits['train']
+    features = input_pipeline.prepare_features(clips, dataset.layout, config)
+    of_run = features, clips.labels, np.arange(4)
+    (batch,) = train_lib.run_batches([of_run] * num_runs, 4, program.spread)
+    with jax.log_compiles():
+        for _ in range(3):
+            state, _ = program.train_step(state, batch, keys, numbers)
+    assert len([record for record in caplog.records if record.getMessage().startswith('Compiling')]) == 1
 
 
 def test_learning_rates():
