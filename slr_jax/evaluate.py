@@ -114,22 +114,27 @@ def evaluate_runs(
     """Tests every run of a workdir of several; see evaluate.
 
     Each run is tested as one alone is, in its own workdir or in a folder of its name in `output_dir`. Beside that,
-    runs.csv has a row a run, and metrics.json for each setting of config.sweep the mean over its seeds.
+    runs.csv has a row a run, and metrics.json for each setting of config.sweep the mean over its seeds. Runs that
+    were stopped in training are left out, and listed.
 
     Returns:
-        The content of metrics.json: 'settings', each with accuracy_mean, accuracy_std and accuracy_wilson95.
+        The content of metrics.json: 'settings', each with accuracy_mean, accuracy_std and accuracy_wilson95, and
+        'stopped', the reason for each run that was.
     """
-    runs = runs_lib.read_index(workdir)
+    runs, stopped = runs_lib.split_stopped(runs_lib.read_index(workdir))
     found = {}
     for run in runs:
         where = output_dir and os.path.join(output_dir, run.name)
         found[run.name] = evaluate(run.workdir(workdir), split, checkpoint, dataset, where)
         print(f'{run.name}: {describe(found[run.name])}', flush=True)
-    summary = {'split': split, 'checkpoint': checkpoint, 'settings': []}
-    for of_setting in runs_lib.by_setting(runs).values():
+    summary = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': stopped}
+    for name, of_setting in runs_lib.by_setting(runs).items():
         accuracies = [found[run.name]['accuracy'] for run in of_setting]
         clips = found[of_setting[0].name]['clips']
         summary['settings'].append({**of_setting[0].settings, **metrics_lib.summarize_runs(accuracies, clips)})
+        print(describe_runs(summary['settings'][-1], f'{name} | ' if name else ''))
+    if stopped:
+        print(f'left out, as stopped in training: {runs_lib.describe_stopped(stopped)}')
     names = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
     rows = [
         {'run': run.name, 'seed': run.seed, **run.settings, **{name: found[run.name][name] for name in names}}
@@ -251,10 +256,8 @@ def main() -> None:
     train_lib.use_compilation_cache()
     values = flags.FLAGS
     what = values.workdir, values.split, values.checkpoint, values.dataset, values.output_dir
-    runs = runs_lib.read_index(values.workdir)
-    if runs:
-        for name, summary in zip(runs_lib.by_setting(runs), evaluate_runs(*what)['settings'], strict=True):
-            print(describe_runs(summary, f'{name} | ' if name else ''))
+    if runs_lib.read_index(values.workdir):
+        evaluate_runs(*what)
         return
     metrics = evaluate(*what)
     print(f'{metrics["parameters"]:,} parameters, on {jax.local_devices()[0].device_kind}')

@@ -227,6 +227,8 @@ def interpret(masks: Sequence[Mask], output_dir: str, title: str, known_points: 
 def interpret_runs(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
     """Interprets every run of a workdir of several, and the mean mask of the runs of each setting.
 
+    Runs that were stopped in training are left out.
+
     Args:
         workdir: of the runs.
         output_dir: gets a folder a run; and for the mean, in a folder of the setting's name where config.sweep has
@@ -234,7 +236,10 @@ def interpret_runs(workdir: str, output_dir: str, checkpoint: str = 'best') -> N
         checkpoint: of each run: best, latest or a step.
     """
     title = os.path.basename(os.path.abspath(workdir))
-    for setting, runs in runs_lib.by_setting(runs_lib.read_index(workdir)).items():
+    going_on, stopped = runs_lib.split_stopped(runs_lib.read_index(workdir))
+    if stopped:
+        print(f'left out, as stopped in training: {runs_lib.describe_stopped(stopped)}')
+    for setting, runs in runs_lib.by_setting(going_on).items():
         of_runs = []
         for run in runs:
             loaded = checkpoint_lib.load_model(run.workdir(workdir), checkpoint)

@@ -39,6 +39,7 @@ class RunFiles:
 
     Attributes:
         rows: of metrics.csv, one an epoch done.
+        stopped_by: why the run cannot go on; '' where it can.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class RunFiles:
     ) -> None:
         self.name, self.workdir, self.config = name, workdir, config
         self.rows: list[Row] = []
+        self.stopped_by = ''
         self._writes = writes
         self._checkpoints = checkpoint_lib.Checkpoints(
             workdir, read_only=not writes, published=config.keep_published_checkpoints, num_latest=2 if together else 1
@@ -91,6 +93,13 @@ class RunFiles:
                 self._writer.add_scalar(name, value, row['step'])
         self._writer.flush()
         self._checkpoints.save(row['step'], items, row)
+
+    def stop(self, reason: str) -> None:
+        """Notes why the run cannot go on; InputError where it is the only one."""
+        if not self.name:
+            raise errors.InputError(reason)
+        self.stopped_by = reason
+        print(f'{self.prefix}stopped: {reason}', flush=True)
 
     def stops_early(self) -> bool:
         """Whether `config.early_stop_epochs` ends the run here."""

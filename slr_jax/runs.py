@@ -1,7 +1,7 @@
 """The runs that one config asks for: several seeds, and a grid of the numbers in `config.sweep`.
 
-A workdir of several runs has runs.json, which names them with their settings, and each run in a folder of its own,
-which is a workdir like that of a run alone.
+A workdir of several runs has runs.json, which names them with their settings and tells which were stopped, and each
+run in a folder of its own, which is a workdir like that of a run alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,13 @@ class Run:
         name: of its folder in the workdir; '' where the workdir is the run's own.
         settings: its values of the swept fields, and what else tells it from others but the seed.
         seed: of the run; None where it is not known.
+        stopped_by: why the run cannot go on; '' where it can.
     """
 
     name: str
     settings: Mapping[str, Any]
     seed: int | None = None
+    stopped_by: str = ''
 
     def workdir(self, workdir: str) -> str:
         """Where the run lies."""
@@ -96,6 +98,19 @@ def read_index(workdir: str) -> list[Run]:
         return [Run(**run) for run in files.read_json(path)['runs']]
     except (KeyError, TypeError) as error:
         raise errors.InputError(f'{path} does not list runs: {errors.one_line(error)}') from error
+
+
+def split_stopped(runs: Sequence[Run]) -> tuple[list[Run], dict[str, str]]:
+    """The runs that can be used, and by name why the others cannot; InputError where none is left."""
+    stopped = {run.name: run.stopped_by for run in runs if run.stopped_by}
+    if runs and len(stopped) == len(runs):
+        raise errors.InputError(f'all {len(runs)} runs were stopped: {describe_stopped(stopped)}')
+    return [run for run in runs if not run.stopped_by], stopped
+
+
+def describe_stopped(stopped: Mapping[str, str]) -> str:
+    """Names the runs that were stopped, with the reasons."""
+    return '; '.join(f'{name} | {reason}' for name, reason in stopped.items())
 
 
 def by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:

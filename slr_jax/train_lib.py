@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import copy
 import ctypes
+import dataclasses
 import math
 import os
 import time
@@ -317,7 +318,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
         The metrics of the best epoch by validation accuracy; of several runs by name.
 
     Raises:
-        InputError: the config, the dataset or the workdir is not what it should be, or a loss is not finite.
+        InputError: the config, the dataset or the workdir is not what it should be, or a loss is not finite; of
+            several runs when the others are done.
     """
     keep_freed_memory()
     check_config(config)
@@ -327,15 +329,19 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     if jax.process_index() == 0:
         checkpoint_lib.open_workdir(workdir, config, dataset)
         if runs[0].name:
-            runs_lib.write_index(workdir, runs)
+            if not runs_lib.read_index(workdir):
+                runs_lib.write_index(workdir, runs)
             for run, of_run in zip(runs, data, strict=True):
                 checkpoint_lib.open_workdir(run.workdir(workdir), of_run.config, dataset)
     best = _train_runs(config, workdir, dataset, runs, data)
     if not runs[0].name:
         return best['']
+    _, stopped = runs_lib.split_stopped(runs_lib.read_index(workdir))
     if jax.process_index() == 0:
         rows = [{'run': name, **row} for name, row in best.items()]
         files.write_csv(os.path.join(workdir, 'best_epochs.csv'), rows)
+    if stopped:
+        raise errors.InputError(f'{len(stopped)} of {len(runs)} runs stopped: {runs_lib.describe_stopped(stopped)}')
     return best
 
 
@@ -517,8 +523,12 @@ class _Group:
         return restored
 
     def is_done(self, num_steps: int) -> bool:
-        """Whether all steps are done, or the only run of the group stops early."""
-        return self.steps_done >= num_steps or self.files[0].stops_early()
+        """Whether all steps are done, all runs were stopped, or the only run of the group stops early."""
+        return self.steps_done >= num_steps or not self._going_on() or self.files[0].stops_early()
+
+    def _going_on(self) -> list[int]:
+        """The places of the runs that were not stopped."""
+        return [i for i, of_run in enumerate(self.files) if not of_run.stopped_by]
 
     def run_epoch(self, num_steps: int, progress: '_Progress') -> None:
         """Trains an epoch, validates, and keeps both."""
@@ -527,20 +537,18 @@ class _Group:
         seconds = time.perf_counter() - start
         validated = self._validate()
         states = self._program.separate(self._state)
-        for of_run, of_sums, state, learning_rate, found in zip(
-            self.files, sums, states, self._learning_rates, validated, strict=True
-        ):
+        for i in self._going_on():
             row = {
                 'epoch': epoch,
                 'step': self.steps_done,
-                'train_loss': of_sums['loss'] / of_sums['clips'],
-                'train_accuracy': of_sums['correct'] / of_sums['clips'],
-                'learning_rate': float(learning_rate(self.steps_done - 1)),
-                'clips_per_second': of_sums['clips'] / seconds,
-                **found,
+                'train_loss': sums[i]['loss'] / sums[i]['clips'],
+                'train_accuracy': sums[i]['correct'] / sums[i]['clips'],
+                'learning_rate': float(self._learning_rates[i](self.steps_done - 1)),
+                'clips_per_second': sums[i]['clips'] / seconds,
+                **validated[i],
             }
-            of_run.record(row, _items(state))
-            progress.epoch_done(of_run.prefix, row)
+            self.files[i].record(row, _items(states[i]))
+            progress.epoch_done(self.files[i].prefix, row)
         self.epochs_done = epoch
 
     def _train(self, epoch: int, num_steps: int, progress: '_Progress') -> list[dict[str, float]]:
@@ -548,44 +556,46 @@ class _Group:
         batches = run_batches(of_runs, self._batch_size, self._program.spread, self._data[0].padded_lengths)
         totals, pending = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in of_runs], []
         for batch in batches:
-            if self.steps_done == num_steps:
+            if self.steps_done == num_steps or not self._going_on():
                 break
             self._state, sums = self._program.train_step(self._state, batch, self._step_keys, self._numbers)
             self.steps_done += 1
             pending.append(sums)
             if len(pending) == _FETCH_STEPS or progress.is_first_step:
                 self._add(totals, pending)
-                progress.steps_done(len(pending), self.files[0].prefix, epoch, self.steps_done, totals[0])
+                self._tell(progress, len(pending), epoch, totals)
                 pending = []
         self._add(totals, pending)
-        progress.steps_done(len(pending), self.files[0].prefix, epoch, self.steps_done, totals[0])
+        self._tell(progress, len(pending), epoch, totals)
         return totals
 
+    def _tell(self, progress: '_Progress', num_steps: int, epoch: int, totals: Sequence[dict[str, float]]) -> None:
+        """Tells of the last steps, as of the first run that was not stopped."""
+        for i in self._going_on()[:1]:
+            progress.steps_done(num_steps, self.files[i].prefix, epoch, self.steps_done, totals[i])
+
     def _add(self, totals: Sequence[dict[str, float]], pending: Sequence[dict[str, Array]]) -> None:
-        """Adds the sums of the last steps; InputError at the first loss that is not finite."""
+        """Adds the sums of the last steps; a loss that is not finite stops its run."""
         first = self.steps_done - len(pending) + 1
         for step, of_step in enumerate(jax.device_get(pending), start=first):
             sums = {name: np.ravel(values) for name, values in of_step.items()}
-            for i, (total, of_run) in enumerate(zip(totals, self.files, strict=True)):
+            for i in self._going_on():
                 if not np.isfinite(sums['loss'][i]):
-                    raise errors.InputError(
-                        f'{of_run.prefix}the loss of step {step} is {sums["loss"][i] / sums["clips"][i]}, expected a '
-                        'finite number; a lower config.learning_rate or config.grad_clip_norm, in a new workdir, may '
-                        'help'
+                    self.files[i].stop(
+                        f'the loss of step {step} is {sums["loss"][i] / sums["clips"][i]}, expected a finite number; a '
+                        'lower config.learning_rate or config.grad_clip_norm, in a new workdir, may help'
                     )
                 for name, values in sums.items():
-                    total[name] += float(values[i])
+                    totals[i][name] += float(values[i])
 
-    def _validate(self) -> list[dict[str, float]]:
+    def _validate(self) -> dict[int, dict[str, float]]:
+        """Of the runs that were not stopped, by their place."""
         if self._data[0].validation_features is None:
-            return [{} for _ in self._data]
+            return {i: {} for i in self._going_on()}
         features = [of_run.validation_features for of_run in self._data]
         logits = _predict(self._program.eval_step, self._state.params, features, spread=self._program.spread)
-        summaries = [
-            metrics_lib.summarize(answers, of_run.validation_labels)
-            for answers, of_run in zip(logits, self._data, strict=True)
-        ]
-        return [{'validation_loss': x['loss'], 'validation_accuracy': x['accuracy']} for x in summaries]
+        summaries = {i: metrics_lib.summarize(logits[i], self._data[i].validation_labels) for i in self._going_on()}
+        return {i: {'validation_loss': x['loss'], 'validation_accuracy': x['accuracy']} for i, x in summaries.items()}
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -600,7 +610,7 @@ def _train_runs(
     runs: Sequence[runs_lib.Run],
     data: Sequence[_RunData],
 ) -> dict[str, dict[str, Any]]:
-    """Trains runs to the end; returns the metrics of each one's best epoch."""
+    """Trains runs to the end; returns the metrics of each one's best epoch, but of those that were stopped."""
     steps_per_epoch = input_pipeline.count_batches(len(data[0].train_labels), config.batch_size)
     num_steps = config.num_steps or config.num_epochs * steps_per_epoch
     dim = input_pipeline.input_width(config, dataset.layout)
@@ -614,13 +624,19 @@ def _train_runs(
     ]
     if is_first:
         _wait_for_all('workdir')
+    for of_run, run in zip(of_runs, runs_lib.read_index(workdir), strict=False):
+        of_run.stopped_by = run.stopped_by
+    going_on = [i for i, of_run in enumerate(of_runs) if not of_run.stopped_by]
     programs, groups = {}, []
-    for start in range(0, len(runs), at_once):
-        part = slice(start, start + at_once)
-        num_runs = len(runs[part])
+    for start in range(0, len(going_on), at_once):
+        places = going_on[start : start + at_once]
+        num_runs = len(places)
         if num_runs not in programs:
             programs[num_runs] = Program(config, dataset.description, (steps_per_epoch, num_steps), num_runs)
-        groups.append(_Group(programs[num_runs], config, runs[part], data[part], of_runs[part], dim))
+        parts = ([of_all[i] for i in places] for of_all in (runs, data, of_runs))
+        groups.append(_Group(programs[num_runs], config, *parts, dim))
+    if not groups:
+        return {}
     _wait_for_all('restored')
     print(
         f'{config.model}: {groups[0].num_parameters:,} parameters, input width {dim}, '
@@ -634,7 +650,10 @@ def _train_runs(
     try:
         while unfinished := [group for group in groups if not group.is_done(num_steps)]:
             min(unfinished, key=lambda group: group.epochs_done).run_epoch(num_steps, progress)
-        return {of_run.name: of_run.finish() for of_run in of_runs}
+            stopped = [dataclasses.replace(run, stopped_by=x.stopped_by) for run, x in zip(runs, of_runs, strict=True)]
+            if is_first and stopped != runs:
+                runs_lib.write_index(workdir, stopped)
+        return {of_run.name: of_run.finish() for of_run in of_runs if not of_run.stopped_by}
     finally:
         for of_run in of_runs:
             of_run.close()

@@ -110,9 +110,38 @@ def test_runs_together_go_on_from_the_last_checkpoint_of_all(tiny_dir, together,
     assert {path.name for path in (workdir / 'seed_3' / 'checkpoints').iterdir()} == {'4', '5'}
 
 
-def test_a_loss_that_is_not_finite_names_its_run(tiny_dir, tmp_path):
-    with pytest.raises(errors.InputError, match=r'learning_rate=1e\+38,seed_0 \| the loss of step [23] is (nan|inf)'):
-        train(tiny_dir, tmp_path / 'w', seed=0, optimizer='sgd', sweep={'learning_rate': (0.1, 1e38)}, runs_at_once=2)
+@pytest.mark.parametrize('at_once', [1, 3])
+def test_a_loss_that_is_not_finite_stops_its_run_alone(tiny_dir, tmp_path, capsys, at_once):
+    sweep = {'learning_rate': (1e38, 0.05, 0.002)}
+    message = r'1 of 3 runs stopped: learning_rate=1e\+38,seed_379 \| the loss of step [23] is (nan|inf)'
+    workdir = tmp_path / 'w'
+    with pytest.raises(errors.InputError, match=message):
+        train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
+    assert pd.read_csv(workdir / 'best_epochs.csv')['run'].tolist() == [
+        f'learning_rate={x},seed_379' for x in (0.05, 0.002)
+    ]
+    one = train(tiny_dir, tmp_path / 'one', learning_rate=0.05)
+    assert_equal_params(params_of(one), params_of(workdir / 'learning_rate=0.05,seed_379'), 1e-5)
+    # The same command again leaves what is done as it is.
+    before = (workdir / 'learning_rate=0.05,seed_379' / 'metrics.csv').read_text()
+    with pytest.raises(errors.InputError, match=message):
+        train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
+    assert (workdir / 'learning_rate=0.05,seed_379' / 'metrics.csv').read_text() == before
+    capsys.readouterr()
+    summary = evaluate.evaluate_runs(str(workdir))
+    assert 'left out, as stopped in training: learning_rate=1e+38,seed_379 | the loss' in capsys.readouterr().out
+    assert list(summary['stopped']) == ['learning_rate=1e+38,seed_379']
+    assert [setting['learning_rate'] for setting in summary['settings']] == [0.05, 0.002]
+    interpret.interpret_runs(str(workdir), str(tmp_path / 'mask'))
+    assert not (tmp_path / 'mask' / 'learning_rate=1e+38,seed_379').exists()
+
+
+def test_a_workdir_whose_runs_were_all_stopped(tiny_dir, tmp_path):
+    for _ in range(2):
+        with pytest.raises(errors.InputError, match=r'all 2 runs were stopped: seed_1 \| the loss of step'):
+            train(tiny_dir, tmp_path / 'w', seeds=(1, 2), learning_rate=1e38, runs_at_once=2)
+    with pytest.raises(errors.InputError, match='all 2 runs were stopped'):
+        evaluate.evaluate_runs(str(tmp_path / 'w'))
 
 
 def test_evaluation_of_all_runs(together, tmp_path):
