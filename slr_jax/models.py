@@ -8,6 +8,7 @@ Letters in shapes: b batch, t target frames, s source frames, h heads, d width o
 """
 
 from collections.abc import Callable
+import itertools
 import math
 from typing import Any
 
@@ -23,6 +24,8 @@ Initializer = Callable[..., Array]
 
 # What a layer keeps for the backward pass.
 _KEPT = 'kept'
+# Places of a layer where values are dropped, at most.
+_DROPOUTS = 6
 
 _xavier_uniform = nn.initializers.xavier_uniform()
 _unit_uniform = nn.initializers.uniform(scale=1.0)
@@ -38,24 +41,23 @@ def _uniform(fan_in: int) -> Initializer:
     return init
 
 
-class Dropout(nn.Module):
-    """Dropout whose mask is a hash of each value's place and of two random words a call.
+def dropout(x: Array, rate: float | Array, words: Array | None) -> Array:
+    """Dropout whose mask is a hash of each value's place and of two random words.
 
-    Drawing a mask from the key itself costs as much as a fifth of a training step. Here it costs a few integer
-    operations a value, and is made again in the backward pass instead of being kept.
+    Drawing a mask from a key costs as much as a fifth of a training step. Here it costs a few integer operations a
+    value, and is made again in the backward pass instead of being kept.
 
-    Attributes:
+    Args:
+        x: <float>[…].
         rate: share of the values that are dropped, in [0, 1); may be a traced <float32>[].
+        words: <uint32>[2], random; None for no dropout.
+
+    Returns:
+        <float>[…]; values are zeroed or divided by 1 - rate.
     """
-
-    rate: float | Array
-
-    @nn.compact
-    def __call__(self, x: Array, deterministic: bool) -> Array:
-        """Maps <float>[…] to the same shape: values are zeroed or divided by 1 - rate."""
-        if deterministic or (isinstance(self.rate, (int, float)) and not self.rate):
-            return x
-        return _drop(x, jnp.float32(self.rate), jax.random.bits(self.make_rng('dropout'), (2,), jnp.uint32))
+    if words is None or (isinstance(rate, (int, float)) and not rate):
+        return x
+    return _drop(x, jnp.float32(rate), words)
 
 
 @jax.custom_vjp
@@ -123,14 +125,14 @@ class MultiHeadAttention(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x: Array, memory: Array | None, mask: Array, deterministic: bool) -> Array:
+    def __call__(self, x: Array, memory: Array | None, mask: Array, words: Array | None) -> Array:
         """Attends from `x` to `memory`, or to itself where `memory` is None.
 
         Args:
             x: <float>[batch, target, dim].
             memory: <float>[batch, source, dim] or None.
             mask: <bool>[batch, source], False for padding.
-            deterministic: turns dropout of the attention weights off.
+            words: see dropout, here of the attention weights.
 
         Returns:
             <float>[batch, target, dim].
@@ -150,7 +152,7 @@ class MultiHeadAttention(nn.Module):
         scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow('intermediates', 'attention_weights', weights)
-        weights = Dropout(self.dropout_rate)(weights.astype(value.dtype), deterministic=deterministic)
+        weights = dropout(weights.astype(value.dtype), self.dropout_rate, words)
         attended = jnp.einsum('bhts,bshd->bthd', weights, value).reshape(x.shape)
         out_proj = nn.Dense(
             dim,
@@ -185,21 +187,25 @@ class TransformerLayer(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x: Array, memory: Array | None, mask: Array, deterministic: bool) -> tuple[Array, None]:
-        """Maps <float>[batch, target, dim] to the same shape; `mask` is over the frames that are attended to."""
+    def __call__(self, x: Array, memory: Array | None, mask: Array, words: Array | None) -> tuple[Array, None]:
+        """Maps <float>[batch, target, dim] to the same shape.
+
+        `mask` is over the frames that are attended to; `words` are <uint32>[_DROPOUTS, 2], see dropout.
+        """
+        draws = itertools.repeat(None) if words is None else iter(words)
 
         def add_and_norm(residual: Array, name: str) -> Array:
-            residual = Dropout(self.dropout_rate)(residual, deterministic=deterministic)
+            residual = dropout(residual, self.dropout_rate, next(draws))
             return _layer_norm(name, self.dtype, self.param_dtype)(x + residual)
 
         if self.kind == 'class_query':
             x = add_and_norm(x, 'norm_self')
         else:
-            x = add_and_norm(self._attention('self_attention', x)(x, None, mask, deterministic), 'norm_self')
+            x = add_and_norm(self._attention('self_attention', x)(x, None, mask, next(draws)), 'norm_self')
         if self.kind != 'encoder':
-            attended = self._attention('cross_attention', x)(x, memory, mask, deterministic)
+            attended = self._attention('cross_attention', x)(x, memory, mask, next(draws))
             x = add_and_norm(attended, 'norm_cross')
-        x = add_and_norm(self._feed_forward(x, deterministic), 'norm_mlp')
+        x = add_and_norm(self._feed_forward(x, next(draws)), 'norm_mlp')
         return x, None
 
     def _attention(self, name: str, x: Array) -> MultiHeadAttention:
@@ -212,7 +218,7 @@ class TransformerLayer(nn.Module):
             name=name,
         )
 
-    def _feed_forward(self, x: Array, deterministic: bool) -> Array:
+    def _feed_forward(self, x: Array, words: Array | None) -> Array:
         def dense(name: str, features: int, fan_in: int, **options: Any) -> nn.Dense:
             return nn.Dense(
                 features,
@@ -226,7 +232,7 @@ class TransformerLayer(nn.Module):
 
         dim = x.shape[-1]
         hidden = nn.relu(dense('mlp_in', self.mlp_dim, dim)(x))
-        hidden = Dropout(self.dropout_rate)(hidden, deterministic=deterministic)
+        hidden = dropout(hidden, self.dropout_rate, words)
         mlp_out = dense('mlp_out', dim, self.mlp_dim, dot_general=lambda x, kernel, *_, **__: _matmul(x, kernel))
         return checkpoint_name(mlp_out(hidden), _KEPT)
 
@@ -257,13 +263,12 @@ class TransformerStack(nn.Module):
             TransformerLayer,
             policy=jax.checkpoint_policies.save_only_these_names(_KEPT),
             prevent_cse=False,
-            static_argnums=(4,),
         )
         layers = nn.scan(
             layer,
             variable_axes={'params': 0, 'intermediates': 0},
-            split_rngs={'params': not copies, 'dropout': True},
-            in_axes=nn.broadcast,
+            split_rngs={'params': not copies},
+            in_axes=(nn.broadcast, nn.broadcast, 0),
             length=self.num_layers,
         )(
             self.kind,
@@ -276,7 +281,9 @@ class TransformerStack(nn.Module):
             self.param_dtype,
             name='layers',
         )
-        x, _ = layers(x, memory, mask, deterministic)
+        # One draw for all layers: each would add as much to the program as a layer's arithmetic.
+        words = None if deterministic else _draw_words(self, self.num_layers, _DROPOUTS)
+        x, _ = layers(x, memory, mask, words)
         return _layer_norm('norm', self.dtype, self.param_dtype)(x)
 
     def _shared_bias_init(self) -> Callable[[int], Initializer]:
@@ -289,6 +296,11 @@ class TransformerStack(nn.Module):
             return lambda _, *args: init(jax.random.fold_in(key, fan_in), *args)
 
         return bias_init
+
+
+def _draw_words(module: nn.Module, *shape: int) -> Array:
+    """<uint32>[*shape, 2], random words of the module's `dropout` key."""
+    return jax.random.bits(module.make_rng('dropout'), (*shape, 2), jnp.uint32)
 
 
 def _layer_norm(name: str, dtype: Any, param_dtype: Any) -> nn.LayerNorm:
@@ -439,7 +451,7 @@ class Baseline(LandmarkTransformer):
     def clip_vector(self, landmarks: Array, mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
         frames = landmarks + sinusoidal_positions(*landmarks.shape[1:])
-        frames = Dropout(self.input_dropout_rate)(frames, deterministic=deterministic)
+        frames = dropout(frames, self.input_dropout_rate, None if deterministic else _draw_words(self))
         return self._decode_frames(frames, frames, mask, deterministic)
 
 

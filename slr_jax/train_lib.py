@@ -166,8 +166,9 @@ def _step_function(
         return jax.lax.psum(tree, _DEVICES) if several else tree
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, dict[str, Array]]:
-        device = jax.lax.axis_index(_DEVICES) if divided else 0
-        key = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
+        key = jax.random.fold_in(key, state.step)
+        if several:
+            key = jax.random.fold_in(key, jax.lax.axis_index(_DEVICES))
         noise_key, dropout_key = jax.random.split(key)
         landmarks, labels, weights = batch['landmarks'], batch['labels'], batch['weights']
         if config.noise_std or config.noise_mean:

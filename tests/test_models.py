@@ -115,8 +115,29 @@ def test_dropout_needs_a_key_and_changes_the_answer():
     assert (answer(0) != answer(1)).any()
 
 
+@pytest.mark.parametrize(('name', 'places'), [('class_query', 4 + 5), ('baseline', 4 + 6)])
+def test_each_place_of_each_layer_drops_by_words_of_its_own(name, places, monkeypatch):
+    model, params = make(name)
+    seen, dropout = [], models.dropout
+
+    def spy(x, rate, words):
+        jax.debug.callback(lambda words: seen.append(tuple(words.tolist())), words)
+        return dropout(x, rate, words)
+
+    monkeypatch.setattr(models, 'dropout', spy)
+    (clip,) = clips(9)
+    rngs = {'dropout': jax.random.key(0)}
+    model.apply({'params': params}, clip[None], np.ones((1, 9), bool), deterministic=False, rngs=rngs)
+    jax.effects_barrier()
+    assert len(seen) == len(set(seen)) == 2 * places + (name == 'baseline')  # of two layers, and of its input
+
+
+def words_of(seed):
+    return jax.random.bits(jax.random.key(seed), (2,), jnp.uint32)
+
+
 def drop(x, seed, rate=0.1):
-    return np.asarray(models.Dropout(rate).apply({}, x, False, rngs={'dropout': jax.random.key(seed)}))
+    return np.asarray(models.dropout(x, rate, words_of(seed)))
 
 
 def test_dropout_keeps_its_share_independently():
@@ -144,8 +165,7 @@ def test_dropout_of_a_place_is_the_same_beside_more_padding():
 
 def test_gradient_passes_where_dropout_kept():
     x = jax.random.normal(jax.random.key(0), (4, 50))
-    layer, rngs = models.Dropout(0.3), {'dropout': jax.random.key(2)}
-    gradient = jax.grad(lambda x: layer.apply({}, x, False, rngs=rngs).sum())(x)
+    gradient = jax.grad(lambda x: models.dropout(x, 0.3, words_of(2)).sum())(x)
     np.testing.assert_allclose(gradient * x, drop(x, 2, 0.3), rtol=1e-6)
     assert 0 < (gradient == 0).sum() < 200
 
