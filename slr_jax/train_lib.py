@@ -334,10 +334,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
                 runs_lib.write_index(workdir, runs)
             for run, of_run in zip(runs, data, strict=True):
                 checkpoint_lib.open_workdir(run.workdir(workdir), of_run.config, dataset)
-    best = _train_runs(config, workdir, dataset, runs, data)
+    best, runs = _train_runs(config, workdir, dataset, runs, data)
     if not runs[0].name:
         return best['']
-    _, stopped = runs_lib.split_stopped(runs_lib.read_index(workdir))
+    _, stopped = runs_lib.split_stopped(runs)
     if jax.process_index() == 0:
         rows = [{'run': name, **row} for name, row in best.items()]
         files.write_csv(os.path.join(workdir, 'best_epochs.csv'), rows)
@@ -610,8 +610,12 @@ def _train_runs(
     dataset: dataset_lib.Dataset,
     runs: Sequence[runs_lib.Run],
     data: Sequence[_RunData],
-) -> dict[str, dict[str, Any]]:
-    """Trains runs to the end; returns the metrics of each one's best epoch, but of those that were stopped."""
+) -> tuple[dict[str, dict[str, Any]], list[runs_lib.Run]]:
+    """Trains runs to the end.
+
+    Returns:
+        The metrics of each run's best epoch, but of those that were stopped; and the runs, which tell these.
+    """
     steps_per_epoch = input_pipeline.count_batches(len(data[0].train_labels), config.batch_size)
     num_steps = config.num_steps or config.num_epochs * steps_per_epoch
     dim = input_pipeline.input_width(config, dataset.layout)
@@ -637,7 +641,7 @@ def _train_runs(
         parts = ([of_all[i] for i in places] for of_all in (runs, data, of_runs))
         groups.append(_Group(programs[num_runs], config, *parts, dim))
     if not groups:
-        return {}
+        return {}, _with_stops(runs, of_runs)
     _wait_for_all('restored')
     print(
         f'{config.model}: {groups[0].num_parameters:,} parameters, input width {dim}, '
@@ -651,13 +655,17 @@ def _train_runs(
     try:
         while unfinished := [group for group in groups if not group.is_done(num_steps)]:
             min(unfinished, key=lambda group: group.epochs_done).run_epoch(num_steps, progress)
-            stopped = [dataclasses.replace(run, stopped_by=x.stopped_by) for run, x in zip(runs, of_runs, strict=True)]
-            if is_first and stopped != runs:
-                runs_lib.write_index(workdir, stopped)
-        return {of_run.name: of_run.finish() for of_run in of_runs if not of_run.stopped_by}
+            if is_first and any(of_run.stopped_by for of_run in of_runs):
+                runs_lib.write_index(workdir, _with_stops(runs, of_runs))
+        best = {of_run.name: of_run.finish() for of_run in of_runs if not of_run.stopped_by}
+        return best, _with_stops(runs, of_runs)
     finally:
         for of_run in of_runs:
             of_run.close()
+
+
+def _with_stops(runs: Sequence[runs_lib.Run], of_runs: Sequence[run_files.RunFiles]) -> list[runs_lib.Run]:
+    return [dataclasses.replace(run, stopped_by=x.stopped_by) for run, x in zip(runs, of_runs, strict=True)]
 
 
 class _Progress:
