@@ -6,8 +6,8 @@ r"""KSL13, 13 Korean words of three recording sessions, MediaPipe hands and pose
 
 `--config.model=spoter_no_pe` trains the same without the mask.
 
-Measured, mean of seeds 0 to 2 on 650 test clips of another session (95 % interval): 62.0 % (58.2 to 65.7), in 2 minutes
-a seed on 2 CPU cores. Without the mask, as of commit 3f577d5: 63.1 % (59.4 to 66.8).
+Measured, mean of seeds 0 to 2 on 650 test clips of another session (95 % interval): 62.7 % (58.9 to 66.3), in a
+minute a seed on 2 CPU cores. Without the mask, as of commit 3f577d5: 63.1 % (59.4 to 66.8).
 """
 
 import ml_collections
