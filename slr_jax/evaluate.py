@@ -121,7 +121,7 @@ def evaluate_runs(
         The content of metrics.json: 'settings', each with accuracy_mean, accuracy_std and accuracy_wilson95, and
         'stopped', the reason for each run that was.
     """
-    runs, stopped = runs_lib.split_stopped(runs_lib.read_index(workdir))
+    runs, stopped = runs_lib.read_usable(workdir)
     found = {}
     for run in runs:
         where = output_dir and os.path.join(output_dir, run.name)
@@ -133,8 +133,6 @@ def evaluate_runs(
         clips = found[of_setting[0].name]['clips']
         summary['settings'].append({**of_setting[0].settings, **metrics_lib.summarize_runs(accuracies, clips)})
         print(describe_runs(summary['settings'][-1], f'{name} | ' if name else ''))
-    if stopped:
-        print(f'left out, as stopped in training: {runs_lib.describe_stopped(stopped)}')
     names = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
     rows = [
         {'run': run.name, 'seed': run.seed, **run.settings, **{name: found[run.name][name] for name in names}}

@@ -236,10 +236,8 @@ def interpret_runs(workdir: str, output_dir: str, checkpoint: str = 'best') -> N
         checkpoint: of each run: best, latest or a step.
     """
     title = os.path.basename(os.path.abspath(workdir))
-    going_on, stopped = runs_lib.split_stopped(runs_lib.read_index(workdir))
-    if stopped:
-        print(f'left out, as stopped in training: {runs_lib.describe_stopped(stopped)}')
-    for setting, runs in runs_lib.by_setting(going_on).items():
+    usable, _ = runs_lib.read_usable(workdir)
+    for setting, runs in runs_lib.by_setting(usable).items():
         of_runs = []
         for run in runs:
             loaded = checkpoint_lib.load_model(run.workdir(workdir), checkpoint)

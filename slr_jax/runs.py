@@ -108,6 +108,14 @@ def split_stopped(runs: Sequence[Run]) -> tuple[list[Run], dict[str, str]]:
     return [run for run in runs if not run.stopped_by], stopped
 
 
+def read_usable(workdir: str) -> tuple[list[Run], dict[str, str]]:
+    """As split_stopped, of the runs of a workdir; says which are left out."""
+    usable, stopped = split_stopped(read_index(workdir))
+    if stopped:
+        print(f'left out, as stopped in training: {describe_stopped(stopped)}', flush=True)
+    return usable, stopped
+
+
 def describe_stopped(stopped: Mapping[str, str]) -> str:
     """Names the runs that were stopped, with the reasons."""
     return '; '.join(f'{name} | {reason}' for name, reason in stopped.items())

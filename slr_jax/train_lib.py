@@ -629,9 +629,11 @@ def _train_runs(
     ]
     if is_first:
         _wait_for_all('workdir')
-    for of_run, run in zip(of_runs, runs_lib.read_index(workdir), strict=False):
+    # Read now, when the first process has written it.
+    runs = runs_lib.read_index(workdir) or list(runs)
+    for of_run, run in zip(of_runs, runs, strict=True):
         of_run.stopped_by = run.stopped_by
-    going_on = [i for i, of_run in enumerate(of_runs) if not of_run.stopped_by]
+    going_on = [i for i, run in enumerate(runs) if not run.stopped_by]
     programs, groups = {}, []
     for start in range(0, len(going_on), at_once):
         places = going_on[start : start + at_once]
@@ -641,7 +643,7 @@ def _train_runs(
         parts = ([of_all[i] for i in places] for of_all in (runs, data, of_runs))
         groups.append(_Group(programs[num_runs], config, *parts, dim))
     if not groups:
-        return {}, _with_stops(runs, of_runs)
+        return {}, runs
     _wait_for_all('restored')
     print(
         f'{config.model}: {groups[0].num_parameters:,} parameters, input width {dim}, '
@@ -655,17 +657,14 @@ def _train_runs(
     try:
         while unfinished := [group for group in groups if not group.is_done(num_steps)]:
             min(unfinished, key=lambda group: group.epochs_done).run_epoch(num_steps, progress)
-            if is_first and any(of_run.stopped_by for of_run in of_runs):
-                runs_lib.write_index(workdir, _with_stops(runs, of_runs))
-        best = {of_run.name: of_run.finish() for of_run in of_runs if not of_run.stopped_by}
-        return best, _with_stops(runs, of_runs)
+            before = runs
+            runs = [dataclasses.replace(run, stopped_by=x.stopped_by) for run, x in zip(runs, of_runs, strict=True)]
+            if is_first and runs != before:
+                runs_lib.write_index(workdir, runs)
+        return {of_run.name: of_run.finish() for of_run in of_runs if not of_run.stopped_by}, runs
     finally:
         for of_run in of_runs:
             of_run.close()
-
-
-def _with_stops(runs: Sequence[runs_lib.Run], of_runs: Sequence[run_files.RunFiles]) -> list[runs_lib.Run]:
-    return [dataclasses.replace(run, stopped_by=x.stopped_by) for run, x in zip(runs, of_runs, strict=True)]
 
 
 class _Progress:
