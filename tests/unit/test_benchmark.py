@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from tests import commands
+from tests import in_process
 
 
 @pytest.mark.parametrize(('dim', 'frames', 'mlp_dim'), [(150, 60, 2048), (42, 90, 512)])
@@ -28,6 +28,6 @@ def test_operations_of_the_mean_clip_are_the_mean():
     ],
 )
 def test_benchmark_refuses(tmp_path, capfd, monkeypatch, options, words):
-    argv = commands.argv(f'experiments.benchmark {options} --output_dir={{out}}/b', out=tmp_path)
-    commands.check_refusal(*commands.run_here(argv, capfd, monkeypatch), words)
+    argv = in_process.argv(f'experiments.benchmark {options} --output_dir={{out}}/b', out=tmp_path)
+    in_process.check_refusal(*in_process.run_here(argv, capfd, monkeypatch), words)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import numpy as np
 from preprocessing import clips as clips_lib
 from preprocessing import extraction, inspect, landmarker, video
 from slr_jax import files
-from tests.commands import check_refusal, run_here
+from tests.in_process import check_refusal, run_here
 
 RED, BLUE, GREEN = (230, 60, 50), (40, 110, 240), (60, 190, 90)
 GROUPS = landmarker.LAYOUT.groups

@@ -7,7 +7,7 @@ import pytest
 from preprocessing import clips as clips_lib
 from preprocessing import ipn_hand
 from slr_jax import errors
-from tests import commands
+from tests import in_process
 
 GESTURES = 'B0A B0B G01 G02 G03 G04 G05 G06 G07 G08 G09 G10 G11'.split()
 
@@ -23,7 +23,7 @@ def convert(shared, tmp_path, capfd, monkeypatch):
             f'--output={output}',
             *options,
         ]
-        assert commands.run_here(argv, capfd, monkeypatch) == (0, '')
+        assert in_process.run_here(argv, capfd, monkeypatch) == (0, '')
         return clips_lib.read_clips(str(output))
 
     return run

@@ -9,7 +9,7 @@ import pytest
 
 from preprocessing import clips as clips_lib
 from preprocessing import extraction
-from tests import commands
+from tests import in_process
 from tests.conftest import ROOT
 
 NOISE = np.random.default_rng(0).bytes(3000)
@@ -213,7 +213,7 @@ CASES = {
         'preprocessing.ipn_hand --annotations={w}/ipn/good.txt --output={w}/a_file/clips.csv' + META,
         '/a_file: File exists',
     ),
-    # Folders; tests/test_clips_from_folder.py has more
+    # Folders; tests/unit/test_clips_from_folder.py has more
     'folder no flags': ('preprocessing.clips_from_folder', '--videos and --output must be given'),
     'folder missing': (FOLDER + '--videos={w}/nowhere', '/nowhere is no directory, expected one with a folder a class'),
     'folder empty': (FOLDER + '--videos={w}/empty', '/empty holds no folders, expected one a class'),
@@ -286,10 +286,10 @@ CASES = {name: (command, words.split('|')) for name, (command, words) in CASES.i
 
 @pytest.mark.parametrize(('command', 'words'), CASES.values(), ids=CASES)
 def test_command_refuses(world, tmp_path, capfd, monkeypatch, command, words):
-    before = commands.snapshot(world, tmp_path)
-    status, stderr = commands.run_here(commands.argv(command, w=world, out=tmp_path / 'out'), capfd, monkeypatch)
-    commands.check_refusal(status, stderr, words)
-    assert commands.snapshot(world, tmp_path) == before
+    before = in_process.snapshot(world, tmp_path)
+    status, stderr = in_process.run_here(in_process.argv(command, w=world, out=tmp_path / 'out'), capfd, monkeypatch)
+    in_process.check_refusal(status, stderr, words)
+    assert in_process.snapshot(world, tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -303,8 +303,8 @@ def test_command_refuses(world, tmp_path, capfd, monkeypatch, command, words):
     ],
 )
 def test_command_takes_the_good_files(world, tmp_path, capfd, monkeypatch, command):
-    argv = commands.argv(command, w=world, out=tmp_path / 'out')
-    assert commands.run_here(argv, capfd, monkeypatch) == (0, '')
+    argv = in_process.argv(command, w=world, out=tmp_path / 'out')
+    assert in_process.run_here(argv, capfd, monkeypatch) == (0, '')
     assert list((tmp_path / 'out').iterdir())
 
 

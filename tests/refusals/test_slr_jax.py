@@ -17,7 +17,7 @@ import pytest
 from configs import synthetic as synthetic_config
 from preprocessing import archive, synthetic, tfds_writer
 from slr_jax import checkpoint, dataset, errors, files, landmarks, train_lib
-from tests import commands
+from tests import in_process
 from tests.conftest import ROOT
 
 HAND = landmarks.LAYOUTS['mediapipe_hand']
@@ -377,10 +377,10 @@ def existing(world):
 @pytest.mark.usefixtures('existing')
 @pytest.mark.parametrize(('command', 'words'), PROCESS_CASES.values(), ids=PROCESS_CASES)
 def test_command_refuses(world, tmp_path, command, words):
-    before = commands.snapshot(world, tmp_path)
-    status, stderr = _run(commands.argv(command, w=world, out=tmp_path / 'out'))
-    commands.check_refusal(status, stderr, words)
-    assert commands.snapshot(world, tmp_path) == before
+    before = in_process.snapshot(world, tmp_path)
+    status, stderr = _run(in_process.argv(command, w=world, out=tmp_path / 'out'))
+    in_process.check_refusal(status, stderr, words)
+    assert in_process.snapshot(world, tmp_path) == before
 
 
 # --- More of the same, through the whole command but within this process
@@ -623,10 +623,10 @@ HERE_CASES = {name: (command, words.split('|')) for name, (command, words) in HE
 
 @pytest.mark.parametrize(('command', 'words'), HERE_CASES.values(), ids=HERE_CASES)
 def test_whole_command_refuses(world, tmp_path, capfd, monkeypatch, command, words):
-    before = commands.snapshot(world, tmp_path)
-    status, stderr = commands.run_here(commands.argv(command, w=world, out=tmp_path / 'out'), capfd, monkeypatch)
-    commands.check_refusal(status, stderr, words)
-    assert commands.snapshot(world, tmp_path) == before
+    before = in_process.snapshot(world, tmp_path)
+    status, stderr = in_process.run_here(in_process.argv(command, w=world, out=tmp_path / 'out'), capfd, monkeypatch)
+    in_process.check_refusal(status, stderr, words)
+    assert in_process.snapshot(world, tmp_path) == before
 
 
 # --- Workdirs that hold something else
@@ -645,11 +645,11 @@ def test_whole_command_refuses(world, tmp_path, capfd, monkeypatch, command, wor
     ],
 )
 def test_workdir_that_holds_something_else_is_refused(world, workdir, data, words):
-    before = commands.snapshot(world)
+    before = in_process.snapshot(world)
     content = dataset.load_dataset(str(world / 'data' / data))
     with pytest.raises(errors.InputError, match=words):
         checkpoint.open_workdir(str(world / workdir), _config(world / 'data' / data), content)
-    assert commands.snapshot(world) == before
+    assert in_process.snapshot(world) == before
 
 
 # --- Values of a config
@@ -735,10 +735,10 @@ def golden():
     ],
 )
 def test_import_refuses_what_does_not_fit(world, golden, tmp_path, capfd, monkeypatch, options, words):
-    before = commands.snapshot(world, tmp_path)
-    argv = commands.argv(f'slr_jax.import_torch {options}', w=world, out=tmp_path / 'out')
-    commands.check_refusal(*commands.run_here([*argv, f'--checkpoint={golden}'], capfd, monkeypatch), words)
-    assert commands.snapshot(world, tmp_path) == before
+    before = in_process.snapshot(world, tmp_path)
+    argv = in_process.argv(f'slr_jax.import_torch {options}', w=world, out=tmp_path / 'out')
+    in_process.check_refusal(*in_process.run_here([*argv, f'--checkpoint={golden}'], capfd, monkeypatch), words)
+    assert in_process.snapshot(world, tmp_path) == before
 
 
 @pytest.mark.parametrize('kind', ['cut', 'flipped'])
@@ -747,11 +747,11 @@ def test_import_refuses_a_damaged_checkpoint(world, golden, tmp_path, capfd, mon
     middle = len(good) // 2
     path = tmp_path / 'damaged.pth'
     path.write_bytes(good[:middle] if kind == 'cut' else good[:middle] + NOISE + good[middle + len(NOISE) :])
-    before = commands.snapshot(tmp_path)
-    argv = commands.argv('slr_jax.import_torch --workdir={out}', w=world, out=tmp_path / 'out')
-    status, stderr = commands.run_here([*argv, f'--checkpoint={path}'], capfd, monkeypatch)
-    commands.check_refusal(status, stderr, ['damaged.pth is damaged'])
-    assert commands.snapshot(tmp_path) == before
+    before = in_process.snapshot(tmp_path)
+    argv = in_process.argv('slr_jax.import_torch --workdir={out}', w=world, out=tmp_path / 'out')
+    status, stderr = in_process.run_here([*argv, f'--checkpoint={path}'], capfd, monkeypatch)
+    in_process.check_refusal(status, stderr, ['damaged.pth is damaged'])
+    assert in_process.snapshot(tmp_path) == before
 
 
 # --- A full disk
@@ -768,24 +768,25 @@ FULL_DISK_CASES = {
 
 @pytest.mark.parametrize(('command', 'word'), FULL_DISK_CASES.values(), ids=FULL_DISK_CASES)
 def test_full_disk_is_told_and_leaves_nothing(world, tmp_path, command, word):
-    before = commands.snapshot(world, tmp_path)
-    status, stderr = _run(commands.argv(command, w=world, out=tmp_path / 'out'), full_disk=True)
-    commands.check_refusal(status, stderr, [word, 'File too large'])
-    assert commands.snapshot(world, tmp_path) == before
+    before = in_process.snapshot(world, tmp_path)
+    status, stderr = _run(in_process.argv(command, w=world, out=tmp_path / 'out'), full_disk=True)
+    in_process.check_refusal(status, stderr, [word, 'File too large'])
+    assert in_process.snapshot(world, tmp_path) == before
 
 
 def test_full_disk_stops_an_import(world, golden, tmp_path):
-    argv = commands.argv('slr_jax.import_torch --workdir={out}', w=world, out=tmp_path / 'out')
+    argv = in_process.argv('slr_jax.import_torch --workdir={out}', w=world, out=tmp_path / 'out')
     status, stderr = _run([*argv, f'--checkpoint={golden}'], full_disk=True)
-    commands.check_refusal(status, stderr, [str(tmp_path / 'out'), 'File too large'])
-    assert commands.snapshot(tmp_path) == {}
+    in_process.check_refusal(status, stderr, [str(tmp_path / 'out'), 'File too large'])
+    assert in_process.snapshot(tmp_path) == {}
 
 
 def test_full_disk_stops_training_and_it_can_go_on(world, tmp_path):
     workdir = tmp_path / 'out'
-    argv = commands.argv(TRAIN + 'data/tiny --config.validation=none', w=world, out=workdir)
+    argv = in_process.argv(TRAIN + 'data/tiny --config.validation=none', w=world, out=workdir)
     status, stderr = _run(argv, full_disk=True)
-    commands.check_refusal(status, stderr, [str(workdir), 'File too large'])
-    assert not [path for path in commands.snapshot(tmp_path) if 'unfinished' in path or 'tmp' in os.path.basename(path)]
+    in_process.check_refusal(status, stderr, [str(workdir), 'File too large'])
+    left = in_process.snapshot(tmp_path)
+    assert not [path for path in left if 'unfinished' in path or 'tmp' in os.path.basename(path)]
     config = _config(world / 'data' / 'tiny', validation='none')
     checkpoint.open_workdir(str(workdir), config, dataset.load_dataset(config.dataset))

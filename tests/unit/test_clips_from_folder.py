@@ -6,7 +6,7 @@ import pytest
 from preprocessing import clips as clips_lib
 from preprocessing import clips_from_folder
 from slr_jax import errors
-from tests import commands
+from tests import in_process
 
 
 def make(directory, *paths):
@@ -30,7 +30,7 @@ def convert(tmp_path, capfd, monkeypatch):
     def run(videos, *options):
         output = tmp_path / 'out' / 'clips.csv'
         argv = ['preprocessing.clips_from_folder', f'--videos={videos}', f'--output={output}', *options]
-        assert commands.run_here(argv, capfd, monkeypatch) == (0, '')
+        assert in_process.run_here(argv, capfd, monkeypatch) == (0, '')
         return clips_lib.read_clips(str(output))
 
     return run
@@ -138,13 +138,13 @@ BAD = {
 @pytest.mark.parametrize(('paths', 'below', 'options', 'words'), BAD.values(), ids=BAD)
 def test_bad_folders(tmp_path, capfd, monkeypatch, paths, below, options, words):
     directory, output = make(tmp_path / 'videos', *paths), tmp_path / 'out' / 'clips.csv'
-    before = commands.snapshot(tmp_path)
+    before = in_process.snapshot(tmp_path)
     given = [] if below is None else [f'--videos={directory}{below}']
     argv = ['preprocessing.clips_from_folder', f'--output={output}', *given, *options.split()]
-    status, stderr = commands.run_here(argv, capfd, monkeypatch)
-    commands.check_refusal(status, stderr, [])
+    status, stderr = in_process.run_here(argv, capfd, monkeypatch)
+    in_process.check_refusal(status, stderr, [])
     assert re.match(f'error: {re.escape(words.format(d=directory, out=output))}', stderr)
-    assert commands.snapshot(tmp_path) == before
+    assert in_process.snapshot(tmp_path) == before
 
 
 def test_a_bad_name_of_a_class(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from preprocessing import clips as clips_lib
 from preprocessing import wlasl
 from slr_jax import errors
-from tests import commands
+from tests import in_process
 
 COLUMNS = (
     'gloss_number', 'gloss_name', 'instance_id', 'video_id', 'split', 'bbox', 'signer_id', 'variation_id', 'fps',
@@ -26,7 +26,7 @@ COUNTS = {100: {'train': 1442, 'val': 338, 'test': 258}, 300: {'train': 3549, 'v
 def convert(tmp_path, capfd, monkeypatch):
     def run(path, *options):
         argv = ['preprocessing.wlasl', f'--json={path}', f'--output_dir={tmp_path}/out', *options]
-        assert commands.run_here(argv, capfd, monkeypatch) == (0, '')
+        assert in_process.run_here(argv, capfd, monkeypatch) == (0, '')
         return tmp_path / 'out'
 
     return run
