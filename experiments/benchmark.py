@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from slr_jax import checkpoint, errors, files, input_pipeline, models, train_lib
+from slr_jax import checkpoint, cli, errors, files, input_pipeline, models, train_lib
 from slr_jax import dataset as dataset_lib
 
 _FRAMES = 60
@@ -103,7 +103,7 @@ class _Case:
             name='benchmark',
             layout='mediapipe_hands_pose',
             label_names=tuple(str(i) for i in range(_NUM_CLASSES)),
-            hand_names='anatomical',
+            handedness='signer',
             source={},
         )
         self._program = train_lib.Program(config, description, (len(lengths), len(lengths)), num_seeds)
@@ -274,13 +274,13 @@ def main() -> None:
     rows = []
     for row in measure_steps(lengths, quick=values.quick):
         rows.append(row)
-        with files.files_in(values.output_dir) as scratch:
+        with files.replace_files_in(values.output_dir) as scratch:
             files.write_csv(os.path.join(scratch, 'benchmark.csv'), rows)
             files.write_csv(os.path.join(scratch, 'start.csv'), starts)
-            with files.replacing(os.path.join(scratch, 'benchmark.md')) as file:
+            with files.atomic_write(os.path.join(scratch, 'benchmark.md')) as file:
                 file.write(f'{machine}. {counted}\n\n{_markdown(starts)}\n{_markdown(rows)}')
     print(f'written to {values.output_dir}')
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import spoter_csv
-from slr_jax import errors
+from slr_jax import cli, errors
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -20,7 +20,7 @@ from preprocessing import clips as clips_lib
 from preprocessing import clips_from_folder, extract_landmarks, video
 from preprocessing import extractor as extractor_lib
 from preprocessing import landmarker as landmarker_lib
-from slr_jax import errors, files
+from slr_jax import cli, errors, files
 
 _MEMORY_CLIPS = 100
 _MEMORY_FRAMES = 10
@@ -120,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

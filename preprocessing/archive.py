@@ -1,8 +1,8 @@
 """The ragged landmark archive, a plain .npz file: the exchange format.
 
 frames <float32>[all frames, points, 3], offsets <int64>[clips + 1] (clip i is `frames[offsets[i]:offsets[i + 1]]`),
-label, label_names, split, video_id, signer_id, layout; and hand_names, known_points and source, a JSON text, where
-known.
+label, label_names, split, video_id, signer_id, layout; and where known handedness, informative_points and source, which
+is JSON.
 """
 
 import itertools
@@ -30,13 +30,13 @@ def read_archive(path: str, name: str) -> dataset_lib.Dataset:
     """
     arrays = _read_arrays(path)
     _check_fields(path, arrays)
-    known_points = arrays.get('known_points')
+    informative_points = arrays.get('informative_points')
     description = dataset_lib.Description(
         name=name,
         layout=str(arrays['layout']),
         label_names=[str(gloss) for gloss in arrays['label_names']],
-        hand_names=str(arrays.get('hand_names', 'anatomical')),
-        known_points=None if known_points is None else known_points.tolist(),
+        handedness=str(arrays.get('handedness', 'signer')),
+        informative_points=None if informative_points is None else informative_points.tolist(),
         source=_read_source(path, arrays),
     )
     offsets, frames = arrays['offsets'], arrays['frames']
@@ -66,7 +66,7 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
             missing = [field for field in _REQUIRED if field not in archive]
             if missing:
                 raise errors.InputError(f'{path} has no field {missing[0]!r}, expected {", ".join(_REQUIRED)}')
-            return {field: archive[field] for field in archive}
+            return dataset_lib.upgrade_fields({field: archive[field] for field in archive})
     except FileNotFoundError:
         raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
@@ -100,10 +100,11 @@ def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:
     require(np.issubdtype(label.dtype, np.integer), f'label is {label.dtype}, expected integers')
     for i in np.flatnonzero((label < 0) | (label >= num_classes)):
         require(False, f'clip {arrays["video_id"][i]} has label {label[i]}, expected 0 to {num_classes - 1}')
-    known_points = arrays.get('known_points')
+    informative_points = arrays.get('informative_points')
     require(
-        known_points is None or (known_points.ndim == 1 and np.issubdtype(known_points.dtype, np.integer)),
-        'known_points is no list of points',
+        informative_points is None
+        or (informative_points.ndim == 1 and np.issubdtype(informative_points.dtype, np.integer)),
+        'informative_points is no list of points',
     )
     unknown = set(arrays['split'].tolist()) - set(dataset_lib.SPLITS)
     require(not unknown, f'split has {sorted(unknown)}, expected {", ".join(dataset_lib.SPLITS)}')
@@ -119,8 +120,12 @@ def write_archive(dataset: dataset_lib.Dataset, path: str) -> None:
     clips.sort(key=lambda clip: clip[0])
     _, split, landmarks, labels, video_ids, signers = zip(*clips, strict=True)
     description = dataset.description
-    optional = {} if description.known_points is None else {'known_points': np.array(description.known_points)}
-    with files.new_path(path) as aside, open(aside, 'wb') as file:
+    optional = (
+        {}
+        if description.informative_points is None
+        else {'informative_points': np.array(description.informative_points)}
+    )
+    with files.create_atomically(path) as aside, open(aside, 'wb') as file:
         np.savez_compressed(
             file,
             frames=np.concatenate(landmarks),
@@ -131,7 +136,7 @@ def write_archive(dataset: dataset_lib.Dataset, path: str) -> None:
             video_id=np.array(video_ids),
             signer_id=_integers_or_text(signers),
             layout=np.array(description.layout),
-            hand_names=np.array(description.hand_names),
+            handedness=np.array(description.handedness),
             source=np.array(json.dumps(dict(description.source))),
             **optional,
         )

@@ -13,8 +13,8 @@ from absl import flags
 
 from preprocessing import archive, landmark_files, spoter_csv, tfds_writer
 from preprocessing import clips as clips_lib
+from slr_jax import cli, errors
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -43,9 +43,9 @@ def _read_source() -> dataset_lib.Dataset:
         flags.FLAGS.name,
         landmarks_lib.LAYOUTS[flags.FLAGS.layout],
         label_base=flags.FLAGS.label_base,
-        missing_value=flags.FLAGS.missing,
+        missing_value=flags.FLAGS.missing_value,
         label_names=flags.FLAGS.label_names,
-        hand_names=flags.FLAGS.hand_names,
+        handedness=flags.FLAGS.handedness,
     )
 
 
@@ -61,15 +61,15 @@ def _define_flags() -> None:
         'label_base', 'auto', ['auto', '0', '1'], 'spoter_csv: the first label; auto takes the lowest of all files.'
     )
     flags.DEFINE_float(
-        'missing', None, 'spoter_csv: what missing coordinates are in the files; by default −2, for vision_api 0.'
+        'missing_value', None, 'spoter_csv: what missing coordinates are in the files; by default −2, for vision_api 0.'
     )
     flags.DEFINE_string('label_names', None, 'spoter_csv: text file with one gloss a line.')
     flags.DEFINE_enum(
-        'hand_names',
-        'anatomical',
-        list(landmarks_lib.HAND_NAMES),
-        "spoter_csv: whether the right hand's columns hold the signer's right hand (anatomical) or, as in the "
-        'published extraction, the left one.',
+        'handedness',
+        'signer',
+        list(landmarks_lib.HANDEDNESS),
+        "spoter_csv: whose hand the right hand's columns hold: the signer's right hand (signer) or, as in the "
+        'published extraction, the left one (swapped).',
     )
     flags.DEFINE_string('clips', None, 'landmarks: the clips table.')
     flags.DEFINE_string(
@@ -89,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -14,8 +14,8 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
+from slr_jax import cli, errors
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
 
 SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.3gp')
 
@@ -131,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -10,7 +10,7 @@ import urllib.request
 from absl import flags
 
 from preprocessing import landmarker as landmarker_lib
-from slr_jax import errors, files
+from slr_jax import cli, errors, files
 
 # https://ai.google.dev/edge/mediapipe/solutions/vision/hand_landmarker and …/pose_landmarker
 BASE_URL = 'https://storage.googleapis.com/mediapipe-models'
@@ -45,7 +45,7 @@ def download(model_dir: str, options: landmarker_lib.Options, base_url: str = BA
                 f'{url} cannot be reached ({cause}): get it elsewhere and put it in {model_dir} as {name}'
             ) from error
         landmarker_lib.check_bundle(url, content, part)
-        with files.files_in(model_dir) as scratch, open(os.path.join(scratch, name), 'wb') as file:
+        with files.replace_files_in(model_dir) as scratch, open(os.path.join(scratch, name), 'wb') as file:
             file.write(content)
         print(f'{path}: {len(content):,} bytes')
 
@@ -61,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -7,8 +7,8 @@ python -m preprocessing.export_dataset --dataset=D --format=spoter_csv --output=
 from absl import flags
 
 from preprocessing import archive, spoter_csv
+from slr_jax import cli
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
 
 
 def _define_flags() -> None:
@@ -16,7 +16,7 @@ def _define_flags() -> None:
     flags.DEFINE_enum('format', None, ['npz', 'spoter_csv'], 'What to write.', required=True)
     flags.DEFINE_string('output', None, 'A new file, or for spoter_csv a new directory.', required=True)
     flags.DEFINE_float(
-        'missing', None, 'spoter_csv: what missing coordinates are written as; by default −2, for vision_api 0.'
+        'missing_value', None, 'spoter_csv: what missing coordinates are written as; by default −2, for vision_api 0.'
     )
 
 
@@ -26,9 +26,9 @@ def main() -> None:
     if flags.FLAGS.format == 'npz':
         archive.write_archive(dataset, flags.FLAGS.output)
     else:
-        spoter_csv.write_dataset(dataset, flags.FLAGS.output, flags.FLAGS.missing)
+        spoter_csv.write_dataset(dataset, flags.FLAGS.output, flags.FLAGS.missing_value)
     print(f'{flags.FLAGS.output}: {sum(map(len, dataset.splits.values()))} clips')
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -16,7 +16,7 @@ import cv2
 
 from preprocessing import clips_from_folder, extraction, video, workers
 from preprocessing.progress import Progress
-from slr_jax import errors, files
+from slr_jax import cli, errors, files
 
 
 def start_worker(videos: str, output_dir: str, quality: int) -> workers.Work:
@@ -98,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

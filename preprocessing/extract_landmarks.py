@@ -21,7 +21,7 @@ from preprocessing import extraction, workers
 from preprocessing import extractor as extractor_lib
 from preprocessing import landmarker as landmarker_lib
 from preprocessing.progress import Progress
-from slr_jax import errors
+from slr_jax import cli, errors
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -107,10 +107,11 @@ def _define_flags() -> None:
         'image: each frame by itself, as published; video: each clip tracked from its first frame, which is faster.',
     )
     flags.DEFINE_enum(
-        'hand_names',
-        'anatomical',
-        list(landmarks_lib.HAND_NAMES),
-        "anatomical: the signer's own right and left; published: the two swapped, as the published weights need.",
+        'handedness',
+        'signer',
+        list(landmarks_lib.HANDEDNESS),
+        "Names of the hands: the signer's own right and left (signer), or the two swapped, as the published weights "
+        'need (swapped).',
     )
     flags.DEFINE_enum('pose', 'full', list(landmarker_lib.POSE_MODELS), 'Which pose model; heavy is the published one.')
     flags.DEFINE_float('min_detection_confidence', 0.5, 'Of finding a hand or body.', 0, 1)
@@ -172,4 +173,4 @@ def _import_beam_pipeline() -> types.ModuleType:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

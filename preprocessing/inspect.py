@@ -15,7 +15,7 @@ import numpy as np
 from preprocessing import clips as clips_lib
 from preprocessing import extraction, video
 from preprocessing import landmarker as landmarker_lib
-from slr_jax import errors, files
+from slr_jax import cli, errors, files
 from slr_jax import landmarks as landmarks_lib
 
 # RGB, of the signer's own right and left.
@@ -26,19 +26,19 @@ _VIDEO_HEIGHT = 720
 _DEFAULT_FPS = 25.0
 
 
-def draw_frame(frame: np.ndarray, points: np.ndarray, hand_names: str) -> np.ndarray:
+def draw_frame(frame: np.ndarray, points: np.ndarray, handedness: str) -> np.ndarray:
     """Draws points and bones on a frame.
 
     Args:
         frame: <uint8>[height, width, 3], RGB.
         points: <float32>[75, 3], NaN where not seen.
-        hand_names: of landmarks.HAND_NAMES.
+        handedness: of landmarks.HANDEDNESS.
 
     Returns:
         A new frame of the same shape.
     """
     layout = landmarker_lib.LAYOUT
-    signers = landmarks_lib.signers_points(layout, hand_names)
+    signers = landmarks_lib.anatomical_order(layout, handedness)
     height, width = frame.shape[:2]
     size = max(1, height // 360)
     drawn = frame.copy()
@@ -116,7 +116,7 @@ def main() -> None:
             (
                 number,
                 draw_frame(
-                    _resize(frame, height), found.landmarks[number - clip.frame_start], description['hand_names']
+                    _resize(frame, height), found.landmarks[number - clip.frame_start], description['handedness']
                 ),
             )
             for number, frame in video.read_frames(path, chosen.__contains__, max(chosen))
@@ -126,7 +126,7 @@ def main() -> None:
         raise errors.InputError(f'{path}: {error}') from error
     if len(frames) != len(chosen):
         raise errors.InputError(f'{path} has fewer frames than the {num_frames} landmarks of clip {values.video_id}')
-    with files.new_path(values.output) as aside:
+    with files.create_atomically(values.output) as aside:
         if kind == '.png':
             _write_sheet(aside, frames)
         else:
@@ -135,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

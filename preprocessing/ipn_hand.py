@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import clips as clips_lib
-from slr_jax import errors
+from slr_jax import cli, errors
 
 GESTURES = ('B0A', 'B0B', *(f'G{number:02d}' for number in range(1, 12)))
 NO_GESTURE = 'D0X'
@@ -31,13 +31,13 @@ def _read_table(path: str, columns: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def read_clips(annotations: str, metadata: str, with_no_gesture: bool = False) -> list[clips_lib.Clip]:
+def read_clips(annotations: str, metadata: str, include_no_gesture: bool = False) -> list[clips_lib.Clip]:
     """Reads the segments, in their order.
 
     Args:
         annotations: Annot_List.txt.
         metadata: metadata.csv.
-        with_no_gesture: keep D0X, as the last label.
+        include_no_gesture: keep D0X, as the last label.
 
     Raises:
         InputError: a file lacks a column, a gesture or a set is unknown, a video has no metadata, or its frames are
@@ -58,7 +58,7 @@ def read_clips(annotations: str, metadata: str, with_no_gesture: bool = False) -
             raise errors.InputError(f'{where}: {metadata} does not have the video {video!r}')
         if not (start.isdecimal() and end.isdecimal() and 1 <= int(start) <= int(end)):
             raise errors.InputError(f'{where}: t_start and t_end are {start!r} and {end!r}, expected frame numbers')
-        if with_no_gesture or gesture in labels:
+        if include_no_gesture or gesture in labels:
             clip = clips_lib.Clip(
                 video_id=f'{video}_{int(start):06d}_{int(end):06d}',
                 file=f'{video}.avi',
@@ -108,14 +108,14 @@ def _define_flags() -> None:
     flags.DEFINE_string('annotations', None, 'Annot_List.txt of IPN Hand.', required=True)
     flags.DEFINE_string('metadata', None, 'metadata.csv of IPN Hand, which has the split.', required=True)
     flags.DEFINE_string('output', None, 'The clips table to write.', required=True)
-    flags.DEFINE_bool('with_no_gesture', False, 'Keep D0X, no gesture, as class 13.')
+    flags.DEFINE_bool('include_no_gesture', False, 'Keep the segments of D0X, no gesture, as class 13.')
     flags.DEFINE_integer('validation_subjects', 0, 'Training subjects whose clips become the validation split.')
-    flags.DEFINE_integer('seed', 0, 'Of the draw of these subjects.', lower_bound=0)
+    flags.DEFINE_integer('seed', 0, 'Seed of the draw of --validation_subjects.', lower_bound=0)
 
 
 def main() -> None:
     """Writes the clips table."""
-    clips = read_clips(flags.FLAGS.annotations, flags.FLAGS.metadata, flags.FLAGS.with_no_gesture)
+    clips = read_clips(flags.FLAGS.annotations, flags.FLAGS.metadata, flags.FLAGS.include_no_gesture)
     held_out = hold_out(clips, flags.FLAGS.validation_subjects, flags.FLAGS.seed)
     clips = [dataclasses.replace(clip, split='validation') if clip.signer_id in held_out else clip for clip in clips]
     clips_lib.write_clips(flags.FLAGS.output, clips)
@@ -123,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -58,8 +58,8 @@ def read_dataset(
         InputError: `path` is of another kind or mixes kinds, does not have what the layout needs, a file is damaged or
             does not fit the table, or no clip has landmarks.
     """
-    load, hand_names, source = _open(path)
-    right = 'left_hand' if hand_names == 'published' else 'right_hand'
+    load, handedness, source = _open(path)
+    right = 'left_hand' if handedness == 'swapped' else 'right_hand'
     select = _selection(path, layout, hand, right, source)
     landmarks, left_out = {}, {}
     for clip in clips:
@@ -81,7 +81,7 @@ def read_dataset(
         name=name,
         layout=layout.name,
         label_names=[glosses[label] for label in range(len(glosses))],
-        hand_names=hand_names,
+        handedness=handedness,
         source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames, 'clips_left_out': len(left_out)},
     )
     return dataset_lib.Dataset(
@@ -152,7 +152,7 @@ def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
     if os.path.isfile(path):
         videos = _read_compact(path)
         load = functools.partial(_cut, path, videos.get)
-        return load, 'published', {'kind': 'ipn_hand_compact', 'layout': _HAND_LAYOUT.name}
+        return load, 'swapped', {'kind': 'ipn_hand_compact', 'layout': _HAND_LAYOUT.name}
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
     published = [name for name in sorted(os.listdir(path)) if name.endswith(_PUBLISHED_SUFFIX)]
@@ -162,13 +162,13 @@ def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
     if published:
         read = functools.lru_cache(maxsize=4)(functools.partial(_read_published, path))
         load = functools.partial(_cut, path, read)
-        return load, 'published', {'kind': 'published_csv', 'layout': landmarker_lib.LAYOUT.name}
+        return load, 'swapped', {'kind': 'published_csv', 'layout': landmarker_lib.LAYOUT.name}
     description = extraction.read_description(path)
-    lacking = [field for field in ('layout', 'hand_names') if field not in description]
+    lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:
         raise errors.InputError(f'{path}/{extraction.DESCRIPTION} has no {lacking[0]!r}')
     load = functools.partial(extraction.load_clip, path, extraction=extraction.fingerprint(description))
-    return load, description['hand_names'], {'kind': 'landmarks', **description}
+    return load, description['handedness'], {'kind': 'landmarks', **description}
 
 
 def _cut(path: str, read: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:

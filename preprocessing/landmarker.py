@@ -36,7 +36,7 @@ class Options:
     Attributes:
         parts: of PARTS.
         running_mode: image, every frame by itself as published; video, each clip tracked from its first frame.
-        hand_names: of landmarks.HAND_NAMES; `published` swaps the hands, as the published weights need.
+        handedness: of landmarks.HANDEDNESS; `swapped` swaps the hands, as the published weights need.
         pose: of POSE_MODELS.
         min_detection_confidence: of finding a hand or body, in [0, 1].
         min_presence_confidence: of a hand being where it was found; the older API, that the published landmarks come
@@ -47,7 +47,7 @@ class Options:
 
     parts: tuple[str, ...] = PARTS
     running_mode: str = 'image'
-    hand_names: str = 'anatomical'
+    handedness: str = 'signer'
     pose: str = 'full'
     min_detection_confidence: float = 0.5
     min_presence_confidence: float = 0.1
@@ -188,7 +188,7 @@ class Landmarker:
             ]
             named = name_hands(hands, body, frame.shape[1] / frame.shape[0])
             places = {'right': _RIGHT, 'left': _LEFT}
-            if self._options.hand_names == 'published':
+            if self._options.handedness == 'swapped':
                 places = {'right': _LEFT, 'left': _RIGHT}
             for name, hand in named.items():
                 points[places[name]] = hand

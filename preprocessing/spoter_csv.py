@@ -137,7 +137,7 @@ def read_dataset(
     label_base: str = 'auto',
     missing_value: float | None = None,
     label_names: str | None = None,
-    hand_names: str = 'anatomical',
+    handedness: str = 'signer',
 ) -> dataset_lib.Dataset:
     """Reads the files of a dataset.
 
@@ -148,7 +148,7 @@ def read_dataset(
         label_base: '0' or '1', the first label; 'auto' takes the lowest label of all files, which must be 0 or 1.
         missing_value: a point whose x and y are both this number is missing; None for the layout's own.
         label_names: a text file with one gloss a line; None names the classes by their labels in the file.
-        hand_names: one of landmarks.HAND_NAMES.
+        handedness: one of landmarks.HANDEDNESS.
 
     Raises:
         InputError: see read_csv; or a label lies outside the classes.
@@ -176,7 +176,7 @@ def read_dataset(
         )
     source = {'kind': 'spoter_csv', 'label_base': int(base), 'missing_value': missing_value}
     return dataset_lib.Dataset(
-        dataset_lib.Description(name, layout.name, names, hand_names=hand_names, source=source), splits
+        dataset_lib.Description(name, layout.name, names, handedness=handedness, source=source), splits
     )
 
 
@@ -210,7 +210,7 @@ def write_dataset(dataset: dataset_lib.Dataset, path: str, missing_value: float 
     layout = dataset.layout
     if missing_value is None:
         missing_value = layout.missing_value
-    with files.new_path(path) as aside:
+    with files.create_atomically(path) as aside:
         os.mkdir(aside)
         for split, clips in dataset.splits.items():
             with open(os.path.join(aside, f'{split}.csv'), 'w', newline='', encoding='utf-8') as file:

@@ -1,19 +1,19 @@
-"""Makes a dataset of moving hands in which only a known set of points tells the classes apart.
+"""Makes a dataset of moving hands in which only a few points, the informative ones, differ between classes.
 
     python -m preprocessing.synthetic --data_dir=D
 
-Every point of a clip follows one of `num_classes` paths of its own. The known points follow the path of the clip's
-class; every other point follows one drawn for it alone, clip by clip. So all points move alike, and no other point, nor
-any group of them, says anything about the class. The known points are stored in the dataset: they are what a learned
-mask ought to find.
+Every point of a clip follows one of `num_classes` paths of its own. The informative points follow the path of the
+clip's class; every other point follows one drawn for it alone, clip by clip. So all points move alike, and no other
+point, nor any group of them, says anything about the class. The informative points are stored in the dataset: they are
+what a learned mask ought to find.
 """
 
 from absl import flags
 import numpy as np
 
 from preprocessing import tfds_writer
+from slr_jax import cli, errors
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 _MIN_FRAMES, _MAX_FRAMES = 20, 32
@@ -29,8 +29,8 @@ def make_dataset(
     num_classes: int,
     clips_per_class: dict[str, int],
     seed: int,
-    known_points: list[int] | None = None,
-    num_known: int = 5,
+    informative_points: list[int] | None = None,
+    num_informative: int = 5,
 ) -> dataset_lib.Dataset:
     """Makes a dataset.
 
@@ -40,27 +40,31 @@ def make_dataset(
         num_classes: number of classes.
         clips_per_class: split -> clips of each class.
         seed: of everything drawn.
-        known_points: the points that tell the classes apart, or None to draw `num_known` of them.
-        num_known: see known_points.
+        informative_points: the points that tell the classes apart, or None to draw `num_informative` of them.
+        num_informative: see informative_points.
 
     Raises:
         InputError: a point is not one of the layout, or there are too many.
     """
     rng = np.random.default_rng(seed)
-    if known_points is None:
-        if num_known > layout.num_points:
-            raise errors.InputError(f'num_known is {num_known}, but layout {layout.name} has {layout.num_points}')
-        known_points = rng.choice(layout.num_points, num_known, replace=False).tolist()
-    outside = [point for point in known_points if not 0 <= point < layout.num_points]
-    if outside or not known_points:
-        raise errors.InputError(f'known_points are {known_points}, expected some of 0 to {layout.num_points - 1}')
+    if informative_points is None:
+        if num_informative > layout.num_points:
+            raise errors.InputError(
+                f'num_informative is {num_informative}, but layout {layout.name} has {layout.num_points}'
+            )
+        informative_points = rng.choice(layout.num_points, num_informative, replace=False).tolist()
+    outside = [point for point in informative_points if not 0 <= point < layout.num_points]
+    if outside or not informative_points:
+        raise errors.InputError(
+            f'informative_points are {informative_points}, expected some of 0 to {layout.num_points - 1}'
+        )
     paths = _Paths(rng, num_classes, layout.num_points)
     splits, first = {}, 0
     for split, count in clips_per_class.items():
         if count:
             labels = rng.permutation(np.repeat(np.arange(num_classes, dtype=np.int32), count))
             splits[split] = dataset_lib.Clips(
-                landmarks=[_make_clip(rng, layout, paths, known_points, label) for label in labels],
+                landmarks=[_make_clip(rng, layout, paths, informative_points, label) for label in labels],
                 labels=labels,
                 video_ids=[f'{split}_{i:05d}' for i in range(len(labels))],
                 signers=[''] * len(labels),
@@ -71,7 +75,7 @@ def make_dataset(
         name,
         layout.name,
         [f'sign_{label}' for label in range(num_classes)],
-        known_points=sorted(known_points),
+        informative_points=sorted(informative_points),
         source={'kind': 'synthetic', 'seed': seed},
     )
     return dataset_lib.Dataset(description, splits)
@@ -98,11 +102,11 @@ class _Paths:
 
 
 def _make_clip(
-    rng: np.random.Generator, layout: landmarks_lib.Layout, paths: _Paths, known_points: list[int], label: int
+    rng: np.random.Generator, layout: landmarks_lib.Layout, paths: _Paths, informative_points: list[int], label: int
 ) -> np.ndarray:
     num_frames = rng.integers(_MIN_FRAMES, _MAX_FRAMES + 1)
     path_of_point = rng.integers(0, paths.num_classes, layout.num_points)
-    path_of_point[known_points] = label
+    path_of_point[informative_points] = label
     time = np.linspace(0, 1, num_frames) * rng.uniform(0.9, 1.1) + rng.uniform(-0.05, 0.05)
     motion = paths.positions(path_of_point, time) + rng.normal(0, 0.1, (num_frames, layout.num_points, 2))
     clip = np.full((num_frames, layout.num_points, 3), np.nan, np.float32)
@@ -130,8 +134,8 @@ def _define_flags() -> None:
     flags.DEFINE_enum('layout', 'mediapipe_hand', sorted(landmarks_lib.LAYOUTS), 'Landmark layout.')
     flags.DEFINE_integer('num_classes', 8, 'Number of classes.', lower_bound=2)
     flags.DEFINE_list('clips_per_class', ['60', '15', '30'], 'Clips a class: train,validation,test.')
-    flags.DEFINE_list('known_points', None, 'Points that tell the classes apart; drawn if not given.')
-    flags.DEFINE_integer('num_known', 5, 'How many points to draw.', lower_bound=1)
+    flags.DEFINE_list('informative_points', None, 'Points that tell the classes apart; drawn if not given.')
+    flags.DEFINE_integer('num_informative', 5, 'How many points to draw.', lower_bound=1)
     flags.DEFINE_integer('seed', 379, 'Seed of everything.', lower_bound=0)
 
 
@@ -140,20 +144,22 @@ def main() -> None:
     counts = _whole_numbers('clips_per_class', flags.FLAGS.clips_per_class)
     if len(counts) != len(dataset_lib.SPLITS):
         raise errors.InputError(f'--clips_per_class has {len(counts)} numbers, expected train,validation,test')
-    known_points = flags.FLAGS.known_points and _whole_numbers('known_points', flags.FLAGS.known_points)
+    informative_points = flags.FLAGS.informative_points and _whole_numbers(
+        'informative_points', flags.FLAGS.informative_points
+    )
     dataset = make_dataset(
         flags.FLAGS.name,
         landmarks_lib.LAYOUTS[flags.FLAGS.layout],
         flags.FLAGS.num_classes,
         dict(zip(dataset_lib.SPLITS, counts, strict=True)),
         flags.FLAGS.seed,
-        known_points,
-        flags.FLAGS.num_known,
+        informative_points,
+        flags.FLAGS.num_informative,
     )
     tfds_writer.write_dataset(dataset, flags.FLAGS.data_dir)
-    points = ', '.join(dataset.layout.points[point] for point in dataset.description.known_points)
+    points = ', '.join(dataset.layout.points[point] for point in dataset.description.informative_points)
     print(f'  points that tell the classes apart: {points}')
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

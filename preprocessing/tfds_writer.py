@@ -36,8 +36,10 @@ class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             'point_names': list(layout.points),
             'coordinates': 'x to the right, y down, normalised by the image; z as MediaPipe gives it',
             'missing': 'NaN',
-            'hand_names': description.hand_names,
-            'known_points': None if description.known_points is None else list(description.known_points),
+            'handedness': description.handedness,
+            'informative_points': None
+            if description.informative_points is None
+            else list(description.informative_points),
             'source': dict(description.source),
         }
         return tfds.core.DatasetInfo(
@@ -89,7 +91,7 @@ def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
             duplicate = next(v for i, v in enumerate(clips.video_ids) if v in clips.video_ids[:i])
             raise errors.InputError(f'{where}: video_id {duplicate} occurs twice, expected one clip each')
     path = os.path.join(data_dir, name, VERSION)
-    with files.new_path(path) as aside:
+    with files.create_atomically(path) as aside:
         try:
             data_dir = _write(dataset, os.path.dirname(aside))
         except OSError:
@@ -126,6 +128,6 @@ def _summary(dataset: dataset_lib.Dataset, path: str) -> str:
     for split, clips in dataset.splits.items():
         lines.append(
             f'  {split}: {len(clips)} clips, {len(np.unique(clips.labels))} classes, {clips.num_frames} frames, '
-            f'{clips.missing_share:.1%} of points missing'
+            f'{clips.missing_fraction:.1%} of points missing'
         )
     return '\n'.join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from preprocessing import clips as clips_lib
-from slr_jax import errors, files
+from slr_jax import cli, errors, files
 
 COLUMNS = (
     'gloss_number', 'gloss_name', 'instance_id', 'video_id', 'split', 'bbox', 'signer_id', 'variation_id', 'fps',
@@ -96,7 +96,7 @@ def make_clip(row: Row, raw_videos: bool) -> clips_lib.Clip:
 
 
 def _write_published(path: str, rows: list[Row]) -> None:
-    with files.replacing(path) as file:
+    with files.atomic_write(path) as file:
         writer = csv.DictWriter(file, COLUMNS, delimiter=';', lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
@@ -136,7 +136,7 @@ def main() -> None:
     subsets = _subsets(path, num_glosses)
     tables = {f'WLASL{size}': size for size in subsets} | {'WLASL': num_glosses}
     summaries = []
-    with files.files_in(output_dir) as scratch:
+    with files.replace_files_in(output_dir) as scratch:
         for name, size in tables.items():
             part = [row for row in rows if row['gloss_number'] < size]
             _write_published(os.path.join(scratch, f'{name}_v0.3.csv'), part)
@@ -147,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

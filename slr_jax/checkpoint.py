@@ -128,7 +128,7 @@ class Checkpoints:
         # tensorstore tells a full disk and the like as errors of its own.
         except (OSError, ValueError, RuntimeError) as error:
             for unfinished in pathlib.Path(self._directory).glob('*.orbax-checkpoint-tmp'):
-                files.remove_for_good(str(unfinished))
+                files.remove_tree_retrying(str(unfinished))
             raise errors.InputError(
                 f'{self._directory}: checkpoint {step} cannot be written: {_cause_of(error)}'
             ) from error
@@ -336,7 +336,7 @@ def save_imported(
     workdir: str, config: ml_collections.ConfigDict, description: dataset_lib.Description, params: Any
 ) -> None:
     """Writes a new workdir with one checkpoint, at step 0, that no run of this project made."""
-    with files.new_path(workdir) as aside:
+    with files.create_atomically(workdir) as aside:
         os.mkdir(aside)
         Checkpoints(aside, read_only=False).save(0, {'params': params}, {'epoch': 0})
         files.write_json(os.path.join(aside, 'environment.json'), environment())

@@ -12,7 +12,11 @@ from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
-FORMAT = 'slr_jax landmarks 1'
+FORMAT = 'slr_jax landmarks 2'
+_OLD_FORMAT = 'slr_jax landmarks 1'
+# Names that format 1 and the extractions of slr_jax 0.1.0 have for the same.
+_OLD_FIELDS = {'hand_names': 'handedness', 'known_points': 'informative_points'}
+_OLD_HANDEDNESS = {'anatomical': 'signer', 'published': 'swapped'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +24,10 @@ class Clips:
     """Clips of one split.
 
     Attributes:
-        landmarks: one <float32>[frames, points, 3] a clip: x to the right and y down in normalised image coordinates,
+        landmarks: <float32>[frames, points, 3] of each clip: x to the right and y down in normalised image coordinates,
             z as MediaPipe gives it. NaN where a point is missing; z is NaN where the source has none.
         labels: <int32>[clips], from 0.
-        video_ids: a name a clip.
+        video_ids: the name of each clip.
         signers: who is seen, '' where unknown.
         index: <int64>[clips], the place of each clip in the source.
     """
@@ -43,13 +47,13 @@ class Clips:
         return sum(len(clip) for clip in self.landmarks)
 
     @property
-    def missing_share(self) -> float:
-        """Share of all points of all frames that are missing, in [0, 1]."""
+    def missing_fraction(self) -> float:
+        """Fraction of all points of all frames that are missing, in [0, 1]."""
         missing = sum(np.isnan(clip[..., 0]).sum() for clip in self.landmarks)
         return float(missing) / max(1, sum(clip[..., 0].size for clip in self.landmarks))
 
     def take(self, indices: Sequence[int] | np.ndarray) -> 'Clips':
-        """The clips at these places, in this order."""
+        """The clips at these indices, in this order."""
         return Clips(
             landmarks=[self.landmarks[i] for i in indices],
             labels=self.labels[indices],
@@ -67,31 +71,33 @@ class Description:
         name: of the dataset.
         layout: a key of landmarks.LAYOUTS.
         label_names: the gloss of each class.
-        hand_names: one of landmarks.HAND_NAMES.
-        known_points: for synthetic data, the points that tell the classes apart, else None.
+        handedness: one of landmarks.HANDEDNESS.
+        informative_points: of synthetic data, the points that differ between classes, else None.
         source: how the landmarks were made: the kind of source, its options, MediaPipe's version where known.
     """
 
     name: str
     layout: str
     label_names: tuple[str, ...]
-    hand_names: str = 'anatomical'
-    known_points: tuple[int, ...] | None = None
+    handedness: str = 'signer'
+    informative_points: tuple[int, ...] | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.layout not in landmarks_lib.LAYOUTS:
             expected = ', '.join(landmarks_lib.LAYOUTS)
             raise errors.InputError(f'{self.name}: layout is {self.layout!r}, expected one of {expected}')
-        if self.hand_names not in landmarks_lib.HAND_NAMES:
-            expected = ' or '.join(landmarks_lib.HAND_NAMES)
-            raise errors.InputError(f'{self.name}: hand_names is {self.hand_names!r}, expected {expected}')
+        if self.handedness not in landmarks_lib.HANDEDNESS:
+            expected = ' or '.join(landmarks_lib.HANDEDNESS)
+            raise errors.InputError(f'{self.name}: handedness is {self.handedness!r}, expected {expected}')
         object.__setattr__(self, 'label_names', tuple(self.label_names))
-        if self.known_points is not None:
-            object.__setattr__(self, 'known_points', tuple(self.known_points))
+        if self.informative_points is not None:
+            object.__setattr__(self, 'informative_points', tuple(self.informative_points))
             points = range(landmarks_lib.LAYOUTS[self.layout].num_points)
-            if not set(self.known_points) <= set(points):
-                raise errors.InputError(f'{self.name}: known_points are {self.known_points}, expected some of {points}')
+            if not set(self.informative_points) <= set(points):
+                raise errors.InputError(
+                    f'{self.name}: informative_points are {self.informative_points}, expected some of {points}'
+                )
 
     @property
     def num_classes(self) -> int:
@@ -103,12 +109,60 @@ class Description:
         return dataclasses.asdict(self)
 
 
+def upgrade_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a description of slr_jax 0.1.0 as they are named now; other fields stay."""
+    upgraded = {_OLD_FIELDS.get(name, name): value for name, value in fields.items()}
+    if 'hand_names' in fields:
+        upgraded['handedness'] = _OLD_HANDEDNESS.get(str(fields['hand_names']), fields['hand_names'])
+    return upgraded
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A description and its clips, by split; a split without clips is absent."""
 
     description: Description
     splits: Mapping[str, Clips]
+
+    @classmethod
+    def from_clips(
+        cls,
+        description: Description,
+        landmarks: Sequence[np.ndarray],
+        labels: Sequence[int] | np.ndarray,
+        splits: Sequence[str] | np.ndarray,
+        *,
+        video_ids: Sequence[str] | None = None,
+        signers: Sequence[str] | None = None,
+        index: Sequence[int] | np.ndarray | None = None,
+    ) -> 'Dataset':
+        """Makes a dataset of clips in the order of the source, with one value per clip in each sequence.
+
+        Args:
+            description: of the dataset.
+            landmarks: <float32>[frames, points, 3] of each clip.
+            labels: from 0.
+            splits: one of SPLITS for each clip.
+            video_ids: None for `train_00000` and so on.
+            signers: None where unknown.
+            index: place of each clip in the source, None where all of its clips are given.
+        """
+        splits = np.asarray(splits)
+        found = {}
+        for split in SPLITS:
+            chosen = np.flatnonzero(splits == split)
+            if not len(chosen):
+                continue
+            found[split] = Clips(
+                landmarks=[landmarks[i] for i in chosen],
+                labels=np.asarray(labels, np.int32)[chosen],
+                video_ids=[video_ids[i] for i in chosen]
+                if video_ids is not None
+                else [f'{split}_{i:05d}' for i in range(len(chosen))],
+                signers=[signers[i] for i in chosen] if signers is not None else [''] * len(chosen),
+                index=chosen if index is None else np.asarray(index)[chosen],
+            )
+        return cls(description, found)
 
     @property
     def layout(self) -> landmarks_lib.Layout:
@@ -172,13 +226,14 @@ def load_dataset(path: str) -> Dataset:
     try:
         builder = tfds.builder_from_directory(directory)
         metadata = dict(builder.info.metadata or {})
-        if metadata.pop('format', None) != FORMAT:
+        if metadata.pop('format', None) not in (FORMAT, _OLD_FORMAT):
             raise errors.InputError(f'{directory} is a TFDS dataset of another kind, expected landmarks of {FORMAT!r}')
+        metadata = upgrade_fields(metadata)
         label_names = builder.info.features['label'].names
         description = Description(
             name=builder.info.name,
             label_names=label_names,
-            **{key: metadata[key] for key in ('layout', 'hand_names', 'known_points', 'source')},
+            **{key: metadata[key] for key in ('layout', 'handedness', 'informative_points', 'source')},
         )
         sources = {split: builder.as_data_source(split) for split in SPLITS if split in builder.info.splits}
         splits = {split: _read_split(source) for split, source in sources.items()}
@@ -186,7 +241,7 @@ def load_dataset(path: str) -> Dataset:
         raise
     # tfds and array_record raise many kinds of errors for damaged files.
     except Exception as error:
-        raise errors.InputError(f'{directory} is no readable TFDS dataset: {errors.one_line(error)}') from error
+        raise errors.InputError(f'{directory} cannot be read as a TFDS dataset: {errors.one_line(error)}') from error
     dataset = Dataset(description, splits)
     for split, clips in splits.items():
         check_clips(clips, dataset.layout.num_points, description.num_classes, f'{directory}, {split}')
@@ -216,24 +271,24 @@ def _read_split(source: Any) -> Clips:
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides clips so that each class has its share on both sides.
+    """Divides clips so that each class has its fraction on both sides.
 
     Args:
         labels: <int>[clips].
-        fraction: share of the second part, in [0, 1]; its size is that of all clips, rounded, and each class has its
-            exact share rounded up or down.
+        fraction: size of the second part, in [0, 1]; it is that fraction of all clips, rounded, and has of each class
+            the exact fraction, rounded up or down.
         seed: of the draw.
 
     Returns:
-        Two sorted <int64> arrays of places, that together hold every clip once.
+        Two sorted <int64> arrays of indices, that together hold every clip once.
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
-    shares = counts * fraction
-    taken = np.floor(shares).astype(int)
+    exact = counts * fraction
+    taken = np.floor(exact).astype(int)
     # What rounding down left over goes to the classes that lost most, ties in a drawn order.
     order = rng.permutation(len(classes))
-    order = order[np.argsort(-(shares - taken)[order], kind='stable')]
+    order = order[np.argsort(-(exact - taken)[order], kind='stable')]
     taken[order[: round(len(labels) * fraction) - taken.sum()]] += 1
     second = [
         rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in zip(classes, taken, strict=True)

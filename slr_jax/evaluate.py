@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
+from slr_jax import cli, errors, figures, files, input_pipeline, models, train_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, input_pipeline, models, train_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import runs as runs_lib
 
@@ -54,7 +54,7 @@ class Evaluator:
 
 
 def _check_fits(path: str, data: dataset_lib.Description, workdir: str, trained_on: dataset_lib.Description) -> None:
-    for field in ('layout', 'num_classes', 'hand_names'):
+    for field in ('layout', 'num_classes', 'handedness'):
         found, expected = getattr(data, field), getattr(trained_on, field)
         if found != expected:
             raise errors.InputError(f'{path}: {field} is {found}, but the model of {workdir} expects {expected}')
@@ -96,7 +96,7 @@ def evaluate(
         logits, table = evaluator.logits(loaded), None
         metrics = _metrics(loaded, logits, evaluator.clips, split)
     output_dir = output_dir or os.path.join(workdir, 'evaluation', f'{split}_{checkpoint}')
-    with files.files_in(output_dir) as scratch:
+    with files.replace_files_in(output_dir) as scratch:
         if table:
             files.write_csv(os.path.join(scratch, 'published_protocol.csv'), table)
         _write(scratch, metrics, logits, evaluator)
@@ -139,7 +139,7 @@ def evaluate_runs(
         for run in runs
     ]
     output_dir = output_dir or os.path.join(workdir, 'evaluation', f'{split}_{checkpoint}')
-    with files.files_in(output_dir) as scratch:
+    with files.replace_files_in(output_dir) as scratch:
         files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
         files.write_json(os.path.join(scratch, 'metrics.json'), summary)
     print(f'written to {output_dir}')
@@ -265,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

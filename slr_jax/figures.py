@@ -18,7 +18,7 @@ matplotlib.rcParams.update({'svg.fonttype': 'none', 'svg.hashsalt': 'slr_jax', '
 def save(figure: Figure, path: str) -> None:
     """Writes `path`.png and `path`.svg."""
     directory, name = os.path.split(os.path.abspath(path))
-    with files.files_in(directory) as scratch:
+    with files.replace_files_in(directory) as scratch:
         figure.savefig(os.path.join(scratch, f'{name}.png'), dpi=150)
         figure.savefig(os.path.join(scratch, f'{name}.svg'), metadata={'Date': None})
 
@@ -28,13 +28,13 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(10, 3.2), layout='constrained')
     axes = figure.subplots(1, 3)
     epochs = [row['epoch'] for row in rows]
-    for axis, name in zip(axes, ('loss', 'accuracy'), strict=False):
+    for ax, name in zip(axes, ('loss', 'accuracy'), strict=False):
         for split in ('train', 'validation'):
             values = [row[f'{split}_{name}'] for row in rows]
             if values[-1] is not None:
-                axis.plot(epochs, values, label=split, marker='.' if len(rows) < 30 else None)
-        axis.set(title=name, xlabel='epoch')
-        axis.legend()
+                ax.plot(epochs, values, label=split, marker='.' if len(rows) < 30 else None)
+        ax.set(title=name, xlabel='epoch')
+        ax.legend()
     axes[1].set_ylim(0, 1)
     axes[2].plot(epochs, [row['learning_rate'] for row in rows])
     axes[2].set(title='learning rate', xlabel='epoch', ylim=(0, None))
@@ -42,23 +42,23 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def draw_confusion(matrix: np.ndarray, label_names: Sequence[str]) -> Figure:
-    """The confusion matrix, each row as shares of its true class; numbers where there is room for them."""
+    """The confusion matrix, each row as fractions of its true class; numbers where there is room for them."""
     num_classes = len(matrix)
     size = float(np.clip(0.45 * num_classes, 4, 16))
     figure = Figure(figsize=(size + 1.5, size), layout='constrained')
-    axis = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axis.imshow(shares, cmap='Blues', vmin=0, vmax=1)
-    figure.colorbar(image, ax=axis, shrink=0.8, label='share of the true class')
+    ax = figure.subplots()
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(fractions, cmap='Blues', vmin=0, vmax=1)
+    figure.colorbar(image, ax=ax, shrink=0.8, label='fraction of the true class')
     font = 9 if num_classes <= 30 else 5
-    axis.set_xticks(range(num_classes), label_names, rotation=90, fontsize=font)
-    axis.set_yticks(range(num_classes), label_names, fontsize=font)
-    axis.set(xlabel='predicted', ylabel='true')
+    ax.set_xticks(range(num_classes), label_names, rotation=90, fontsize=font)
+    ax.set_yticks(range(num_classes), label_names, fontsize=font)
+    ax.set(xlabel='predicted', ylabel='true')
     if num_classes <= 30:
         for true, predicted in np.argwhere(matrix):
-            colour = 'white' if shares[true, predicted] > 0.5 else 'black'
+            colour = 'white' if fractions[true, predicted] > 0.5 else 'black'
             count = str(matrix[true, predicted])
-            axis.text(predicted, true, count, ha='center', va='center', color=colour, fontsize=8)
+            ax.text(predicted, true, count, ha='center', va='center', color=colour, fontsize=8)
     return figure
 
 
@@ -83,16 +83,24 @@ _COLOURS = {
 }
 
 
+def _panel_title(group: str) -> str:
+    return _PANELS.get(group, group.replace('_', ' '))
+
+
+def _colour(group: str) -> str:
+    return _COLOURS.get(group, '#8172b2')
+
+
 def draw_bars(weights: np.ndarray, layout: landmarks_lib.Layout, title: str) -> Figure:
     """The weight of every point <float>[points] as a bar, coloured by group, in the order of the layout."""
     figure = Figure(figsize=(max(6, 0.24 * layout.num_points), 5), layout='constrained')
-    axis = figure.subplots()
+    ax = figure.subplots()
     for group, points in layout.groups.items():
-        axis.bar(points, weights[list(points)], color=_COLOURS[group], label=_PANELS[group])
-    axis.axhline(1, color='black', linewidth=0.8, linestyle=':')
-    axis.set_xticks(range(layout.num_points), layout.points, rotation=90, fontsize=8)
-    axis.set(title=title, ylabel='weight', xlim=(-1, layout.num_points))
-    axis.legend(loc='upper left', bbox_to_anchor=(1, 1))
+        ax.bar(points, weights[list(points)], color=_colour(group), label=_panel_title(group))
+    ax.axhline(1, color='black', linewidth=0.8, linestyle=':')
+    ax.set_xticks(range(layout.num_points), layout.points, rotation=90, fontsize=8)
+    ax.set(title=title, ylabel='weight', xlim=(-1, layout.num_points))
+    ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -104,26 +112,26 @@ def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title
         layout: of the points.
         title: of the picture.
     """
-    panels = [group for group in _PANELS if group in layout.groups]
+    panels = [group for group in dict.fromkeys((*_PANELS, *layout.groups)) if group in layout.groups]
     figure = Figure(figsize=(5.4 * len(panels), 6.4), layout='constrained')
-    places = np.array(layout.figure)
-    shares = (weights - weights.min()) / max(float(np.ptp(weights)), _SMALLEST_SPAN)
-    for axis, group in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    positions = np.array(layout.figure)
+    fractions = (weights - weights.min()) / max(float(np.ptp(weights)), _SMALLEST_SPAN)
+    for ax, group in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         points = list(layout.groups[group])
         for a, b in layout.bones:
             if a in points and b in points:
-                axis.plot(*places[[a, b]].T, color='#bbbbbb', linewidth=2, zorder=1)
-        sizes = 20 + 700 * shares[points] ** 1.5
-        axis.scatter(*places[points].T, s=sizes, color=_COLOURS[group], alpha=0.75, linewidths=0, zorder=2)
-        for place, point in enumerate(points):
-            _annotate(axis, places[point], f'{place}: {weights[point]:.2f}')
-        axis.set(title=f'{_PANELS[group]}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))
-        axis.set_aspect('equal')
-        axis.axis('off')
+                ax.plot(*positions[[a, b]].T, color='#bbbbbb', linewidth=2, zorder=1)
+        sizes = 20 + 700 * fractions[points] ** 1.5
+        ax.scatter(*positions[points].T, s=sizes, color=_colour(group), alpha=0.75, linewidths=0, zorder=2)
+        for number, point in enumerate(points):
+            _annotate(ax, positions[point], f'{number}: {weights[point]:.2f}')
+        ax.set(title=f'{_panel_title(group)}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))
+        ax.set_aspect('equal')
+        ax.axis('off')
     figure.suptitle(f'{title}\nnumber and weight of each point, as the viewer sees the signer', fontsize=10)
     return figure
 
 
-def _annotate(axis: Any, place: np.ndarray, text: str) -> None:
+def _annotate(ax: Any, position: np.ndarray, text: str) -> None:
     box = {'facecolor': 'white', 'alpha': 0.6, 'edgecolor': 'none', 'pad': 0.5}
-    axis.annotate(text, place, (4, 4), textcoords='offset points', fontsize=8, zorder=3, bbox=box)
+    ax.annotate(text, position, (4, 4), textcoords='offset points', fontsize=8, zorder=3, bbox=box)

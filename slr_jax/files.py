@@ -1,4 +1,4 @@
-"""Output is written aside and moved into place, so that none is ever half-written."""
+"""Output is written temporary and moved into place, so that none is ever half-written."""
 
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
@@ -14,7 +14,7 @@ from slr_jax import errors
 
 
 @contextlib.contextmanager
-def new_path(path: str) -> Iterator[str]:
+def create_atomically(path: str) -> Iterator[str]:
     """Gives a path to write a new file or directory to; it becomes `path` at the end, and is gone after an error.
 
     Raises:
@@ -23,16 +23,16 @@ def new_path(path: str) -> Iterator[str]:
     if os.path.exists(path):
         raise errors.InputError(f'{path} exists already, expected a new path')
     with _scratch(os.path.dirname(os.path.abspath(path)), path) as scratch:
-        aside = os.path.join(scratch, os.path.basename(os.path.abspath(path)))
+        temporary = os.path.join(scratch, os.path.basename(os.path.abspath(path)))
         try:
-            yield aside
+            yield temporary
         except errors.InputError as error:
-            raise errors.InputError(str(error).replace(aside, path)) from error
-        os.rename(aside, path)
+            raise errors.InputError(str(error).replace(temporary, path)) from error
+        os.rename(temporary, path)
 
 
 @contextlib.contextmanager
-def files_in(directory: str) -> Iterator[str]:
+def replace_files_in(directory: str) -> Iterator[str]:
     """Gives a directory to write files to; at the end they replace those of the same names in `directory`."""
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise errors.InputError(f'{directory} is a file, expected a directory to write to')
@@ -55,7 +55,7 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
         made = []
         shutil.rmtree(scratch, ignore_errors=True)
     except BaseException:
-        remove_for_good(scratch)
+        remove_tree_retrying(scratch)
         raise
     finally:
         for directory in reversed(made):
@@ -73,7 +73,7 @@ def _naming(path: str) -> Iterator[None]:
         raise
 
 
-def remove_for_good(directory: str) -> None:
+def remove_tree_retrying(directory: str) -> None:
     """Removes a directory that a failed write left."""
     # After a failed write, threads of orbax may still add files for a moment.
     gone_since = 0
@@ -100,7 +100,7 @@ def make_directories(path: str) -> list[str]:
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:
     """Writes a JSON object, indented."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
@@ -131,20 +131,20 @@ def read_label_names(path: str) -> list[str]:
 def write_csv(path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
     """Writes rows of the same fields, or of `columns`, below a header."""
     rows = list(rows)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         writer = csv.DictWriter(file, list(columns or rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[Any]:
+def atomic_write(path: str) -> Iterator[Any]:
     """Opens a text file that takes the place of `path` at the end, and is gone after an error."""
-    aside = f'{path}.unfinished'
+    temporary = f'{path}.unfinished'
     try:
-        with _naming(path), open(aside, 'w', encoding='utf-8', newline='') as file:
+        with _naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
             yield file
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(aside)
+            os.remove(temporary)

@@ -19,8 +19,8 @@ import ml_collections
 import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
+from slr_jax import cli, errors, files, models
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, models
 from slr_jax import landmarks as landmarks_lib
 from slr_jax import runs as runs_lib
 
@@ -306,7 +306,7 @@ def import_checkpoint(
     layout: str | None = None,
     label_names: str | None = None,
     num_heads: int | None = None,
-    hand_names: str | None = None,
+    handedness: str | None = None,
 ) -> None:
     """Turns a checkpoint into a new workdir.
 
@@ -316,7 +316,7 @@ def import_checkpoint(
         layout: a key of landmarks.LAYOUTS, or None to find it from the input width.
         label_names: text file with one gloss a line, or None for class numbers.
         num_heads: needed for a plain state dict only.
-        hand_names: one of landmarks.HAND_NAMES, or None for `published` where the layout is mediapipe_hands_pose.
+        handedness: one of landmarks.HANDEDNESS, or None for `swapped` where the layout is mediapipe_hands_pose.
 
     Raises:
         InputError: see load_pth; or the layout or the label names do not fit the model.
@@ -346,13 +346,13 @@ def import_checkpoint(
         name=os.path.basename(path),
         layout=layout,
         label_names=tuple(names),
-        hand_names=hand_names or ('published' if layout == 'mediapipe_hands_pose' else 'anatomical'),
+        handedness=handedness or ('swapped' if layout == 'mediapipe_hands_pose' else 'signer'),
         source={'kind': 'published checkpoint', 'file': os.path.basename(path)},
     )
     checkpoint_lib.save_imported(workdir, config, description, params)
     print(
         f'{path}: {config.model}, {models.count_parameters(params):,} parameters, {model.num_classes} classes, '
-        f'{model.num_heads} heads, layout {layout}, hands named as {description.hand_names}'
+        f'{model.num_heads} heads, layout {layout}, handedness {description.handedness}'
     )
 
 
@@ -361,7 +361,7 @@ def import_checkpoints(paths: Sequence[str], workdir: str, **options: Any) -> No
     names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     if len(set(names)) < len(names):
         raise errors.InputError(f'--checkpoint has two files of one name, expected others: {", ".join(names)}')
-    with files.new_path(workdir) as aside:
+    with files.create_atomically(workdir) as aside:
         os.mkdir(aside)
         for path, name in zip(paths, names, strict=True):
             import_checkpoint(path, os.path.join(aside, name), **options)
@@ -377,11 +377,11 @@ def _define_flags() -> None:
     flags.DEFINE_string('label_names', None, 'Text file with one gloss a line; class numbers if not given.')
     flags.DEFINE_integer('num_heads', None, 'Attention heads; needed for a plain state dict only.')
     flags.DEFINE_enum(
-        'hand_names',
+        'handedness',
         None,
-        list(landmarks_lib.HAND_NAMES),
-        "Whether the columns of the right hand hold the signer's right hand (anatomical) or left hand (published). "
-        'By default published for mediapipe_hands_pose, as the published weights were trained, else anatomical.',
+        list(landmarks_lib.HANDEDNESS),
+        "Whose hand the right hand's columns hold: the signer's right hand (signer) or left hand (swapped). By default "
+        'swapped for mediapipe_hands_pose, as the published weights were trained, else signer.',
     )
 
 
@@ -397,9 +397,9 @@ def main() -> None:
         layout=flags.FLAGS.layout,
         label_names=flags.FLAGS.label_names,
         num_heads=flags.FLAGS.num_heads,
-        hand_names=flags.FLAGS.hand_names,
+        handedness=flags.FLAGS.handedness,
     )
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -18,7 +18,7 @@ from absl import flags
 import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
-from slr_jax import errors, figures, files
+from slr_jax import cli, errors, figures, files
 from slr_jax import landmarks as landmarks_lib
 from slr_jax import runs as runs_lib
 
@@ -31,13 +31,13 @@ class Mask:
         name: encoder_mask or decoder_mask.
         weights: <float64>[points, axes]; of a published file one weight a point, [points, 1].
         layout: of the points.
-        hand_names: one of landmarks.HAND_NAMES.
+        handedness: one of landmarks.HANDEDNESS.
     """
 
     name: str
     weights: np.ndarray
     layout: landmarks_lib.Layout
-    hand_names: str
+    handedness: str
 
     @property
     def point_weights(self) -> np.ndarray:
@@ -45,15 +45,15 @@ class Mask:
         return self.weights.mean(axis=1)
 
     @property
-    def signers_points(self) -> tuple[int, ...]:
+    def anatomical_order(self) -> tuple[int, ...]:
         """For each point, the point of the layout that it is on the signer: its name, group and place."""
-        return landmarks_lib.signers_points(self.layout, self.hand_names)
+        return landmarks_lib.anatomical_order(self.layout, self.handedness)
 
     @property
-    def signers_weights(self) -> np.ndarray:
+    def anatomical_weights(self) -> np.ndarray:
         """<float64>[points], the weight of each point of the layout on the signer."""
         weights = np.empty(self.layout.num_points)
-        weights[list(self.signers_points)] = self.point_weights
+        weights[list(self.anatomical_order)] = self.point_weights
         return weights
 
 
@@ -65,7 +65,7 @@ def masks_of_model(loaded: checkpoint_lib.LoadedModel) -> list[Mask]:
             name,
             np.asarray(loaded.params[name], np.float64).reshape(layout.num_points, -1),
             layout,
-            loaded.description.hand_names,
+            loaded.description.handedness,
         )
         for name in ('encoder_mask', 'decoder_mask')
         if name in loaded.params
@@ -79,7 +79,7 @@ def masks_of_model(loaded: checkpoint_lib.LoadedModel) -> list[Mask]:
 
 def mean_masks(of_runs: Sequence[Sequence[Mask]]) -> list[Mask]:
     """The mean over runs of each of their masks; InputError where they are not of one kind."""
-    kinds = {tuple((mask.name, mask.layout.name, mask.hand_names, mask.weights.shape) for mask in of) for of in of_runs}
+    kinds = {tuple((mask.name, mask.layout.name, mask.handedness, mask.weights.shape) for mask in of) for of in of_runs}
     if len(kinds) > 1:
         raise errors.InputError(f'the runs have masks of {len(kinds)} kinds, expected one; interpret them one by one')
     return [
@@ -103,7 +103,7 @@ def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, 
     ]
 
 
-def read_mask_csv(path: str, hand_names: str = 'published') -> Mask:
+def read_mask_csv(path: str, handedness: str = 'swapped') -> Mask:
     """Reads a published weights file: `;`-separated, a header of point names, one row of weights.
 
     Raises:
@@ -125,7 +125,7 @@ def read_mask_csv(path: str, hand_names: str = 'published') -> Mask:
         raise errors.InputError(f'{path}, row 2: {error}') from error
     if weights.size != layout.num_points or not np.isfinite(weights).all():
         raise errors.InputError(f'{path}, row 2: expected {layout.num_points} finite weights')
-    return Mask('encoder_mask', weights[:, None], layout, hand_names)
+    return Mask('encoder_mask', weights[:, None], layout, handedness)
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -151,17 +151,17 @@ def _ranks(weights: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def point_table(mask: Mask, known_points: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """A row a point: column, the signer's own point and group, weight and rank; known where given."""
+def point_table(mask: Mask, informative_points: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """A row per point: column, the signer's own point and group, weight and rank, and whether it is informative."""
     rows = []
     for point, rank in enumerate(_ranks(mask.point_weights)):
         row = {**_name_point(mask, point), 'weight': mask.point_weights[point], 'rank': rank}
-        rows.append(row if known_points is None else row | {'known': int(point in known_points)})
+        rows.append(row if informative_points is None else row | {'informative': int(point in informative_points)})
     return rows
 
 
 def _name_point(mask: Mask, point: int) -> dict[str, str]:
-    layout, on_signer = mask.layout, mask.signers_points[point]
+    layout, on_signer = mask.layout, mask.anatomical_order[point]
     return {
         'column': layout.point_columns[point],
         'point': layout.points[on_signer],
@@ -185,40 +185,42 @@ def coordinate_table(mask: Mask) -> list[dict[str, Any]]:
 
 def write_published(path: str, mask: Mask) -> None:
     """Writes the published format: a header of point names and one row of weights, `;` between them."""
-    with files.replacing(path) as file:
+    with files.atomic_write(path) as file:
         writer = csv.writer(file, delimiter=';', lineterminator='\n')
         writer.writerows([mask.layout.point_columns, mask.point_weights.tolist()])
 
 
-def interpret(masks: Sequence[Mask], output_dir: str, title: str, known_points: Sequence[int] | None = None) -> None:
+def interpret(
+    masks: Sequence[Mask], output_dir: str, title: str, informative_points: Sequence[int] | None = None
+) -> None:
     """Writes the tables and pictures of a model's masks and prints what matters most.
 
     Args:
         masks: of one model.
         output_dir: for every mask: points.csv, coordinates.csv (where the mask has them), WEIGHTS_SRC_<title>.csv, bars
             and figure as PNG and SVG; of the decoder's mask with `decoder_` before the name; auroc.json with
-            `known_points`.
+            `informative_points`.
         title: of the experiment.
-        known_points: in synthetic data, the points that tell the classes apart.
+        informative_points: in synthetic data, the points that tell the classes apart.
     """
     found = {}
-    with files.files_in(output_dir) as scratch:
+    with files.replace_files_in(output_dir) as scratch:
         for mask in masks:
             prefix = '' if mask.name == 'encoder_mask' else 'decoder_'
-            table = point_table(mask, known_points)
+            table = point_table(mask, informative_points)
             files.write_csv(os.path.join(scratch, f'{prefix}points.csv'), table)
             if mask.weights.shape[1] > 1:
                 files.write_csv(os.path.join(scratch, f'{prefix}coordinates.csv'), coordinate_table(mask))
             write_published(os.path.join(scratch, f'{prefix}WEIGHTS_SRC_{title}.csv'), mask)
             what = f'{title}, {mask.name.replace("_", " ")}'
             for name, draw in (('bars', figures.draw_bars), ('figure', figures.draw_body_and_hands)):
-                figures.save(draw(mask.signers_weights, mask.layout, what), os.path.join(scratch, prefix + name))
+                figures.save(draw(mask.anatomical_weights, mask.layout, what), os.path.join(scratch, prefix + name))
             top = sorted(table, key=lambda row: row['rank'])[:5]
             print(f'{mask.name}: ' + ', '.join(f'{row["point"]} {row["weight"]:.3f}' for row in top))
-            if known_points is not None:
-                known = np.isin(np.arange(len(table)), known_points)
-                found[mask.name] = auroc(mask.point_weights, known)
-                print(f'{mask.name} finds the known points with AUROC {found[mask.name]:.3f}')
+            if informative_points is not None:
+                informative = np.isin(np.arange(len(table)), informative_points)
+                found[mask.name] = auroc(mask.point_weights, informative)
+                print(f'{mask.name} finds the informative points with AUROC {found[mask.name]:.3f}')
         if found:
             files.write_json(os.path.join(scratch, 'auroc.json'), found)
     print(f'written to {output_dir}')
@@ -242,11 +244,11 @@ def interpret_runs(workdir: str, output_dir: str, checkpoint: str = 'best') -> N
         for run in runs:
             loaded = checkpoint_lib.load_model(run.workdir(workdir), checkpoint)
             of_runs.append(masks_of_model(loaded))
-            known = loaded.description.known_points
-            interpret(of_runs[-1], os.path.join(output_dir, run.name), f'{title}_{run.name}', known)
+            informative = loaded.description.informative_points
+            interpret(of_runs[-1], os.path.join(output_dir, run.name), f'{title}_{run.name}', informative)
         where = os.path.join(output_dir, setting)
-        interpret(mean_masks(of_runs), where, f'{title}_{setting}' if setting else title, known)
-        with files.files_in(where) as scratch:
+        interpret(mean_masks(of_runs), where, f'{title}_{setting}' if setting else title, informative)
+        with files.replace_files_in(where) as scratch:
             for masks in zip(*of_runs, strict=True):
                 prefix = '' if masks[0].name == 'encoder_mask' else 'decoder_'
                 table = spread_table(masks, [run.name for run in runs])
@@ -258,11 +260,11 @@ def _define_flags() -> None:
     flags.DEFINE_string('checkpoint', 'best', 'best (by validation accuracy), latest, or a step.')
     flags.DEFINE_string('mask_csv', None, 'A published weights file, instead of a workdir.')
     flags.DEFINE_enum(
-        'hand_names',
+        'handedness',
         None,
-        list(landmarks_lib.HAND_NAMES),
-        "Of mask_csv: whether the right hand's columns hold the signer's right hand (anatomical) or left hand, as in "
-        'the published files (published, the default).',
+        list(landmarks_lib.HANDEDNESS),
+        "Whose hand the right hand's columns of --mask_csv hold: the signer's right hand (signer) or left hand, as in "
+        'the published files (swapped, the default).',
     )
     flags.DEFINE_string('output_dir', None, 'Where tables and pictures are written.', required=True)
 
@@ -273,18 +275,18 @@ def main() -> None:
         raise errors.InputError('give either --workdir or --mask_csv')
     if flags.FLAGS.mask_csv:
         title = os.path.splitext(os.path.basename(flags.FLAGS.mask_csv))[0].removeprefix('WEIGHTS_SRC_')
-        mask = read_mask_csv(flags.FLAGS.mask_csv, flags.FLAGS.hand_names or 'published')
+        mask = read_mask_csv(flags.FLAGS.mask_csv, flags.FLAGS.handedness or 'swapped')
         interpret([mask], flags.FLAGS.output_dir, title)
         return
-    if flags.FLAGS.hand_names:
-        raise errors.InputError('--hand_names is for --mask_csv; a workdir knows how its hands are named')
+    if flags.FLAGS.handedness:
+        raise errors.InputError('--handedness is for --mask_csv; a workdir knows how its hands are named')
     if runs_lib.read_index(flags.FLAGS.workdir):
         interpret_runs(flags.FLAGS.workdir, flags.FLAGS.output_dir, flags.FLAGS.checkpoint)
         return
     loaded = checkpoint_lib.load_model(flags.FLAGS.workdir, flags.FLAGS.checkpoint)
     title = os.path.basename(os.path.abspath(flags.FLAGS.workdir))
-    interpret(masks_of_model(loaded), flags.FLAGS.output_dir, title, loaded.description.known_points)
+    interpret(masks_of_model(loaded), flags.FLAGS.output_dir, title, loaded.description.informative_points)
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

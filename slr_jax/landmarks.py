@@ -7,6 +7,7 @@ CSV columns, the bones between them, the pairs that a mirror swaps, and where ea
         name='eyes',
         points=('right_eye', 'left_eye'),
         groups={'body': (0, 1)},
+        hand_groups=(),
         columns=('Ex0', 'Ey0', 'Ex1', 'Ey1'),
         bones=((0, 1),),
         mirror_pairs=((0, 1),),
@@ -22,8 +23,9 @@ import functools
 
 import numpy as np
 
-# How the hands of a dataset are named: as the signer's own, or the other way round, as the published extraction does.
-HAND_NAMES = ('anatomical', 'published')
+# Whose hand the columns of the right hand hold: the signer's right hand, or the left one. The published extraction fed
+# unmirrored video to MediaPipe's older API, which names hands as in a mirror.
+HANDEDNESS = ('signer', 'swapped')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Layout:
     Attributes:
         name: as written in datasets and flags.
         points: name of each point, unique.
-        groups: right_hand, left_hand, body, hand (side unknown), hand_0 and hand_1 (slots in no order) -> the indices
-            of their points. Every point is in one group; a hand's first point is its wrist.
-        columns: two names (x, y) a point in SPOTER-format CSVs.
+        groups: name of a group, such as body or right_hand -> the indices of its points. Every point is in one group.
+        hand_groups: the groups that are hands, whose first point is the wrist: right_hand and left_hand; hand (side
+            unknown); or hand_0 and hand_1 (slots in no order).
+        columns: two names (x, y) per point in SPOTER-format CSVs.
         bones: pairs of points that a drawing joins.
         mirror_pairs: pairs of points that change places in a mirror.
         figure: where the drawn figure has each point; x to the right and y upwards as the viewer sees the signer, each
@@ -43,7 +46,7 @@ class Layout:
         missing_value: what a missing coordinate is in published CSVs.
         column_aliases: text in column names -> the text that `columns` has for it.
         optional_points: points whose columns may be absent.
-        labels_per_frame: the CSV has one label a frame, not a clip.
+        labels_per_frame: the CSV has one label per frame, not per clip.
         body_box: points that SPOTER's body box is made from: nose, neck, left_eye, left_shoulder, right_shoulder -> one
             point, or several whose middle is meant.
     """
@@ -51,6 +54,7 @@ class Layout:
     name: str
     points: tuple[str, ...]
     groups: Mapping[str, tuple[int, ...]]
+    hand_groups: tuple[str, ...]
     columns: tuple[str, ...]
     bones: tuple[tuple[int, int], ...]
     mirror_pairs: tuple[tuple[int, int], ...]
@@ -63,22 +67,22 @@ class Layout:
 
     @property
     def num_points(self) -> int:
-        """Points a frame."""
+        """Points per frame."""
         return len(self.points)
 
     @property
     def hands(self) -> tuple[tuple[int, ...], ...]:
         """The points of each hand, wrist first."""
-        return tuple(indices for group, indices in self.groups.items() if group != 'body')
+        return tuple(self.groups[group] for group in self.hand_groups)
 
     @property
     def has_unordered_hands(self) -> bool:
         """Whether hands come in slots that say nothing about right and left."""
-        return 'hand_0' in self.groups
+        return 'hand_0' in self.hand_groups
 
     @property
     def point_columns(self) -> tuple[str, ...]:
-        """One name a point, as in the published weights files: `RHx0`, `x0`, `nose_X`."""
+        """One name per point, as in the published weights files: `RHx0`, `x0`, `nose_X`."""
         return self.columns[::2]
 
     @functools.cached_property
@@ -88,15 +92,15 @@ class Layout:
         return tuple(groups[point] for point in range(self.num_points))
 
 
-def signers_points(layout: Layout, hand_names: str) -> tuple[int, ...]:
-    """For each point of the data, the point of the layout that it is on the signer.
+def anatomical_order(layout: Layout, handedness: str) -> tuple[int, ...]:
+    """For each point of the data, the point of the layout that it is on the signer's body.
 
     Args:
         layout: of the data.
-        hand_names: one of HAND_NAMES; `published` columns hold the other hand than they say.
+        handedness: one of HANDEDNESS; `swapped` columns hold the other hand than they say.
     """
     points = list(range(layout.num_points))
-    if hand_names == 'published':
+    if handedness == 'swapped':
         for a, b in layout.mirror_pairs:
             if layout.group_of_point[a] != layout.group_of_point[b]:
                 points[a], points[b] = b, a
@@ -111,10 +115,11 @@ def check_layout(layout: Layout) -> None:
     problems = {
         'points are not unique': len(set(layout.points)) != layout.num_points,
         'groups do not hold every point once': grouped != list(points),
-        'columns are not two a point': len(set(layout.columns)) != 2 * layout.num_points,
-        'figure is not one place a point': np.shape(layout.figure) != (layout.num_points, 2),
-        'a bone or mirror pair names no point': any(point not in points for pair in pairs for point in pair),
-        'optional points are no points': not set(layout.optional_points) <= set(layout.points),
+        'hand_groups are not groups': not set(layout.hand_groups) <= set(layout.groups),
+        'columns are not two per point': len(set(layout.columns)) != 2 * layout.num_points,
+        'figure is not one position per point': np.shape(layout.figure) != (layout.num_points, 2),
+        'a bone or mirror pair is not of two points': any(point not in points for pair in pairs for point in pair),
+        'optional points are not points': not set(layout.optional_points) <= set(layout.points),
     }
     for problem, found in problems.items():
         if found:
@@ -169,6 +174,7 @@ _add(
         name='mediapipe_hand',
         points=tuple(_HAND_POINTS),
         groups={'hand': tuple(range(21))},
+        hand_groups=('hand',),
         columns=_indexed('', 21),
         bones=_HAND_BONES,
         mirror_pairs=(),
@@ -181,6 +187,7 @@ _add(
         name='mediapipe_two_hands',
         points=tuple(f'hand_{slot}_{point}' for slot in (0, 1) for point in _HAND_POINTS),
         groups={'hand_0': tuple(range(21)), 'hand_1': tuple(range(21, 42))},
+        hand_groups=('hand_0', 'hand_1'),
         columns=_indexed('H0', 21) + _indexed('H1', 21),
         bones=_HAND_BONES + _shift(_HAND_BONES, 21),
         mirror_pairs=(),
@@ -237,6 +244,7 @@ _add(
             'left_hand': tuple(range(21, 42)),
             'body': tuple(range(42, 75)),
         },
+        hand_groups=('right_hand', 'left_hand'),
         columns=_indexed('RH', 21) + _indexed('LH', 21) + _indexed('P', 33),
         bones=_HAND_BONES + _shift(_HAND_BONES, 21) + _shift(_POSE_BONES, 42),
         mirror_pairs=tuple((point, point + 21) for point in range(21)) + _shift(_POSE_MIRROR_PAIRS, 42),
@@ -292,6 +300,7 @@ _add(
             'left_hand': tuple(range(12, 33)),
             'right_hand': tuple(range(33, 54)),
         },
+        hand_groups=('left_hand', 'right_hand'),
         columns=_vision_columns(),
         bones=_VISION_BODY_BONES + _vision_hand_bones(12) + _vision_hand_bones(33),
         mirror_pairs=(

@@ -15,7 +15,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from slr_jax import errors
+from slr_jax import cli, errors
 
 
 def _define_flags() -> None:
@@ -60,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    errors.run(main, _define_flags)
+    cli.run_command(main, _define_flags)

@@ -139,8 +139,8 @@ def test_an_error_of_a_worker_is_one_sentence(call, ordinary, tmp_path, options)
 
 def test_other_options_are_refused(call, ordinary):
     before = snapshot(ordinary[0])
-    done = call(ordinary[0], *beam('--hand_names=published'))
-    words = "hand_names = 'anatomical', this run has 'published'"
+    done = call(ordinary[0], *beam('--handedness=swapped'))
+    words = "handedness = 'signer', this run has 'swapped'"
     refuse(done, f'{ordinary[0]}/extraction.json says {words}; one directory holds one kind, take another')
     assert snapshot(ordinary[0]) == before
 

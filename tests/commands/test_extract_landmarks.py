@@ -329,7 +329,7 @@ def test_a_missing_video_where_all_are_required(command, videos, tmp_path):
 @pytest.mark.parametrize(
     ('option', 'words'),
     [
-        ('hand_names=published', "hand_names = 'anatomical', this run has 'published'"),
+        ('handedness=swapped', "handedness = 'signer', this run has 'swapped'"),
         ('running_mode=video', "running_mode = 'image', this run has 'video'"),
         ('parts=hands,pose', "parts = ['hands'], this run has ['hands', 'pose']"),
         ('min_detection_confidence=0.3', 'min_detection_confidence = 0.5, this run has 0.3'),

@@ -47,17 +47,17 @@ def videos(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=['anatomical', 'published'])
-def hand_names(request):
+@pytest.fixture(params=['signer', 'swapped'])
+def handedness(request):
     return request.param
 
 
 @pytest.fixture
-def directory(tmp_path, hand_names):
+def directory(tmp_path, handedness):
     """A directory of landmarks, as extract_landmarks writes it."""
     path = tmp_path / 'landmarks'
     path.mkdir()
-    files.write_json(str(path / 'extraction.json'), {'format': extraction.FORMAT, 'hand_names': hand_names})
+    files.write_json(str(path / 'extraction.json'), {'format': extraction.FORMAT, 'handedness': handedness})
     points = np.stack([make_points(frame) for frame in range(NUM_FRAMES)])
     for name, file, start in (
         ('clip', 'a.avi', START),
@@ -82,20 +82,20 @@ def inspect_clip(directory, videos, capfd, monkeypatch):
     return inspect_clip
 
 
-def colour_of(group, hand_names):
+def colour_of(group, handedness):
     """The signer's right hand is red, whatever the files call it."""
     colours = {'right_hand': RED, 'left_hand': BLUE, 'body': GREEN}
-    if hand_names == 'published':
+    if handedness == 'swapped':
         colours |= {'right_hand': BLUE, 'left_hand': RED}
     return colours[group]
 
 
-def check_colours(picture, points, hand_names, tolerance):
+def check_colours(picture, points, handedness, tolerance):
     """Every group is there in its colour, at the places of its points, and nowhere else."""
     height, width = picture.shape[:2]
     for group in ('right_hand', 'left_hand', 'body'):
         x, y = (points[list(GROUPS[group]), :2] * (width, height)).round().astype(int).T
-        away = np.abs(picture[y, x].astype(int) - colour_of(group, hand_names)).max(axis=1)
+        away = np.abs(picture[y, x].astype(int) - colour_of(group, handedness)).max(axis=1)
         assert (away <= tolerance).mean() > 0.9
     # The three groups lie beside one another.
     coloured = np.ptp(picture.astype(int), axis=2) > 60
@@ -104,10 +104,10 @@ def check_colours(picture, points, hand_names, tolerance):
     for (x0, x1), group in (((0.03, 0.31), 'right_hand'), ((0.34, 0.61), 'body'), ((0.68, 0.95), 'left_hand')):
         part = picture[:, int(x0 * width) : int(x1 * width)][coloured[:, int(x0 * width) : int(x1 * width)]]
         assert len(part) > 100
-        assert (part.mean(axis=0).argmax()) == np.argmax(colour_of(group, hand_names))
+        assert (part.mean(axis=0).argmax()) == np.argmax(colour_of(group, handedness))
 
 
-def test_a_picture_shows_frames_spread_over_the_clip(inspect_clip, hand_names, tmp_path):
+def test_a_picture_shows_frames_spread_over_the_clip(inspect_clip, handedness, tmp_path):
     output = tmp_path / 'clip.png'
     assert inspect_clip('clip', output, num_tiles=3) == (0, '')
     sheet = cv2.imread(str(output))[..., ::-1]
@@ -117,7 +117,7 @@ def test_a_picture_shows_frames_spread_over_the_clip(inspect_clip, hand_names, t
     for tile, frame in enumerate((0, 2, 4)):
         picture = sheet[:, tile * 480 : (tile + 1) * 480]
         assert not (picture[:40, :60] == GREY).all()
-        check_colours(picture[40:], rescaled(make_points(frame), 40, 360), hand_names, 40)
+        check_colours(picture[40:], rescaled(make_points(frame), 40, 360), handedness, 40)
 
 
 def rescaled(points, top, height):
@@ -135,7 +135,7 @@ def test_more_tiles_than_frames(inspect_clip, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name != 'landmarks'] == ['clip.png']
 
 
-def test_a_video_shows_the_whole_clip(inspect_clip, hand_names, tmp_path):
+def test_a_video_shows_the_whole_clip(inspect_clip, handedness, tmp_path):
     output = tmp_path / 'clip.mp4'
     assert inspect_clip('clip', output) == (0, '')
     drawn = list(video.read_frames(str(output), lambda number: True, None))
@@ -143,7 +143,7 @@ def test_a_video_shows_the_whole_clip(inspect_clip, hand_names, tmp_path):
     assert video.frames_per_second(str(output)) == 20
     for number, frame in drawn:
         assert frame.shape == (720, 960, 3)
-        check_colours(frame, make_points(number - 1), hand_names, 70)
+        check_colours(frame, make_points(number - 1), handedness, 70)
 
 
 def test_folders_of_frames_do_as_well(inspect_clip, videos, tmp_path):
@@ -152,25 +152,25 @@ def test_folders_of_frames_do_as_well(inspect_clip, videos, tmp_path):
     assert (tmp_path / 'video.png').read_bytes() == (tmp_path / 'frames.png').read_bytes()
 
 
-def test_points_that_were_not_seen_are_not_drawn(hand_names):
+def test_points_that_were_not_seen_are_not_drawn(handedness):
     frame = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     points = np.full((75, 3), np.nan, np.float32)
-    np.testing.assert_array_equal(inspect.draw_frame(frame, points, hand_names), frame)
+    np.testing.assert_array_equal(inspect.draw_frame(frame, points, handedness), frame)
     points[list(GROUPS['left_hand'])] = (0.5, 0.5, 0)
-    drawn = inspect.draw_frame(frame, points, hand_names)
-    assert tuple(drawn[HEIGHT // 2, WIDTH // 2]) == colour_of('left_hand', hand_names)
+    drawn = inspect.draw_frame(frame, points, handedness)
+    assert tuple(drawn[HEIGHT // 2, WIDTH // 2]) == colour_of('left_hand', handedness)
     assert (drawn != frame).any(axis=2).sum() < 40
     assert (frame == GREY).all()
 
 
-def test_points_outside_of_the_frame_are_passed_over(hand_names):
+def test_points_outside_of_the_frame_are_passed_over(handedness):
     frame = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     points = np.full((75, 3), np.nan, np.float32)
     points[list(GROUPS['body'])] = (-0.5, 1.5, 0)
-    np.testing.assert_array_equal(inspect.draw_frame(frame, points, hand_names), frame)
+    np.testing.assert_array_equal(inspect.draw_frame(frame, points, handedness), frame)
 
 
-@pytest.mark.parametrize('hand_names', ['anatomical'], indirect=True)
+@pytest.mark.parametrize('handedness', ['signer'], indirect=True)
 @pytest.mark.parametrize(
     ('name', 'output', 'options', 'words'),
     [

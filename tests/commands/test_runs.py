@@ -173,7 +173,7 @@ def test_mask_of_all_runs(together, tmp_path):
 
 def test_masks_of_different_kinds_have_no_mean():
     hand, two = (
-        interpret.Mask('encoder_mask', np.ones((layout.num_points, 2)), layout, 'anatomical')
+        interpret.Mask('encoder_mask', np.ones((layout.num_points, 2)), layout, 'signer')
         for layout in (landmarks.LAYOUTS['mediapipe_hand'], landmarks.LAYOUTS['mediapipe_two_hands'])
     )
     with pytest.raises(errors.InputError, match='masks of 2 kinds'):

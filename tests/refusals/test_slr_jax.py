@@ -67,7 +67,7 @@ def world(tmp_path_factory):
 
 def _make_tiny(name, layout, num_classes, counts=(4, 1, 2)):
     counts = dict(zip(dataset.SPLITS, counts, strict=True))
-    return synthetic.make_dataset(name, layout, num_classes, counts, seed=1, num_known=3)
+    return synthetic.make_dataset(name, layout, num_classes, counts, seed=1, num_informative=3)
 
 
 def _spoil(directory, good, suffix):
@@ -109,13 +109,13 @@ def _make_archives(directory, tiny):
         'split_other': {'split': np.where(good['split'] == 'test', 'dev', good['split'])},
         'layout_other': {'layout': np.array('mediapipe_foot')},
         'layout_list': {'layout': np.array(['mediapipe_hand', 'vision_api'])},
-        'hands_other': {'hand_names': np.array('mirrored')},
+        'hands_other': {'handedness': np.array('mirrored')},
         'source_text': {'source': np.array('from a friend')},
         'glosses_twice': {'label_names': np.array(['yes', 'no', 'yes'])},
         'gloss_empty': {'label_names': np.array(['yes', '', 'no'])},
         'glosses_scalar': {'label_names': np.array('yes')},
-        'known_outside': {'known_points': np.array([0, 21])},
-        'known_text': {'known_points': np.array(['wrist'])},
+        'known_outside': {'informative_points': np.array([0, 21])},
+        'known_text': {'informative_points': np.array(['wrist'])},
         'pickled': {'label_names': np.array(['yes', 'no', None], object)},
     }
     for name, fields in spoiled.items():
@@ -189,8 +189,8 @@ def _make_datasets(directory, tiny):
     spoil('info_empty', 'dataset_info.json', lambda good: b'')
     spoil('features_cut', 'features.json', lambda good: good[: len(good) // 2])
     spoil('metadata_cut', 'metadata.json', lambda good: good[: len(good) // 2])
-    spoil('metadata_empty', 'metadata.json', lambda good: b'{"format": "slr_jax landmarks 1"}')
-    spoil('other_format', 'metadata.json', lambda good: good.replace(b'landmarks 1', b'landmarks 9'))
+    spoil('metadata_empty', 'metadata.json', lambda good: b'{"format": "slr_jax landmarks 2"}')
+    spoil('other_format', 'metadata.json', lambda good: good.replace(b'landmarks 2', b'landmarks 9'))
     spoil('other_layout', 'metadata.json', lambda good: good.replace(b'"mediapipe_hand"', b'"mediapipe_two_hands"'))
     spoil('label_names_short', 'label.labels.txt', lambda good: good[: good.index(b'\n') + 1])
     spoil('record_gone', record, lambda good: good)
@@ -334,10 +334,10 @@ PROCESS_CASES = {
     'export: no dataset': (EXPORT + 'other_directory', 'other_directory holds no dataset_info.json|one TFDS dataset'),
     'export: other format': (
         EXPORT + 'data/other_format',
-        "data/other_format is a TFDS dataset of another kind|'slr_jax landmarks 1'",
+        "data/other_format is a TFDS dataset of another kind|'slr_jax landmarks 2'",
     ),
-    'export: record cut': (EXPORT + 'data/record_cut', 'data/record_cut is no readable TFDS dataset'),
-    'export: record flipped': (EXPORT + 'data/record_flipped', 'data/record_flipped is no readable TFDS dataset'),
+    'export: record cut': (EXPORT + 'data/record_cut', 'data/record_cut cannot be read as a TFDS dataset'),
+    'export: record flipped': (EXPORT + 'data/record_flipped', 'data/record_flipped cannot be read as a TFDS dataset'),
     'export: output exists': (
         'preprocessing.export_dataset --dataset={w}/data/tiny --format=npz --output={w}/a_file',
         '/a_file exists already, expected a new path',
@@ -402,11 +402,11 @@ HERE_CASES = {
         'label_high.csv, row 3, column labels: found 7, expected 0 to 1',
     ),
     'export: a file': (EXPORT + 'a_file', 'a_file is not a directory, expected a TFDS dataset'),
-    'export: record noise': (EXPORT + 'data/record_noise', 'data/record_noise is no readable TFDS dataset'),
+    'export: record noise': (EXPORT + 'data/record_noise', 'data/record_noise cannot be read as a TFDS dataset'),
     'export: unknown flag value': (EXPORT + 'data/tiny --format=xml', '--format=xml|npz|spoter_csv'),
     'train: config noise': ('slr_jax.train --config={w}/config/noise.py --workdir={out}', 'noise.py'),
     'train: illegal value': (TRAIN + 'data/tiny --config.optimizer=lion', "config.optimizer is 'lion'|sgd, momentum"),
-    'train: dataset damaged': (TRAIN + 'data/record_cut', 'data/record_cut is no readable TFDS dataset'),
+    'train: dataset damaged': (TRAIN + 'data/record_cut', 'data/record_cut cannot be read as a TFDS dataset'),
     'train: heads': (TRAIN + 'data/tiny --config.num_heads=5', 'num_heads is 5|input width 42'),
     'train: checkpoint damaged': (RESUME + 'checkpoint_noise', 'checkpoint_noise|damaged'),
     'interpret: required flag': ('slr_jax.interpret --mask_csv={w}/mask/good.csv', '--output_dir must be given'),
@@ -435,13 +435,13 @@ HERE_CASES = {
     'npz split': (NPZ + 'split_other.npz', "split_other.npz: split has ['dev'], expected train, validation, test"),
     'npz layout': (NPZ + 'layout_other.npz', "layout is 'mediapipe_foot', expected one of|mediapipe_hand"),
     'npz layouts': (NPZ + 'layout_list.npz', 'layout|mediapipe_hand'),
-    'npz hand names': (NPZ + 'hands_other.npz', "hand_names is 'mirrored', expected anatomical or published"),
+    'npz hand names': (NPZ + 'hands_other.npz', "handedness is 'mirrored', expected signer or swapped"),
     'npz source': (NPZ + 'source_text.npz', 'source_text.npz: source is no JSON object'),
     'npz glosses twice': (NPZ + 'glosses_twice.npz', "classes 0 and 2 are both named 'yes'"),
     'npz gloss empty': (NPZ + 'gloss_empty.npz', "the name of class 1 is ''"),
     'npz glosses a scalar': (NPZ + 'glosses_scalar.npz', 'glosses_scalar.npz|label_names'),
-    'npz known points outside': (NPZ + 'known_outside.npz', 'known_points|21'),
-    'npz known points text': (NPZ + 'known_text.npz', 'known_points is no list of points'),
+    'npz known points outside': (NPZ + 'known_outside.npz', 'informative_points|21'),
+    'npz known points text': (NPZ + 'known_text.npz', 'informative_points is no list of points'),
     # SPOTER-format files
     'csv missing': (CSV + 'nowhere.csv', 'csv/nowhere.csv: No such file'),
     'csv a directory': (BUILD + ' --source=spoter_csv --layout=mediapipe_hand --test={w}/csv', '/csv: Is a directory'),
@@ -474,7 +474,7 @@ HERE_CASES = {
         BUILD + ' --source=spoter_csv --layout=vision_api --train={w}/csv/good.csv',
         "csv/good.csv has no column 'nose_X'|vision_api",
     ),
-    'csv missing value': (CSV + 'good.csv --missing=none', '--missing=none'),
+    'csv missing value': (CSV + 'good.csv --missing_value=none', '--missing_value=none'),
     'build no input': (BUILD + ' --source=npz', '--input'),
     'build argument': (NPZ + 'good.npz surplus', "'surplus'"),
     'build name': (
@@ -485,14 +485,14 @@ HERE_CASES = {
     'dataset missing': (EXPORT + 'nowhere', 'nowhere is not a directory'),
     'dataset of two versions': (EXPORT + 'data/versions', 'data/versions holds 2 versions|1.0.0|2.0.0'),
     'dataset without files': (EXPORT + 'empty_directory', 'empty_directory holds no dataset_info.json'),
-    'dataset record empty': (EXPORT + 'data/record_empty', 'data/record_empty is no readable TFDS dataset'),
-    'dataset record gone': (EXPORT + 'data/record_gone', 'data/record_gone is no readable TFDS dataset'),
-    'dataset info noise': (EXPORT + 'data/info_noise', 'data/info_noise is no readable TFDS dataset'),
-    'dataset info cut': (EXPORT + 'data/info_cut', 'data/info_cut is no readable TFDS dataset'),
-    'dataset info empty': (EXPORT + 'data/info_empty', 'data/info_empty is no readable TFDS dataset'),
-    'dataset features cut': (EXPORT + 'data/features_cut', 'data/features_cut is no readable TFDS dataset'),
-    'dataset metadata cut': (EXPORT + 'data/metadata_cut', 'data/metadata_cut is no readable TFDS dataset'),
-    'dataset metadata empty': (EXPORT + 'data/metadata_empty', 'data/metadata_empty is no readable|layout'),
+    'dataset record empty': (EXPORT + 'data/record_empty', 'data/record_empty cannot be read as a TFDS dataset'),
+    'dataset record gone': (EXPORT + 'data/record_gone', 'data/record_gone cannot be read as a TFDS dataset'),
+    'dataset info noise': (EXPORT + 'data/info_noise', 'data/info_noise cannot be read as a TFDS dataset'),
+    'dataset info cut': (EXPORT + 'data/info_cut', 'data/info_cut cannot be read as a TFDS dataset'),
+    'dataset info empty': (EXPORT + 'data/info_empty', 'data/info_empty cannot be read as a TFDS dataset'),
+    'dataset features cut': (EXPORT + 'data/features_cut', 'data/features_cut cannot be read as a TFDS dataset'),
+    'dataset metadata cut': (EXPORT + 'data/metadata_cut', 'data/metadata_cut cannot be read as a TFDS dataset'),
+    'dataset metadata empty': (EXPORT + 'data/metadata_empty', 'data/metadata_empty cannot be read|layout'),
     'dataset other points': (EXPORT + 'data/other_layout', 'data/other_layout, train: clip|expected (frames, 42, 3)'),
     'dataset names short': (EXPORT + 'data/label_names_short', 'data/label_names_short|expected 0 to 0'),
     'export required flag': ('preprocessing.export_dataset --format=npz --output={out}', '--dataset must be given'),
@@ -510,9 +510,12 @@ HERE_CASES = {
     'synthetic no clips': (SYNTHETIC + ' --clips_per_class=0,0,0', 'synthetic: the source holds no clips'),
     'synthetic two counts': (SYNTHETIC + ' --clips_per_class=1,2', '--clips_per_class has 2 numbers'),
     'synthetic no count': (SYNTHETIC + ' --clips_per_class=1,2,many', '--clips_per_class is 1,2,many'),
-    'synthetic known point': (SYNTHETIC + ' --known_points=0,21', 'known_points are [0, 21], expected some of 0 to 20'),
-    'synthetic known name': (SYNTHETIC + ' --known_points=wrist', '--known_points is wrist|whole numbers'),
-    'synthetic number known': (SYNTHETIC + ' --num_known=22', 'num_known is 22|21'),
+    'synthetic known point': (
+        SYNTHETIC + ' --informative_points=0,21',
+        'informative_points are [0, 21], expected some of 0 to 20',
+    ),
+    'synthetic known name': (SYNTHETIC + ' --informative_points=wrist', '--informative_points is wrist|whole numbers'),
+    'synthetic number known': (SYNTHETIC + ' --num_informative=22', 'num_informative is 22|21'),
     'synthetic no number': (SYNTHETIC + ' --seed=lucky', '--seed=lucky'),
     'synthetic required flag': ('preprocessing.synthetic', '--data_dir must be given'),
     # Configs
@@ -587,8 +590,8 @@ HERE_CASES = {
     'mask a directory': (INTERPRET + '--mask_csv={w}/mask', '/mask: Is a directory'),
     'mask and workdir': (INTERPRET + '--mask_csv={w}/mask/good.csv --workdir={w}/run', '--workdir|--mask_csv'),
     'neither mask nor workdir': (INTERPRET, '--workdir|--mask_csv'),
-    'interpret hands': (INTERPRET + '--workdir={w}/run --hand_names=published', '--hand_names|--mask_csv'),
-    'interpret hand names': (INTERPRET + '--mask_csv={w}/mask/good.csv --hand_names=left', '--hand_names=left'),
+    'interpret hands': (INTERPRET + '--workdir={w}/run --handedness=swapped', '--handedness|--mask_csv'),
+    'interpret hand names': (INTERPRET + '--mask_csv={w}/mask/good.csv --handedness=left', '--handedness=left'),
     'interpret step': (INTERPRET + '--workdir={w}/run --checkpoint=99', "/run has no checkpoint '99'"),
     'interpret no workdir': (INTERPRET + '--workdir={w}/other_directory', 'other_directory is no workdir'),
     'interpret config fields': (INTERPRET + '--workdir={w}/config_fields', 'config_fields/config.json'),

@@ -13,7 +13,7 @@ from tests import in_process
 from tests.conftest import ROOT
 
 NOISE = np.random.default_rng(0).bytes(3000)
-DESCRIPTION = {'parts': ['hands'], 'layout': 'mediapipe_hands_pose', 'hand_names': 'anatomical'}
+DESCRIPTION = {'parts': ['hands'], 'layout': 'mediapipe_hands_pose', 'handedness': 'signer'}
 # What these need comes with the extras preprocessing and beam.
 WITH_EXTRAS = {'beam_pipeline', 'extract_frames', 'extract_landmarks', 'extractor', 'inspect', 'video'}
 

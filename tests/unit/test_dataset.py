@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 
@@ -39,7 +41,30 @@ def test_any_tfds_reader_opens_it(tiny_dataset, tiny_dir):
     assert metadata['layout'] == 'mediapipe_hand'
     assert metadata['point_names'][4] == 'thumb_tip'
     assert metadata['missing'] == 'NaN'
-    assert metadata['known_points'] == list(tiny_dataset.description.known_points)
+    assert metadata['informative_points'] == list(tiny_dataset.description.informative_points)
+
+
+def test_a_dataset_of_format_1_is_read(tiny_dataset, tiny_dir, tmp_path):
+    shutil.copytree(tiny_dir, tmp_path / 'old')
+    path = tmp_path / 'old' / 'metadata.json'
+    metadata = json.loads(path.read_text())
+    metadata |= {'format': 'slr_jax landmarks 1', 'hand_names': 'published', 'known_points': [3]}
+    del metadata['handedness'], metadata['informative_points']
+    path.write_text(json.dumps(metadata))
+    description = dataset_lib.load_dataset(str(tmp_path / 'old')).description
+    assert (description.handedness, description.informative_points) == ('swapped', (3,))
+    assert description.label_names == tiny_dataset.description.label_names
+
+
+def test_from_clips_keeps_the_order_of_the_source():
+    description = dataset_lib.Description('some', 'mediapipe_hand', ('yes', 'no'))
+    clips = [np.full((i + 1, 21, 3), i, np.float32) for i in range(3)]
+    made = dataset_lib.Dataset.from_clips(description, clips, [1, 0, 1], ['test', 'train', 'test'])
+    assert list(made.splits) == ['train', 'test']
+    assert made.splits['test'].video_ids == ['test_00000', 'test_00001']
+    assert [len(clip) for clip in made.splits['test'].landmarks] == [1, 3]
+    assert made.splits['test'].index.tolist() == [0, 2]
+    assert made.splits['train'].labels.tolist() == [0]
 
 
 def test_there_and_back(tiny_dataset, tiny_dir, tmp_path):

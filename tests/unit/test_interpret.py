@@ -19,9 +19,9 @@ def test_the_published_thumb_is_on_the_right_hand(shared, tmp_path):
     best = max(interpret.point_table(mask), key=lambda row: row['weight'])
     assert (best['column'], best['point'], best['group']) == ('LHx4', 'right_hand_thumb_tip', 'right_hand')
     assert best['weight'] == pytest.approx(1.5426, abs=1e-4)
-    assert mask.signers_weights[4] == best['weight']
-    np.testing.assert_array_equal(mask.signers_weights[42:], mask.point_weights[42:])
-    as_named = interpret.read_mask_csv(str(path), 'anatomical')
+    assert mask.anatomical_weights[4] == best['weight']
+    np.testing.assert_array_equal(mask.anatomical_weights[42:], mask.point_weights[42:])
+    as_named = interpret.read_mask_csv(str(path), 'signer')
     assert interpret.point_table(as_named)[21 + 4]['point'] == 'left_hand_thumb_tip'
     interpret.write_published(str(tmp_path / 'again.csv'), mask)
     given, again = (read(file, ';') for file in (path, tmp_path / 'again.csv'))
@@ -38,7 +38,7 @@ def test_one_hand_has_no_side(shared):
 def make_mask():
     weights = np.arange(150, dtype=float).reshape(75, 2)
     weights[3] = (500, 0)
-    return interpret.Mask('encoder_mask', weights, POSE, 'anatomical')
+    return interpret.Mask('encoder_mask', weights, POSE, 'signer')
 
 
 def test_tables():
@@ -54,14 +54,14 @@ def test_tables():
         'rank': 150,
     }
     assert rows[6]['rank'] == 1
-    points = interpret.point_table(mask, known_points=[3])
+    points = interpret.point_table(mask, informative_points=[3])
     assert points[3] == {
         'column': 'RHx3',
         'point': 'right_hand_thumb_ip',
         'group': 'right_hand',
         'weight': 250,
         'rank': 1,
-        'known': 1,
+        'informative': 1,
     }
     assert sorted(row['rank'] for row in points) == list(range(1, 76))
 
@@ -75,7 +75,7 @@ def test_auroc():
 
 
 def test_all_files_are_written(tmp_path, capsys):
-    interpret.interpret([make_mask()], str(tmp_path), 'run', known_points=[3, 70])
+    interpret.interpret([make_mask()], str(tmp_path), 'run', informative_points=[3, 70])
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         'points.csv',

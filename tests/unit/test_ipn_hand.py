@@ -59,8 +59,8 @@ def test_segments_of_the_gestures(shared, convert):
     assert not signers['train'] & signers['test']
 
 
-def test_with_no_gesture(shared, convert):
-    clips = convert('--with_no_gesture')
+def test_include_no_gesture(shared, convert):
+    clips = convert('--include_no_gesture')
     assert [clip.gloss for clip in clips] == [row['label'] for row in read_segments(shared)]
     assert len(clips) == 5649
     assert {clip.gloss: clip.label for clip in clips} == {
@@ -96,7 +96,7 @@ SEGMENTS = ['A_1_R_#1,B0A,1,9', 'A_2_R_#1,B0B,5,5', 'A_3_R_#1,D0X,1,4']
 
 
 def test_small_files(tmp_path):
-    clips = ipn_hand.read_clips(*write(tmp_path, SEGMENTS, VIDEOS), with_no_gesture=True)
+    clips = ipn_hand.read_clips(*write(tmp_path, SEGMENTS, VIDEOS), include_no_gesture=True)
     assert [(clip.video_id, clip.label, clip.split, clip.num_frames) for clip in clips] == [
         ('A_1_R_#1_000001_000009', 0, 'train', 9),
         ('A_2_R_#1_000005_000005', 1, 'train', 1),
@@ -155,7 +155,7 @@ def test_no_csv(tmp_path, which, content):
 
 
 def test_number_of_held_out_subjects(tmp_path):
-    clips = ipn_hand.read_clips(*write(tmp_path, SEGMENTS, VIDEOS), with_no_gesture=True)
+    clips = ipn_hand.read_clips(*write(tmp_path, SEGMENTS, VIDEOS), include_no_gesture=True)
     assert ipn_hand.hold_out(clips, 0, 0) == set()
     assert {frozenset(ipn_hand.hold_out(clips, 1, seed)) for seed in range(20)} == {
         frozenset({'A_1'}), frozenset({'A_2'}),

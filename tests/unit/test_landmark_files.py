@@ -15,7 +15,7 @@ from slr_jax.landmarks import LAYOUTS
 
 HANDS_POSE, HAND, TWO_HANDS = (LAYOUTS[f'mediapipe_{name}'] for name in ('hands_pose', 'hand', 'two_hands'))
 DESCRIPTION = {
-    'parts': ['hands', 'pose'], 'running_mode': 'image', 'hand_names': 'anatomical', 'pose': 'full',
+    'parts': ['hands', 'pose'], 'running_mode': 'image', 'handedness': 'signer', 'pose': 'full',
     'min_detection_confidence': 0.5, 'input': 'videos', 'layout': 'mediapipe_hands_pose', 'mediapipe': '1.2.2',
     'models_sha256': {'hand_landmarker.task': 'ab', 'pose_landmarker_full.task': 'cd'},
 }  # fmt: skip
@@ -90,7 +90,7 @@ def test_hands_and_pose(extracted):
         name='signs',
         layout='mediapipe_hands_pose',
         label_names=('hello', 'thanks'),
-        hand_names='anatomical',
+        handedness='signer',
         source={
             'kind': 'landmarks',
             **DESCRIPTION,
@@ -122,10 +122,10 @@ def test_files_of_the_code_that_writes_them(tmp_path, extracted):
 
 RIGHT, LEFT = slice(0, 21), slice(21, 42)
 # Where the signer's own right and left hands are.
-RIGHTS, LEFTS = {'anatomical': RIGHT, 'published': LEFT}, {'anatomical': LEFT, 'published': RIGHT}
+RIGHTS, LEFTS = {'signer': RIGHT, 'swapped': LEFT}, {'signer': LEFT, 'swapped': RIGHT}
 
 
-@pytest.mark.parametrize('hand_names', ['anatomical', 'published'])
+@pytest.mark.parametrize('handedness', ['signer', 'swapped'])
 @pytest.mark.parametrize(
     ('hand', 'takes'),
     [
@@ -134,25 +134,25 @@ RIGHTS, LEFTS = {'anatomical': RIGHT, 'published': LEFT}, {'anatomical': LEFT, '
         ('left', {'a': LEFTS, 'b': LEFTS, 'c': RIGHT, 'd': LEFTS}),
     ],
 )
-def test_one_hand(tmp_path, hand_names, hand, takes):
+def test_one_hand(tmp_path, handedness, hand, takes):
     # In b both hands are seen in as many frames: then it is the signer's right. c and d have one of the two only.
-    unseen = {'anatomical': {'right': 'd', 'left': 'c'}, 'published': {'right': 'c', 'left': 'd'}}
-    left_out = unseen[hand_names].get(hand)
-    path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, DESCRIPTION | {'hand_names': hand_names})
+    unseen = {'signer': {'right': 'd', 'left': 'c'}, 'swapped': {'right': 'c', 'left': 'd'}}
+    left_out = unseen[handedness].get(hand)
+    path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, DESCRIPTION | {'handedness': handedness})
     dataset = landmark_files.read_dataset(CLIPS, path, 'signs', HAND, hand=hand)
     expected = {}
     for video_id, which in takes.items():
         if video_id != left_out:
-            expected[video_id] = POINTS[video_id][:, which[hand_names] if isinstance(which, dict) else which]
+            expected[video_id] = POINTS[video_id][:, which[handedness] if isinstance(which, dict) else which]
     check_landmarks(dataset, expected)
-    assert dataset.description.hand_names == hand_names
+    assert dataset.description.handedness == handedness
     assert dataset.description.source['hand'] == hand
     assert dataset.description.source['clips_left_out'] == (left_out is not None)
 
 
-@pytest.mark.parametrize('hand_names', ['anatomical', 'published'])
-def test_two_hands(tmp_path, hand_names):
-    description = DESCRIPTION | {'hand_names': hand_names, 'parts': ['hands']}
+@pytest.mark.parametrize('handedness', ['signer', 'swapped'])
+def test_two_hands(tmp_path, handedness):
+    description = DESCRIPTION | {'handedness': handedness, 'parts': ['hands']}
     path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, description)
     dataset = landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
     check_landmarks(dataset, {video_id: points[:, :42] for video_id, points in POINTS.items()})
@@ -242,7 +242,7 @@ def test_published_files(tmp_path, separator):
     dataset = landmark_files.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HANDS_POSE)
     # The rows end with the last frame; nothing was seen in the last one of a, which has its row.
     check_landmarks(dataset, {clip.video_id: POINTS[clip.video_id] for clip in clips})
-    assert dataset.description.hand_names == 'published'
+    assert dataset.description.handedness == 'swapped'
     assert dataset.description.source == {
         'kind': 'published_csv',
         'layout': 'mediapipe_hands_pose',
@@ -323,7 +323,7 @@ def test_compact_file(tmp_path, axes, separator):
         dataset,
         {clips[0].video_id: first[1:6], clips[1].video_id: first[7:8], clips[2].video_id: videos['007']},
     )
-    assert dataset.description.hand_names == 'published'
+    assert dataset.description.handedness == 'swapped'
     assert dataset.description.source == {
         'kind': 'ipn_hand_compact',
         'layout': 'mediapipe_hand',
@@ -417,7 +417,7 @@ def test_file_of_something_else(tmp_path, extracted, change, words):
         ('{"format": "slr_jax', '/extraction.json is damaged, expected JSON'),
         ('[1]', '/extraction.json holds a list, expected a JSON object'),
         (json.dumps({'format': 'slr_jax extraction 1'}), "/extraction.json has no 'layout'"),
-        (json.dumps({'format': 'slr_jax extraction 1', 'layout': 'x'}), "/extraction.json has no 'hand_names'"),
+        (json.dumps({'format': 'slr_jax extraction 1', 'layout': 'x'}), "/extraction.json has no 'handedness'"),
     ],
 )
 def test_bad_description(tmp_path, extracted, content, words):

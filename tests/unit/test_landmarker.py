@@ -257,7 +257,7 @@ def test_points_are_those_of_mediapipe(shared, frames, expected, number):
 def test_published_names_swap_the_hands(shared, frames, expected, number):
     points = expected[number][1]
     swapped = {'right_hand': points['left_hand'], 'left_hand': points['right_hand'], 'body': points['body']}
-    check(shared, frames[number], swapped, hand_names='published')
+    check(shared, frames[number], swapped, handedness='swapped')
 
 
 def test_a_part_alone(shared, frames, expected):

@@ -1,9 +1,10 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
-from slr_jax import landmarks
+from slr_jax import figures, landmarks, normalize
 
 
 @pytest.mark.parametrize(
@@ -50,16 +51,35 @@ def test_hands_begin_with_the_wrist(layout):
 
 def test_published_columns_hold_the_other_hand():
     layout = landmarks.LAYOUTS['mediapipe_hands_pose']
-    on_signer = landmarks.signers_points(layout, 'published')
+    on_signer = landmarks.anatomical_order(layout, 'swapped')
     assert on_signer[4] == 21 + 4
     assert on_signer[21 + 4] == 4
     assert on_signer[42:] == tuple(range(42, 75))
-    assert landmarks.signers_points(layout, 'anatomical') == tuple(range(75))
+    assert landmarks.anatomical_order(layout, 'signer') == tuple(range(75))
 
 
 def test_a_layout_that_does_not_fit_is_refused():
     layout = landmarks.LAYOUTS['mediapipe_hand']
     with pytest.raises(ValueError, match='groups do not hold every point once'):
         landmarks.check_layout(dataclasses.replace(layout, groups={'hand': tuple(range(20))}))
-    with pytest.raises(ValueError, match='columns are not two a point'):
+    with pytest.raises(ValueError, match='columns are not two per point'):
         landmarks.check_layout(dataclasses.replace(layout, columns=layout.columns[:-1]))
+    with pytest.raises(ValueError, match='hand_groups are not groups'):
+        landmarks.check_layout(dataclasses.replace(layout, hand_groups=('left_hand',)))
+
+
+def test_a_face_is_not_a_hand():
+    hand = landmarks.LAYOUTS['mediapipe_hand']
+    layout = dataclasses.replace(
+        hand,
+        points=(*hand.points, 'right_eye', 'left_eye'),
+        groups=hand.groups | {'face': (21, 22)},
+        columns=(*hand.columns, 'Fx0', 'Fy0', 'Fx1', 'Fy1'),
+        figure=(*hand.figure, (-0.1, 0.2), (0.1, 0.2)),
+    )
+    landmarks.check_layout(layout)
+    assert layout.hands == hand.hands
+    clip = np.random.default_rng(0).uniform(0, 1, (5, 23, 3)).astype(np.float32)
+    np.testing.assert_array_equal(normalize.spoter(clip, layout)[:, 21:], clip[:, 21:])
+    drawn = figures.draw_body_and_hands(np.linspace(0, 1, 23), layout, 'a face')
+    assert [ax.get_title() for ax in drawn.axes] == ['hand, mean 0.45', 'face, mean 0.98']

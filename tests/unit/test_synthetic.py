@@ -25,7 +25,7 @@ def resample(clips):
 
 def test_only_the_known_points_tell_the_classes_apart(dataset):
     train, test = dataset.splits['train'], dataset.splits['test']
-    known = list(dataset.description.known_points)
+    known = list(dataset.description.informative_points)
     others = [point for point in range(HAND.num_points) if point not in known]
     x, y = resample(train), resample(test)
 
@@ -42,7 +42,7 @@ def test_only_the_known_points_tell_the_classes_apart(dataset):
 def test_all_points_move_as_much(dataset):
     paths = resample(dataset.splits['train'])
     motion = paths.reshape(*paths.shape[:2], 16, 2).var(axis=2).mean(axis=(0, 2))
-    known = list(dataset.description.known_points)
+    known = list(dataset.description.informative_points)
     others = [point for point in range(HAND.num_points) if point not in known]
     assert 0.8 < motion[known].mean() / motion[others].mean() < 1.25
 
@@ -54,8 +54,8 @@ def test_same_seed_same_data(dataset):
 
 @pytest.mark.parametrize('layout', landmarks.LAYOUTS.values(), ids=lambda layout: layout.name)
 def test_every_layout(layout):
-    dataset = synthetic.make_dataset('s', layout, 2, {'train': 2, 'test': 1}, seed=0, known_points=[1, 3])
-    assert dataset.description.known_points == (1, 3)
+    dataset = synthetic.make_dataset('s', layout, 2, {'train': 2, 'test': 1}, seed=0, informative_points=[1, 3])
+    assert dataset.description.informative_points == (1, 3)
     assert sorted(dataset.splits['train'].labels) == [0, 0, 1, 1]
     clip = dataset.splits['test'].landmarks[0]
     assert clip.shape[1:] == (layout.num_points, 3)
@@ -63,7 +63,7 @@ def test_every_layout(layout):
 
 
 def test_points_must_be_of_the_layout():
-    with pytest.raises(errors.InputError, match=r'known_points are \[21\], expected some of 0 to 20'):
-        synthetic.make_dataset('s', HAND, 2, COUNTS, seed=0, known_points=[21])
-    with pytest.raises(errors.InputError, match='num_known is 22, but layout mediapipe_hand has 21'):
-        synthetic.make_dataset('s', HAND, 2, COUNTS, seed=0, num_known=22)
+    with pytest.raises(errors.InputError, match=r'informative_points are \[21\], expected some of 0 to 20'):
+        synthetic.make_dataset('s', HAND, 2, COUNTS, seed=0, informative_points=[21])
+    with pytest.raises(errors.InputError, match='num_informative is 22, but layout mediapipe_hand has 21'):
+        synthetic.make_dataset('s', HAND, 2, COUNTS, seed=0, num_informative=22)

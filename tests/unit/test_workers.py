@@ -217,7 +217,7 @@ def test_workers_end_with_their_parent(tmp_path):
     script = (
         'import functools, sys\n'
         'from preprocessing import workers\n'
-        'from tests import test_workers\n'
+        'from tests.unit import test_workers\n'
         'if __name__ == "__main__":\n'
         '    start = functools.partial(test_workers.start, sys.argv[1])\n'
         '    list(workers.run([["sleep 1"], ["sleep 2"]], start, 2, 600))\n'
