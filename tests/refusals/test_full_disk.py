@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 
+import jax
 import pytest
 
 from slr_jax import checkpoint, dataset
@@ -47,7 +48,7 @@ def test_training_can_be_continued(world, tmp_path, capfd, monkeypatch):
     workdir = tmp_path / 'out'
     fields = world_lib.SMALL_MODEL | {'validation': 'none'}
     options = ' '.join([TRAIN, *(f'--config.{field}={value}' for field, value in fields.items())])
-    with _full_disk():
+    with _full_disk(), _quick_compilation():
         status, stderr = in_process.run_here(in_process.argv(options, w=world, out=workdir), capfd, monkeypatch)
     in_process.check_refusal(status, stderr, [str(workdir), 'File too large'])
     left = in_process.snapshot(tmp_path)
@@ -65,3 +66,13 @@ def _full_disk():
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextlib.contextmanager
+def _quick_compilation():
+    """Compiles a third as long; on the full disk no compiled program can be kept for the next tests."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    try:
+        yield
+    finally:
+        jax.config.update('jax_disable_most_optimizations', False)

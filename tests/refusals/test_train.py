@@ -1,7 +1,5 @@
 """Configs, datasets and workdirs that training refuses."""
 
-import re
-
 import pytest
 
 from slr_jax import checkpoint, dataset, errors, train_lib
@@ -40,7 +38,13 @@ CASES = {
     'huge seed': (TRAIN + ' --config.seed=99999999999999999999', 'config.seed', '99999999999999999999', '2**32'),
     'seeds are text': (TRAIN + ' --config.seeds=one', 'config.seeds', "'one'", 'whole'),
     'seed twice': (TRAIN + ' --config.seeds=1,1', 'config.seeds', '(1, 1)'),
-    'illegal value in a sweep': (TRAIN + ' --config.sweep.dropout_rate=0.1,1.5', 'config.dropout_rate', '1.5', '0', '1'),
+    'illegal value in a sweep': (
+        TRAIN + ' --config.sweep.dropout_rate=0.1,1.5',
+        'config.dropout_rate',
+        '1.5',
+        '0',
+        '1',
+    ),
     # Datasets
     'no dataset': (SYNTHETIC + ' --config.dataset=', 'config.dataset', 'TFDS'),
     'dataset of another kind': (DATASET + 'other_directory', '{w}/other_directory', 'dataset_info.json', 'TFDS'),
