@@ -113,7 +113,7 @@ def test_runs_together_go_on_from_the_last_checkpoint_of_all(tiny_dir, together,
 @pytest.mark.parametrize('at_once', [1, 3])
 def test_a_loss_that_is_not_finite_stops_its_run_alone(tiny_dir, tmp_path, capsys, at_once):
     sweep = {'learning_rate': (1e38, 0.05, 0.002)}
-    message = r'1 of 3 runs stopped: learning_rate=1e\+38,seed_379 \| the loss of step [23] is (nan|inf)'
+    message = r'\b1 of 3\b.*learning_rate=1e\+38,seed_379.*\bloss\b.* [23]\b.*\b(nan|inf)\b'
     workdir = tmp_path / 'w'
     with pytest.raises(errors.InputError, match=message):
         train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
@@ -138,9 +138,9 @@ def test_a_loss_that_is_not_finite_stops_its_run_alone(tiny_dir, tmp_path, capsy
 
 def test_a_workdir_whose_runs_were_all_stopped(tiny_dir, tmp_path):
     for _ in range(2):
-        with pytest.raises(errors.InputError, match=r'all 2 runs were stopped: seed_1 \| the loss of step'):
+        with pytest.raises(errors.InputError, match=r'\b2 runs\b.*\bseed_1\b.*\bloss\b'):
             train(tiny_dir, tmp_path / 'w', seeds=(1, 2), learning_rate=1e38, runs_at_once=2)
-    with pytest.raises(errors.InputError, match='all 2 runs were stopped'):
+    with pytest.raises(errors.InputError, match=r'\b2 runs\b'):
         evaluate.evaluate_runs(str(tmp_path / 'w'))
 
 
@@ -176,13 +176,13 @@ def test_masks_of_different_kinds_have_no_mean():
         interpret.Mask('encoder_mask', np.ones((layout.num_points, 2)), layout, 'signer')
         for layout in (landmarks.LAYOUTS['mediapipe_hand'], landmarks.LAYOUTS['mediapipe_two_hands'])
     )
-    with pytest.raises(errors.InputError, match='masks of 2 kinds'):
+    with pytest.raises(errors.InputError, match=r'\bmasks\b.*\b2\b'):
         interpret.mean_masks([[hand], [two]])
     assert interpret.mean_masks([[hand], [hand]])[0].weights.shape == (21, 2)
 
 
 def test_one_of_several_runs_must_be_named(together):
-    with pytest.raises(errors.InputError, match=r'/w holds 4 runs, expected one of them, such as .*/w/seed_3'):
+    with pytest.raises(errors.InputError, match=r'/w\b.*\b4 runs\b.*/w/seed_3\b'):
         checkpoint.load_model(str(together))
 
 

@@ -228,10 +228,10 @@ def test_another_run_is_refused(run, tiny_dataset):
     workdir, config, _ = run
     other = config.copy_and_resolve_references()
     other.batch_size, other.normalize = 2, 'centred'
-    with pytest.raises(errors.InputError, match=r"batch_size is 4 there and 2 here; config\.normalize is 'none'"):
+    with pytest.raises(errors.InputError, match=r"batch_size.*\b4\b.*\b2\b.*config\.normalize.*'none'"):
         checkpoint.open_workdir(str(workdir), other, tiny_dataset)
     fewer = dataset_lib.Dataset(tiny_dataset.description, {'train': tiny_dataset.splits['train']})
-    with pytest.raises(errors.InputError, match='another run: dataset'):
+    with pytest.raises(errors.InputError, match=r'dataset\.'):
         checkpoint.open_workdir(str(workdir), config, fewer)
     config.dataset = '/elsewhere/the/same/data'
     checkpoint.open_workdir(str(workdir), config, tiny_dataset)
@@ -239,5 +239,5 @@ def test_another_run_is_refused(run, tiny_dataset):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_dir, tmp_path):
     config = make_tiny_config(tiny_dir, learning_rate=1e38)
-    with pytest.raises(errors.InputError, match=r'the loss of step [23] is (nan|inf), expected a finite number'):
+    with pytest.raises(errors.InputError, match=r'\bloss\b.* [23]\b.*\b(nan|inf)\b'):
         train_lib.train_and_evaluate(config, str(tmp_path / 'w'))

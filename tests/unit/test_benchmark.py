@@ -20,14 +20,14 @@ def test_operations_of_the_mean_clip_are_the_mean():
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('options', 'facts'),
     [
-        ('--dataset={out}/nowhere', ['nowhere is not a directory']),
-        ('--device=cpu', ['--dataset must be given']),
-        ('--dataset={out} --device=abacus', ['--device=abacus']),
+        ('--dataset={out}/nowhere', ['/nowhere', 'directory']),
+        ('--device=cpu', ['--dataset']),
+        ('--dataset={out} --device=abacus', ['--device=abacus', 'cuda']),
     ],
 )
-def test_benchmark_refuses(tmp_path, capfd, monkeypatch, options, words):
+def test_benchmark_refuses(tmp_path, capfd, monkeypatch, options, facts):
     argv = in_process.argv(f'experiments.benchmark {options} --output_dir={{out}}/b', out=tmp_path)
-    in_process.check_refusal(*in_process.run_here(argv, capfd, monkeypatch), words)
+    in_process.check_refusal(*in_process.run_here(argv, capfd, monkeypatch), facts)
     assert not list(tmp_path.iterdir())

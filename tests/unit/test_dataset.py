@@ -113,18 +113,18 @@ def test_stratified_split():
 
 
 @pytest.mark.parametrize(
-    ('change', 'words'),
+    ('change', 'facts'),
     [
-        (lambda clip: clip[:0], 'has no frames'),
-        (lambda clip: np.full_like(clip, np.nan), 'has no landmark .*NaN everywhere'),
-        (lambda clip: np.full_like(clip, np.inf), 'holds infinite'),
-        (lambda clip: clip[:, :20], r'has shape \(\d+, 20, 3\)'),
+        (lambda clip: clip[:0], 'frames'),
+        (lambda clip: np.full_like(clip, np.nan), 'NaN'),
+        (lambda clip: np.full_like(clip, np.inf), 'infinite'),
+        (lambda clip: clip[:, :20], r'\(\d+, 20, 3\).*\(frames, 21, 3\)'),
     ],
 )
-def test_clips_that_no_dataset_may_hold(tiny_dataset, tmp_path, change, words):
+def test_clips_that_no_dataset_may_hold(tiny_dataset, tmp_path, change, facts):
     clips = tiny_dataset.splits['test']
     bad = dataclasses.replace(clips, landmarks=[*clips.landmarks[:-1], change(clips.landmarks[-1])])
-    with pytest.raises(errors.InputError, match=f'tiny, test: clip test_00005 {words}'):
+    with pytest.raises(errors.InputError, match=f'tiny.*test.*test_00005.*{facts}'):
         tfds_writer.write_dataset(dataclasses.replace(tiny_dataset, splits={'test': bad}), str(tmp_path / 'new'))
     assert not (tmp_path / 'new').exists()
 
@@ -134,13 +134,13 @@ def test_names_that_no_dataset_may_have(tiny_dataset, tmp_path):
         description = dataclasses.replace(tiny_dataset.description, **fields)
         tfds_writer.write_dataset(dataclasses.replace(tiny_dataset, description=description), str(tmp_path / 'new'))
 
-    with pytest.raises(errors.InputError, match="name is 'Big-Name', expected lower-case"):
+    with pytest.raises(errors.InputError, match="name.*'Big-Name'.*lower-case"):
         write(name='Big-Name')
-    with pytest.raises(errors.InputError, match="classes 0 and 2 are both named 'a'"):
+    with pytest.raises(errors.InputError, match=r"\b0\b.*\b2\b.*'a'"):
         write(label_names=('a', 'b', 'a'))
-    with pytest.raises(errors.InputError, match="class 1 is '', expected one line"):
+    with pytest.raises(errors.InputError, match="class 1.*''"):
         write(label_names=('a', '', 'c'))
-    with pytest.raises(errors.InputError, match='has label 2, expected 0 to 1'):
+    with pytest.raises(errors.InputError, match=r'label 2\b.*\b0\b.*\b1\b'):
         write(label_names=('a', 'b'))
     assert not (tmp_path / 'new').exists()
 

@@ -93,14 +93,14 @@ def test_incomplete_models_are_refused(tmp_path):
     state = torch_files.state_dict('class_query', tiny('class_query')[1])
     del state['transformer.decoder.layers.1.norm2.bias']
     torch_files.save(tmp_path / 'missing.pth', state)
-    refuse(tmp_path / 'missing.pth', r'no complete model.*layers\.1\.norm2\.bias', num_heads=2)
+    refuse(tmp_path / 'missing.pth', r'layers\.1\.norm2\.bias', num_heads=2)
     state['transformer.decoder.layers.1.norm2.bias'] = np.zeros(41, np.float32)
     torch_files.save(tmp_path / 'shape.pth', state)
     refuse(tmp_path / 'shape.pth', 'model.pth|shape.pth', num_heads=2)
     torch_files.save(tmp_path / 'other.pth', {'resnet.conv1': np.zeros(3, np.float32)})
-    refuse(tmp_path / 'other.pth', 'none of the five models', num_heads=2)
+    refuse(tmp_path / 'other.pth', 'resnet', num_heads=2)
     torch_files.save(tmp_path / 'list.pth', [1, 2])
-    refuse(tmp_path / 'list.pth', 'holds a list')
+    refuse(tmp_path / 'list.pth', r'\blist\b.*state dict')
 
 
 class Evil:
@@ -121,21 +121,21 @@ EVIL = {
 
 
 @pytest.mark.parametrize('kind', EVIL)
-def test_a_file_that_asks_for_other_names_is_refused_and_nothing_runs(kind, tmp_path):
+def test_hostile_pickle_is_refused_and_nothing_runs(kind, tmp_path):
     mark = str(tmp_path / 'ran')
     make, asked_for = EVIL[kind]
     evil = make(mark) if kind != 'getattr' else Evil(getattr, 'text', 'upper')
     torch_files.save_pickle(tmp_path / 'evil.pth', pickle.dumps({'a': evil}, protocol=2))
-    refuse(tmp_path / 'evil.pth', f'asks for .*{asked_for}')
+    refuse(tmp_path / 'evil.pth', rf'\b{asked_for}\b')
     torch_files.save_pickle(tmp_path / 'evil4.pth', pickle.dumps({'a': evil}, protocol=4))
-    refuse(tmp_path / 'evil4.pth', f'asks for .*{asked_for}')
+    refuse(tmp_path / 'evil4.pth', rf'\b{asked_for}\b')
     assert not os.path.exists(mark)
 
 
 def test_dotted_names_reach_nothing(tmp_path):
     data = b'\x80\x04\x8c\x0bcollections\x8c\x1dOrderedDict.fromkeys.__self__\x93.'
     torch_files.save_pickle(tmp_path / 'evil.pth', data)
-    refuse(tmp_path / 'evil.pth', 'asks for collections.OrderedDict.fromkeys')
+    refuse(tmp_path / 'evil.pth', r'collections\.OrderedDict\.fromkeys')
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
@@ -144,7 +144,7 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
     with zipfile.ZipFile(path) as archive:
         data = archive.read('archive/data.pkl')
     torch_files.save_pickle(path, data, [np.zeros(4, np.float32)])
-    refuse(path, 'storage 0 holds 16 bytes')
+    refuse(path, r'storage 0 .*\b16\b')
     torch_files.save_pickle(path, data, [])
     refuse(path, 'archive/data/0')
 
@@ -154,11 +154,11 @@ def test_damaged_files_are_refused(tmp_path, shared):
     path = tmp_path / 'damaged.pth'
     for content in (b'', whole[:1000], whole[: len(whole) // 2], whole[:-30], b'PK\x03\x04' + bytes(500)):
         path.write_bytes(content)
-        refuse(path, 'damaged or not a checkpoint')
+        refuse(path, 'torch.save')
     rng = np.random.default_rng(0)
     for _ in range(5):
         path.write_bytes(rng.bytes(3000))
-        refuse(path, 'damaged or not a checkpoint')
+        refuse(path, 'torch.save')
 
 
 def test_random_bytes_in_the_pickle_are_refused(tmp_path, shared):
@@ -167,14 +167,14 @@ def test_random_bytes_in_the_pickle_are_refused(tmp_path, shared):
     rng = np.random.default_rng(0)
     path = tmp_path / 'damaged.pth'
     for _ in range(100):
-        place = int(rng.integers(0, len(data) - 20))
-        torch_files.save_pickle(path, data[:place] + rng.bytes(20) + data[place + 20 :])
-        refuse(path, 'is refused|no complete model|parameter')
+        start = int(rng.integers(0, len(data) - 20))
+        torch_files.save_pickle(path, data[:start] + rng.bytes(20) + data[start + 20 :])
+        refuse(path, 'damaged.pth')
     torch_files.save_pickle(path, data[: len(data) // 2])
-    refuse(path, 'refused')
+    refuse(path, 'damaged.pth')
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('a/b.txt', 'text')
-    refuse(path, r'without data\.pkl')
+    refuse(path, r'data\.pkl')
 
 
 def test_several_checkpoints_become_runs(shared, tmp_path, capsys):
@@ -186,6 +186,6 @@ def test_several_checkpoints_become_runs(shared, tmp_path, capsys):
     for run, path in zip(found, paths, strict=True):
         params = checkpoint.load_model(run.workdir(str(tmp_path / 'w'))).params
         jax.tree.map(np.testing.assert_array_equal, params, import_torch.load_pth(path)[1])
-    with pytest.raises(errors.InputError, match='two files of one name'):
+    with pytest.raises(errors.InputError, match='originalSpoterPE_h42_c13'):
         import_torch.import_checkpoints([paths[0], paths[0]], str(tmp_path / 'v'))
     assert not (tmp_path / 'v').exists()

@@ -115,7 +115,7 @@ def test_features_are_shifted_flat_and_filled(tiny_dataset):
 
 def test_z_must_be_there(tiny_dataset):
     clips = one_clip((0.7, 0.1, np.nan))
-    with pytest.raises(errors.InputError, match="coordinates is 'xyz', but clip v has no z"):
+    with pytest.raises(errors.InputError, match=r"coordinates.*'xyz'.*\bv\b.*\bz\b"):
         input_pipeline.prepare_features(clips, tiny_dataset.layout, make_tiny_config('d', coordinates='xyz'))
 
 
@@ -130,7 +130,7 @@ def test_normalised_features_do_not_depend_on_the_other_clips(tiny_dataset):
 
 def test_validation_from_train_and_fraction(tiny_dataset):
     no_validation = dataclasses.replace(tiny_dataset, splits={'train': tiny_dataset.splits['train']})
-    with pytest.raises(errors.InputError, match='dataset tiny has no validation split'):
+    with pytest.raises(errors.InputError, match=r'\btiny\b.*validation'):
         input_pipeline.training_clips(no_validation, make_tiny_config('d'))
     config = make_tiny_config('d', validation='from_train', train_fraction=0.5)
     train, validation = input_pipeline.training_clips(no_validation, config)

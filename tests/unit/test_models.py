@@ -203,11 +203,11 @@ def test_bfloat16_computes_near_float32():
 
 def test_bad_shapes_are_refused():
     model, params = make('baseline')
-    with pytest.raises(errors.InputError, match='num_heads is 5, which does not divide the input width 42'):
+    with pytest.raises(errors.InputError, match=r'num_heads.*\b5\b.*\b42\b'):
         models.create_model('baseline', num_classes=2, num_heads=5).apply(
             {'params': params}, np.zeros((1, 2, 42)), np.ones((1, 2), bool)
         )
-    with pytest.raises(errors.InputError, match=r'expected \[batch, time, dim\]'):
+    with pytest.raises(errors.InputError, match=r'\[batch, time, dim\]'):
         model.apply({'params': params}, np.zeros((2, 42)), np.ones(2, bool))
-    with pytest.raises(errors.InputError, match="model is 'lstm', expected one of spoter_pe"):
+    with pytest.raises(errors.InputError, match="model.*'lstm'.*spoter_pe"):
         models.create_model('lstm', num_classes=2, num_heads=1)
