@@ -134,11 +134,11 @@ def test_names_that_no_dataset_may_have(tiny_dataset, tmp_path):
         description = dataclasses.replace(tiny_dataset.description, **fields)
         tfds_writer.write_dataset(dataclasses.replace(tiny_dataset, description=description), str(tmp_path / 'new'))
 
-    with pytest.raises(errors.InputError, match="name.*'Big-Name'.*lower-case"):
+    with pytest.raises(errors.InputError, match=r"name.*'Big-Name'.*lower-case"):
         write(name='Big-Name')
     with pytest.raises(errors.InputError, match=r"\b0\b.*\b2\b.*'a'"):
         write(label_names=('a', 'b', 'a'))
-    with pytest.raises(errors.InputError, match="class 1.*''"):
+    with pytest.raises(errors.InputError, match=r"class 1.*''"):
         write(label_names=('a', '', 'c'))
     with pytest.raises(errors.InputError, match=r'label 2\b.*\b0\b.*\b1\b'):
         write(label_names=('a', 'b'))

@@ -209,5 +209,5 @@ def test_bad_shapes_are_refused():
         )
     with pytest.raises(errors.InputError, match=r'\[batch, time, dim\]'):
         model.apply({'params': params}, np.zeros((2, 42)), np.ones(2, bool))
-    with pytest.raises(errors.InputError, match="model.*'lstm'.*spoter_pe"):
+    with pytest.raises(errors.InputError, match=r"model.*'lstm'.*spoter_pe"):
         models.create_model('lstm', num_classes=2, num_heads=1)

@@ -86,5 +86,5 @@ def test_padding_changes_nothing_and_gives_no_numbers(method):
 
 
 def test_unknown_method_is_refused():
-    with pytest.raises(errors.InputError, match="normalize.*'zscore'.*none.*spoter"):
+    with pytest.raises(errors.InputError, match=r"normalize.*'zscore'.*none.*spoter"):
         normalize.normalize('zscore', np.zeros((1, 54, 2)), VISION)
