@@ -21,9 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/ksl13'
     config.model = 'class_query'
     config.num_heads = 10
-    config.normalize = 'centred'
-    # The middle of the normalised coordinates, which the model is fed as 0.
-    config.missing_value = 0.5
+    config.normalize = 'centered'
+    # Missing points are fed as the middle of the normalised coordinates.
+    config.missing_value = 0.0
     config.noise_std = 0.05
     config.batch_size = 32
     config.num_epochs = 12

@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/synthetic'
     config.model = 'class_query'
     config.num_heads = 7
-    config.missing_value = 0.5
+    config.missing_value = 0.0
     config.batch_size = 16
     config.num_epochs = 20
     config.optimizer = 'adamw'

@@ -19,9 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/wlasl100_hands'
     config.model = 'class_query'
     config.num_heads = 7
-    config.normalize = 'centred'
-    # The middle of the normalised coordinates, which the model is fed as 0.
-    config.missing_value = 0.5
+    config.normalize = 'centered'
+    # Missing points are fed as the middle of the normalised coordinates.
+    config.missing_value = 0.0
     config.noise_std = 0.05
     config.dropout_rate = 0.2
     config.batch_size = 32

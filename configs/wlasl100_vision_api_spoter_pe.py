@@ -23,6 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/wlasl100_vision_api'
     config.model = 'spoter_pe'
     config.num_heads = 9
-    config.missing_value = 0.0
     config.keep_published_checkpoints = True
     return config

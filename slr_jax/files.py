@@ -12,6 +12,14 @@ from typing import Any
 
 from slr_jax import errors
 
+# Names of what is being written.
+_PREFIX, _SUFFIX = '.unfinished-', '.unfinished'
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a crash of this module's functions may have left a file or folder of this name."""
+    return name.startswith(_PREFIX) or name.endswith(_SUFFIX)
+
 
 @contextlib.contextmanager
 def create_atomically(path: str) -> Iterator[str]:
@@ -48,7 +56,7 @@ def replace_files_in(directory: str) -> Iterator[str]:
 @contextlib.contextmanager
 def _scratch(parent: str, path: str) -> Iterator[str]:
     made = make_directories(parent)
-    scratch = tempfile.mkdtemp(prefix='.unfinished-', dir=parent)
+    scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
     try:
         with _naming(path):
             yield scratch
@@ -86,7 +94,7 @@ def remove_tree_retrying(directory: str) -> None:
 
 
 def make_directories(path: str) -> list[str]:
-    """Makes a directory and those above it; returns those that were not there, from the top."""
+    """Makes a directory and those above it; returns the new ones, from the top."""
     missing = []
     path = os.path.abspath(path)
     while not os.path.isdir(path):
@@ -117,12 +125,12 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def read_label_names(path: str) -> list[str]:
-    """Reads one gloss a line; InputError where the file is empty or no text."""
+    """Reads one gloss a line; InputError where the file is empty or not text."""
     try:
         with open(path, encoding='utf-8') as file:
             names = [line.strip() for line in file.read().splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise errors.InputError(f'{path} is no text in UTF-8, expected one gloss a line') from None
+        raise errors.InputError(f'{path} is not UTF-8 text, expected one gloss a line') from None
     if not names:
         raise errors.InputError(f'{path} is empty, expected one gloss a line')
     return names
@@ -139,8 +147,8 @@ def write_csv(path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[st
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[Any]:
-    """Opens a text file that takes the place of `path` at the end, and is gone after an error."""
-    temporary = f'{path}.unfinished'
+    """Opens a text file that replaces `path` at the end, and is gone after an error."""
+    temporary = f'{path}{_SUFFIX}'
     try:
         with _naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
             yield file
