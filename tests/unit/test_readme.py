@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from slr_jax import cli, models, train_lib
+from configs import default
+from slr_jax import cli, dataset, models, train_lib
 from tests import torch_files
 from tests.conftest import ROOT, make_tiny_config
 
@@ -124,6 +125,18 @@ def test_every_path_of_the_project_exists(page):
         assert (ROOT / path).exists(), path
 
 
+@page_by_page
+def test_every_flag_and_field_in_the_text_exists(page):
+    if page.name == 'CHANGELOG.md':
+        pytest.skip('names what there was')
+    text = ' '.join(re.findall('`([^`]+)`', prose(page)))
+    sources = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob('*.py')]
+    known = {name for source in sources for name in re.findall(r"DEFINE_\w+\(\s*'(\w+)'", source)}
+    assert set(re.findall(r'(?<!\S)--(\w+)', text)) <= {*known, *dataset.SPLITS}
+    fields = re.findall(r'(?<![\w/])(?:--)?config\.(?!json|py|field)(\w+)', text)
+    assert set(fields) <= set(default.get_config())
+
+
 def as_module(name):
     """The file of the longest part of a dotted name that has one; the rest are names inside it."""
     parts = name.split('.')
@@ -150,7 +163,8 @@ def test_the_architecture_lists_every_module_once():
         for path in (ROOT / package).rglob('*.py')
         if path.name != '__init__.py'
     ]
-    assert sorted(listed) == sorted(actual)
+    assert set(listed) ^ set(actual) == set()
+    assert len(set(listed)) == len(listed)
 
 
 @pytest.fixture
