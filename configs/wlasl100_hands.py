@@ -5,7 +5,7 @@ r"""WLASL100, two hands in no fixed order (MediaPipe Hands), class query with le
     python -m slr_jax.evaluate --workdir=runs/wlasl100_hands
 
 Measured, mean of seeds 0 to 2 on 100 test clips (95 % interval), as of commit f46475c: 57.3 % (47.5 to 66.6), in 17
-minutes a seed on one CPU core.
+minutes per seed on one CPU core.
 """
 
 import ml_collections
