@@ -12,7 +12,7 @@ from absl import flags
 import numpy as np
 import pandas as pd
 
-from preprocessing import spoter_csv
+from preprocessing.formats import spoter_csv
 from slr_jax import cli, errors
 from slr_jax import landmarks as landmarks_lib
 

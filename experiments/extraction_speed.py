@@ -17,9 +17,9 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder, extract_landmarks, video
-from preprocessing import extractor as extractor_lib
-from preprocessing import landmarker as landmarker_lib
+from preprocessing import clips_from_folder, extract_landmarks
+from preprocessing.extraction import clip_extractor, video
+from preprocessing.extraction import landmarker as landmarker_lib
 from slr_jax import cli, errors, files
 
 _MEMORY_CLIPS = 100
@@ -35,7 +35,7 @@ def _make_clips(names: Sequence[str], copies: int = 1, frame_end: int = clips_li
 
 
 def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.Options, models: dict) -> list[dict]:
-    extractor = extractor_lib.Extractor(options, models)
+    extractor = clip_extractor.Extractor(options, models)
     landmarker = landmarker_lib.Landmarker(options, models)
     rows = []
     for clip in _make_clips(names):
@@ -76,7 +76,7 @@ def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.
 
 def _measure_memory(videos: str, name: str, options: landmarker_lib.Options, models: dict) -> list[float]:
     """Megabytes of this process after each of 100 clips of a few frames."""
-    extractor = extractor_lib.Extractor(options, models)
+    extractor = clip_extractor.Extractor(options, models)
     megabytes = []
     for clip in _make_clips([name], _MEMORY_CLIPS, _MEMORY_FRAMES):
         list(extractor.extract((clip,), os.path.join(videos, name)))

@@ -11,8 +11,8 @@ The dataset is written to D/N/1.0.0, which `config.dataset` takes.
 
 from absl import flags
 
-from preprocessing import archive, landmark_files, spoter_csv, tfds_writer
 from preprocessing import clips as clips_lib
+from preprocessing.formats import extracted, npz, spoter_csv, tfds_writer
 from slr_jax import cli, errors
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
@@ -22,11 +22,11 @@ def _read_source() -> dataset_lib.Dataset:
     if flags.FLAGS.source == 'npz':
         if not flags.FLAGS.input:
             raise errors.InputError('--source=npz needs --input=FILE')
-        return archive.read_archive(flags.FLAGS.input, flags.FLAGS.name)
+        return npz.read_archive(flags.FLAGS.input, flags.FLAGS.name)
     if flags.FLAGS.source == 'landmarks':
         if not (flags.FLAGS.clips and flags.FLAGS.landmarks and flags.FLAGS.layout):
             raise errors.InputError('--source=landmarks needs --clips, --landmarks and --layout')
-        return landmark_files.read_dataset(
+        return extracted.read_dataset(
             clips_lib.read_clips(flags.FLAGS.clips),
             flags.FLAGS.landmarks,
             flags.FLAGS.name,
@@ -78,7 +78,7 @@ def _define_flags() -> None:
         'landmarks: a directory of extract_landmarks or of published <video>_poses_landmarks.csv, or the published '
         'compact file of IPN Hand.',
     )
-    flags.DEFINE_enum('hand', 'most_seen', list(landmark_files.HANDS), 'landmarks: which hand, for a layout of one.')
+    flags.DEFINE_enum('hand', 'most_seen', list(extracted.HANDS), 'landmarks: which hand, for a layout of one.')
     flags.DEFINE_bool('drop_empty_frames', False, 'landmarks: leave out frames where nothing was seen, as published.')
     flags.DEFINE_bool('require_all', False, 'landmarks: a clip without landmarks is an error.')
 

@@ -9,7 +9,7 @@ import urllib.request
 
 from absl import flags
 
-from preprocessing import landmarker as landmarker_lib
+from preprocessing.extraction import landmarker as landmarker_lib
 from slr_jax import cli, errors, files
 
 # https://ai.google.dev/edge/mediapipe/solutions/vision/hand_landmarker and …/pose_landmarker

@@ -6,7 +6,7 @@ python -m preprocessing.export_dataset --dataset=D --format=spoter_csv --output=
 
 from absl import flags
 
-from preprocessing import archive, spoter_csv
+from preprocessing.formats import npz, spoter_csv
 from slr_jax import cli
 from slr_jax import dataset as dataset_lib
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Writes the dataset that the flags name."""
     dataset = dataset_lib.load_dataset(flags.FLAGS.dataset)
     if flags.FLAGS.format == 'npz':
-        archive.write_archive(dataset, flags.FLAGS.output)
+        npz.write_archive(dataset, flags.FLAGS.output)
     else:
         spoter_csv.write_dataset(dataset, flags.FLAGS.output, flags.FLAGS.missing_value)
     print(f'{flags.FLAGS.output}: {sum(map(len, dataset.splits.values()))} clips')

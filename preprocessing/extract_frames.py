@@ -14,22 +14,24 @@ import shutil
 from absl import flags
 import cv2
 
-from preprocessing import clips_from_folder, extraction, video, workers
-from preprocessing.progress import Progress
+from preprocessing import clips_from_folder
+from preprocessing.extraction import store as store_lib
+from preprocessing.extraction import video, worker_pool
 from slr_jax import cli, errors, files
+from slr_jax.progress import Progress
 
 
-def start_worker(videos: str, output_dir: str, quality: int) -> workers.Work:
+def start_worker(videos: str, output_dir: str, quality: int) -> worker_pool.Work:
     """What a worker process does: a list of videos -> the number of frames of each."""
 
-    def work(names: Sequence[str]) -> Iterator[int | workers.Failure]:
+    def work(names: Sequence[str]) -> Iterator[int | worker_pool.Failure]:
         for name in names:
             folder = os.path.splitext(name)[0]
-            aside = os.path.join(output_dir, extraction.UNFINISHED, folder)
+            aside = os.path.join(output_dir, store_lib.UNFINISHED, folder)
             try:
                 yield _write_frames(os.path.join(videos, name), aside, os.path.join(output_dir, folder), quality)
             except video.VideoError as error:
-                yield workers.Failure(str(error))
+                yield worker_pool.Failure(str(error))
 
     return work
 
@@ -67,15 +69,15 @@ def extract(videos: str, output_dir: str, quality: int, num_workers: int, time_l
     if twice:
         raise errors.InputError(f'{videos} holds two videos named {twice}, expected one folder of frames each')
     files.make_directories(output_dir)
-    unfinished = os.path.join(output_dir, extraction.UNFINISHED)
+    unfinished = os.path.join(output_dir, store_lib.UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     to_do = [name for name, folder in zip(names, folders, strict=True) if not os.path.isdir(f'{output_dir}/{folder}')]
     print(f'{len(names)} videos: {len(names) - len(to_do)} done, {len(to_do)} to do', flush=True)
     progress = Progress('videos', len(to_do))
     start = functools.partial(start_worker, videos, output_dir, quality)
     try:
-        for name, result in workers.run([[name] for name in to_do], start, num_workers, time_limit):
-            if isinstance(result, workers.Failure):
+        for name, result in worker_pool.run([[name] for name in to_do], start, num_workers, time_limit):
+            if isinstance(result, worker_pool.Failure):
                 progress.add(0, f'{name}: {result.reason}')
             else:
                 progress.add(result)

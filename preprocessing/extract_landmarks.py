@@ -17,20 +17,20 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction, workers
-from preprocessing import extractor as extractor_lib
-from preprocessing import landmarker as landmarker_lib
-from preprocessing.progress import Progress
+from preprocessing.extraction import clip_extractor, worker_pool
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
 from slr_jax import cli, errors
 from slr_jax import landmarks as landmarks_lib
+from slr_jax.progress import Progress
 
 
-def start_worker(options: landmarker_lib.Options, model_dir: str, directory: str) -> workers.Work:
+def start_worker(options: landmarker_lib.Options, model_dir: str, directory: str) -> worker_pool.Work:
     """What a worker process does: clips of one video -> their landmarks."""
-    extractor = extractor_lib.Extractor(options, landmarker_lib.read_models(model_dir, options))
+    extractor = clip_extractor.Extractor(options, landmarker_lib.read_models(model_dir, options))
 
-    def work(clips: Sequence[clips_lib.Clip]) -> Iterator[np.ndarray | workers.Failure]:
-        return extractor.extract(clips, extraction.path_of(clips[0], directory, options.input))
+    def work(clips: Sequence[clips_lib.Clip]) -> Iterator[np.ndarray | worker_pool.Failure]:
+        return extractor.extract(clips, store_lib.path_of(clips[0], directory, options.input))
 
     return work
 
@@ -45,7 +45,7 @@ def extract(
     num_workers: int = 1,
     time_limit: float = 600.0,
     require_all: bool = False,
-) -> list[extraction.Row]:
+) -> list[store_lib.Row]:
     """Extracts the clips that `output` lacks, and writes its report.
 
     Args:
@@ -67,26 +67,26 @@ def extract(
     if not os.path.isdir(videos):
         raise errors.InputError(f'{videos} is no directory, expected one of {options.input}')
     models = landmarker_lib.read_models(model_dir, options)
-    missing = [clip for clip in clips if not os.path.exists(extraction.path_of(clip, videos, options.input))]
+    missing = [clip for clip in clips if not os.path.exists(store_lib.path_of(clip, videos, options.input))]
     if require_all:
-        extraction.check_none_missing(clips, missing, videos)
-    with extraction.Directory.open(output, options.describe(models)) as directory:
-        rows = {clip: extraction.missing_row(clip) for clip in missing}
+        store_lib.check_none_missing(clips, missing, videos)
+    with store_lib.Directory.open(output, options.describe(models)) as directory:
+        rows = {clip: store_lib.missing_row(clip) for clip in missing}
         for clip in clips:
             landmarks = None if clip in rows else directory.load(clip)
             if landmarks is not None:
-                rows[clip] = extraction.done_row(clip, landmarks)
+                rows[clip] = store_lib.done_row(clip, landmarks)
         to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
         progress = Progress('clips', len(to_do))
         start = functools.partial(start_worker, options, model_dir, videos)
-        for clip, result in workers.run(extractor_lib.by_video(to_do), start, num_workers, time_limit):
-            if isinstance(result, workers.Failure):
-                rows[clip] = extraction.failed_row(clip, result.reason)
+        for clip, result in worker_pool.run(clip_extractor.by_video(to_do), start, num_workers, time_limit):
+            if isinstance(result, worker_pool.Failure):
+                rows[clip] = store_lib.failed_row(clip, result.reason)
                 progress.add(0, f'{clip.video_id}: {result.reason}')
             else:
                 directory.save(clip, result)
-                rows[clip] = extraction.done_row(clip, result)
+                rows[clip] = store_lib.done_row(clip, result)
                 progress.add(len(result))
         report = [rows[clip] for clip in clips]
         directory.save_report(report)
@@ -147,7 +147,7 @@ def main() -> None:
     clips = clips_lib.read_clips(values.clips)[: values.limit]
     paths = (values.videos or values.frames, values.output, values.model_dir)
     if values.beam_runner:
-        rows = _import_beam_pipeline().extract(
+        rows = _import_run_beam().extract(
             clips, *paths, options, values.beam_runner, values.beam_options, require_all=values.require_all
         )
     else:
@@ -159,17 +159,17 @@ def main() -> None:
             time_limit=values.time_limit,
             require_all=values.require_all,
         )
-    print(extraction.summary(rows))
+    print(store_lib.summary(rows))
     if not any(row['status'] == 'done' for row in rows):
-        raise errors.InputError(f'no clip could be extracted; {values.output}/{extraction.REPORT} says why')
+        raise errors.InputError(f'no clip could be extracted; {values.output}/{store_lib.REPORT} says why')
 
 
-def _import_beam_pipeline() -> types.ModuleType:
+def _import_run_beam() -> types.ModuleType:
     try:
-        from preprocessing import beam_pipeline
+        from preprocessing.extraction import run_beam
     except ModuleNotFoundError as error:
         raise errors.InputError(f"{error}: pip install 'slr_jax[beam]' brings it") from error
-    return beam_pipeline
+    return run_beam
 
 
 if __name__ == '__main__':

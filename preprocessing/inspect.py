@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction, video
-from preprocessing import landmarker as landmarker_lib
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
+from preprocessing.extraction import video
 from slr_jax import cli, errors, files
 from slr_jax import landmarks as landmarks_lib
 
@@ -99,12 +100,12 @@ def main() -> None:
         raise errors.InputError(f'--output={values.output}, expected a name that ends in .png or .mp4')
     if bool(values.videos) == bool(values.frames):
         raise errors.InputError('either --videos or --frames must be given')
-    description = extraction.read_description(values.landmarks)
-    found = extraction.read_file(os.path.join(values.landmarks, f'{values.video_id}.npz'))
+    description = store_lib.read_description(values.landmarks)
+    found = store_lib.read_file(os.path.join(values.landmarks, f'{values.video_id}.npz'))
     clip = clips_lib.Clip(
         values.video_id, found.video, 0, '', '', frame_start=found.frame_start, frame_end=found.frame_end
     )
-    path = extraction.path_of(clip, values.videos or values.frames, 'frames' if values.frames else 'videos')
+    path = store_lib.path_of(clip, values.videos or values.frames, 'frames' if values.frames else 'videos')
     if not os.path.exists(path):
         raise errors.InputError(f'{path} is missing, expected the video of clip {values.video_id}')
     num_frames = len(found.landmarks)

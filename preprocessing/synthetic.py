@@ -11,7 +11,7 @@ what a learned mask ought to find.
 from absl import flags
 import numpy as np
 
-from preprocessing import tfds_writer
+from preprocessing.formats import tfds_writer
 from slr_jax import cli, errors
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib

@@ -11,7 +11,8 @@ pytest.importorskip('cv2')
 import cv2
 import numpy as np
 
-from preprocessing import extract_frames, video
+from preprocessing import extract_frames
+from preprocessing.extraction import video
 from tests.conftest import ROOT
 
 CUT = 'the video is truncated or damaged: it has 26 of 72 frames'

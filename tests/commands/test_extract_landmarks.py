@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import clips as clips_lib
-from preprocessing import extract_landmarks, extraction, landmarker
+from preprocessing import extract_landmarks
+from preprocessing.extraction import landmarker
+from preprocessing.extraction import store as store_lib
 from slr_jax import errors
 from tests.conftest import ROOT
 
@@ -182,7 +184,7 @@ def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
     assert (done['body'] == 0).all()
     shares = {}
     for name, path in ((name, tmp_path / 'out' / f'{name}.npz') for name in done.index):
-        landmarks = extraction.read_file(str(path)).landmarks
+        landmarks = store_lib.read_file(str(path)).landmarks
         shares[name] = [np.isfinite(landmarks[:, 33 + 21 * hand, 0]).mean() for hand in (0, 1)]
         assert len(landmarks) == int(report.set_index('video_id')['frames'][name])
     assert sum(shares['good']) > 0
@@ -200,7 +202,7 @@ def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
 def test_no_clip_at_all(command, tmp_path):
     output = tmp_path / 'out'
     clips = [make_clip('a', 'empty.mp4'), make_clip('b', 'missing.mp4')]
-    printed = refuse(command(clips, output), f'no clip could be extracted; {output}/{extraction.REPORT} says why')
+    printed = refuse(command(clips, output), f'no clip could be extracted; {output}/{store_lib.REPORT} says why')
     assert '0 clips done, 1 failed, 1 missing\n' in printed
     report = pd.read_csv(output / 'report.csv')
     assert report['reason'].tolist() == ['the file is empty', 'there is no such file']
@@ -213,16 +215,16 @@ def test_no_clip_at_all(command, tmp_path):
 def test_what_a_run_writes(whole, shared):
     names = ['extraction.json', 'report.csv', *(f'{clip.video_id}.npz' for clip in WHOLE)]
     assert sorted(os.listdir(whole)) == sorted(names)
-    description = extraction.read_description(str(whole))
+    description = store_lib.read_description(str(whole))
     options = landmarker.Options(('hands',))
     assert description == options.describe(landmarker.read_models(str(shared / 'models'), options))
     for clip in WHOLE:
-        found = extraction.read_file(str(whole / f'{clip.video_id}.npz'))
+        found = store_lib.read_file(str(whole / f'{clip.video_id}.npz'))
         assert (found.video, found.frame_start, found.frame_end) == (clip.file, clip.frame_start, clip.frame_end)
-        assert found.extraction == extraction.fingerprint(description)
+        assert found.extraction == store_lib.fingerprint(description)
         assert found.landmarks.shape == (3, 75, 3)
     # Clips that overlap agree where they do.
-    first, second = (extraction.read_file(str(whole / f'69241_{start}.npz')).landmarks for start in (22, 24))
+    first, second = (store_lib.read_file(str(whole / f'69241_{start}.npz')).landmarks for start in (22, 24))
     assert np.isfinite(first).any()
     np.testing.assert_array_equal(first[2], second[0])
 
@@ -310,8 +312,8 @@ def test_from_folders_of_frames(command, videos, tmp_path):
     printed = succeed(command(clips, tmp_path / 'out', 'videos=none', f'frames={tmp_path}/frames'))
     assert '4 clips done, 0 failed, 1 missing\n' in printed
     assert pd.read_csv(tmp_path / 'out' / 'report.csv')['frames'].tolist() == [3, 3, 3, 2, 0]
-    assert extraction.read_description(str(tmp_path / 'out'))['input'] == 'frames'
-    first, second = (extraction.read_file(f'{tmp_path}/out/00339_{start}.npz').landmarks for start in (20, 22))
+    assert store_lib.read_description(str(tmp_path / 'out'))['input'] == 'frames'
+    first, second = (store_lib.read_file(f'{tmp_path}/out/00339_{start}.npz').landmarks for start in (20, 22))
     assert np.isfinite(first).any()
     np.testing.assert_array_equal(first[2], second[0])
 
@@ -356,7 +358,7 @@ def test_another_segment_of_a_clip_that_is_done(command, whole):
 def test_a_file_of_another_extraction(command, whole, tmp_path):
     shutil.copytree(whole, tmp_path / 'out')
     path = tmp_path / 'out' / f'{WHOLE[0].video_id}.npz'
-    path.write_bytes(extraction.encode(WHOLE[0], np.zeros((3, 75, 3), np.float32), 'other'))
+    path.write_bytes(store_lib.encode(WHOLE[0], np.zeros((3, 75, 3), np.float32), 'other'))
     sentence = f'{path} was extracted with other options than extraction.json beside it says; '
     refuse(command(WHOLE, tmp_path / 'out'), sentence + 'one directory holds one kind')
 
@@ -372,12 +374,12 @@ def test_a_damaged_file_of_a_clip(command, whole, tmp_path):
 
 def test_damage_anywhere_in_a_file_is_told_or_harmless():
     landmarks = np.random.default_rng(0).random((2, 75, 3), np.float32)
-    content = extraction.encode(WHOLE[0], landmarks, 'abc')
+    content = store_lib.encode(WHOLE[0], landmarks, 'abc')
     told = 0
     for place in range(len(content)):
         spoiled = content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
         try:
-            found = extraction.decode('a.npz', spoiled)
+            found = store_lib.decode('a.npz', spoiled)
         except errors.InputError as error:
             assert str(error) == 'a.npz is damaged or holds no extracted landmarks; remove it'
             told += 1

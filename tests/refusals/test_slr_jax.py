@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from configs import synthetic as synthetic_config
-from preprocessing import archive, synthetic, tfds_writer
+from preprocessing import synthetic
+from preprocessing.formats import npz, tfds_writer
 from slr_jax import checkpoint, dataset, errors, files, landmarks, train_lib
 from tests import in_process
 from tests.conftest import ROOT
@@ -77,7 +78,7 @@ def _spoil(directory, good, suffix):
 
 
 def _make_archives(directory, tiny):
-    archive.write_archive(tiny, str(directory / 'good.npz'))
+    npz.write_archive(tiny, str(directory / 'good.npz'))
     _spoil(directory, (directory / 'good.npz').read_bytes(), '.npz')
     with np.load(directory / 'good.npz') as content:
         good = dict(content)

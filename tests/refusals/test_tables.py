@@ -8,14 +8,21 @@ import numpy as np
 import pytest
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction
+from preprocessing.extraction import store as store_lib
 from tests import in_process
 from tests.conftest import ROOT
 
 NOISE = np.random.default_rng(0).bytes(3000)
 DESCRIPTION = {'parts': ['hands'], 'layout': 'mediapipe_hands_pose', 'handedness': 'signer'}
 # What these need comes with the extras preprocessing and beam.
-WITH_EXTRAS = {'beam_pipeline', 'extract_frames', 'extract_landmarks', 'extractor', 'inspect', 'video'}
+WITH_EXTRAS = {
+    'preprocessing.extract_frames',
+    'preprocessing.extract_landmarks',
+    'preprocessing.extraction.clip_extractor',
+    'preprocessing.extraction.run_beam',
+    'preprocessing.extraction.video',
+    'preprocessing.inspect',
+}
 
 WLASL = 'preprocessing.wlasl --output_dir={out} --json={w}/wlasl/'
 IPN = 'preprocessing.ipn_hand --output={out}/clips.csv --annotations={w}/ipn/'
@@ -122,7 +129,7 @@ def make_clips_and_landmarks(root):
     points = np.random.default_rng(0).random((4, 75, 3), np.float32)
     factors = {'unseen': np.float32(np.nan), 'infinite': np.float32(np.inf)}
     for name in ('landmarks', 'damaged', 'unseen', 'infinite', 'other_format', 'mixed'):
-        with extraction.Directory.open(str(root / name), DESCRIPTION) as directory:
+        with store_lib.Directory.open(str(root / name), DESCRIPTION) as directory:
             for clip in clips:
                 directory.save(clip, points * factors.get(name, np.float32(1)))
     (root / 'damaged' / 'b.npz').write_bytes((root / 'damaged' / 'b.npz').read_bytes()[:-100])
@@ -309,12 +316,13 @@ def test_command_takes_the_good_files(world, tmp_path, capfd, monkeypatch, comma
 
 
 def test_most_modules_need_no_extras():
-    modules = sorted({path.stem for path in (ROOT / 'preprocessing').glob('*.py')} - WITH_EXTRAS - {'__init__'})
-    assert {'build_dataset', 'clips', 'extraction', 'landmark_files', 'landmarker', 'wlasl', 'workers'} <= set(modules)
+    modules = set(in_process.modules('preprocessing')) - WITH_EXTRAS
+    some = ('build_dataset', 'clips', 'extraction.store', 'formats.extracted', 'extraction.landmarker', 'wlasl')
+    assert {f'preprocessing.{name}' for name in some} <= modules
     # Where cv2 is installed, TFDS imports it.
     code = (
         'import sys; sys.modules.update(cv2=None, mediapipe=None, apache_beam=None);'
-        f'from preprocessing import {", ".join(modules)};'
+        f'import {", ".join(sorted(modules))};'
         'print([name for name in ("jax", "flax", "tensorflow", "torch") if name in sys.modules])'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=False)

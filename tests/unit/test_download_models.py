@@ -7,7 +7,8 @@ import zipfile
 
 import pytest
 
-from preprocessing import download_models, landmarker
+from preprocessing import download_models
+from preprocessing.extraction import landmarker
 from slr_jax import errors
 
 OPTIONS = landmarker.Options(pose='lite')

@@ -9,7 +9,7 @@ pytest.importorskip('cv2')
 
 import numpy as np
 
-from preprocessing import landmarker, video
+from preprocessing.extraction import landmarker, video
 from slr_jax import errors
 
 # As MediaPipe counts the points of a body.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing import spoter_csv
+from preprocessing.formats import spoter_csv
 from slr_jax import errors, landmarks
 
 HAND = landmarks.LAYOUTS['mediapipe_hand']

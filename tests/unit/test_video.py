@@ -9,7 +9,7 @@ pytest.importorskip('cv2')
 import cv2
 import numpy as np
 
-from preprocessing import video
+from preprocessing.extraction import video
 
 NO_VIDEO = 'the file is no video, or has lost its end or its header'
 NO_FRAMES = 'the video has no frames'

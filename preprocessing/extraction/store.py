@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import landmarker as landmarker_lib
+from preprocessing.extraction import landmarker as landmarker_lib
 from slr_jax import errors, files
 
 FORMAT = 'slr_jax extraction 1'

@@ -19,9 +19,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction, workers
-from preprocessing import extractor as extractor_lib
-from preprocessing import landmarker as landmarker_lib
+from preprocessing.extraction import clip_extractor, worker_pool
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
 from slr_jax import errors, files
 
 
@@ -35,7 +35,7 @@ def extract(
     beam_options: str,
     *,
     require_all: bool = False,
-) -> list[extraction.Row]:
+) -> list[store_lib.Row]:
     """As `extract_landmarks.extract`, by a Beam runner.
 
     Args:
@@ -58,15 +58,15 @@ def extract(
     description = options.describe(landmarker_lib.read_models(model_dir, options, _read))
     if require_all:
         missing = [clip for clip in clips if not _exists(clip, videos, options)]
-        extraction.check_none_missing(clips, missing, videos)
+        store_lib.check_none_missing(clips, missing, videos)
     _begin(output, description)
-    step = _Extract(videos, output, model_dir, options, extraction.fingerprint(description))
-    prefix = os.path.join(output, extraction.UNFINISHED, 'rows')
+    step = _Extract(videos, output, model_dir, options, store_lib.fingerprint(description))
+    prefix = os.path.join(output, store_lib.UNFINISHED, 'rows')
     try:
         with _quiet(runner), beam.Pipeline(runner=runner, options=pipeline_options) as pipeline:
             _ = (
                 pipeline
-                | beam.Create(extractor_lib.by_video(clips))
+                | beam.Create(clip_extractor.by_video(clips))
                 | beam.Reshuffle()
                 | beam.ParDo(step)
                 | beam.Map(json.dumps)
@@ -76,12 +76,12 @@ def extract(
         lines = b''.join(_read(found.path) for found in match.metadata_list).decode().splitlines()
         rows = {row['video_id']: row for row in map(json.loads, lines)}
         report = [rows[clip.video_id] for clip in clips]
-        _write_by(os.path.join(output, extraction.REPORT), lambda aside: files.write_csv(aside, report))
+        _write_by(os.path.join(output, store_lib.REPORT), lambda aside: files.write_csv(aside, report))
     # Runners raise many kinds of errors.
     except (Exception, SystemExit) as error:
         raise errors.InputError(_cause(runner, error)) from error
     finally:
-        FileSystems.delete([os.path.join(output, extraction.UNFINISHED)])
+        FileSystems.delete([os.path.join(output, store_lib.UNFINISHED)])
     return report
 
 
@@ -125,12 +125,12 @@ def _cause(runner: str, error: BaseException) -> str:
 
 
 def _begin(output: str, description: dict[str, object]) -> None:
-    path = os.path.join(output, extraction.DESCRIPTION)
-    description = {'format': extraction.FORMAT, **description}
+    path = os.path.join(output, store_lib.DESCRIPTION)
+    description = {'format': store_lib.FORMAT, **description}
     begun = FileSystems.exists(path)
     if begun:
-        extraction.check_same_options(path, json.loads(_read(path)), description)
-    for directory in (output, os.path.join(output, extraction.UNFINISHED)):
+        store_lib.check_same_options(path, json.loads(_read(path)), description)
+    for directory in (output, os.path.join(output, store_lib.UNFINISHED)):
         if not FileSystems.exists(directory):
             FileSystems.mkdirs(directory)
     if not begun:
@@ -156,45 +156,45 @@ class _Extract(beam.DoFn):
 
     def setup(self) -> None:
         models = landmarker_lib.read_models(self._model_dir, self._options, _read)
-        self._extractor = extractor_lib.Extractor(self._options, models)
+        self._extractor = clip_extractor.Extractor(self._options, models)
 
     def teardown(self) -> None:
         self._extractor.close()
 
-    def process(self, clips: Sequence[clips_lib.Clip]) -> Iterator[extraction.Row]:
+    def process(self, clips: Sequence[clips_lib.Clip]) -> Iterator[store_lib.Row]:
         to_do = []
         for clip in clips:
-            path = os.path.join(self._output, extraction.clip_file(clip))
+            path = os.path.join(self._output, store_lib.clip_file(clip))
             if FileSystems.exists(path):
-                found = extraction.decode(path, _read(path))
-                extraction.check_same_clip(path, clip, found, self._fingerprint)
-                yield extraction.done_row(clip, found.landmarks)
+                found = store_lib.decode(path, _read(path))
+                store_lib.check_same_clip(path, clip, found, self._fingerprint)
+                yield store_lib.done_row(clip, found.landmarks)
             else:
                 to_do.append(clip)
         if to_do and not _exists(to_do[0], self._videos, self._options):
-            yield from map(extraction.missing_row, to_do)
+            yield from map(store_lib.missing_row, to_do)
         elif to_do:
             with tempfile.TemporaryDirectory() as scratch:
-                path = extraction.path_of(to_do[0], self._videos, self._options.input)
+                path = store_lib.path_of(to_do[0], self._videos, self._options.input)
                 yield from self._extract(to_do, _fetch(path, self._options.input, scratch))
 
-    def _extract(self, to_do: list[clips_lib.Clip], path: str) -> Iterator[extraction.Row]:
+    def _extract(self, to_do: list[clips_lib.Clip], path: str) -> Iterator[store_lib.Row]:
         while to_do:
             try:
                 for result in self._extractor.extract(tuple(to_do), path):
                     clip = to_do.pop(0)
-                    if isinstance(result, workers.Failure):
-                        yield extraction.failed_row(clip, result.reason)
+                    if isinstance(result, worker_pool.Failure):
+                        yield store_lib.failed_row(clip, result.reason)
                     else:
-                        content = extraction.encode(clip, result, self._fingerprint)
-                        _write(os.path.join(self._output, extraction.clip_file(clip)), content)
-                        yield extraction.done_row(clip, result)
+                        content = store_lib.encode(clip, result, self._fingerprint)
+                        _write(os.path.join(self._output, store_lib.clip_file(clip)), content)
+                        yield store_lib.done_row(clip, result)
             except (RuntimeError, ValueError) as error:
-                yield extraction.failed_row(to_do.pop(0), errors.one_line(error))
+                yield store_lib.failed_row(to_do.pop(0), errors.one_line(error))
 
 
 def _exists(clip: clips_lib.Clip, videos: str, options: landmarker_lib.Options) -> bool:
-    path = extraction.path_of(clip, videos, options.input)
+    path = store_lib.path_of(clip, videos, options.input)
     if options.input == 'videos':
         return FileSystems.exists(path)
     # Object stores have no folders, only files below a path.
@@ -230,7 +230,7 @@ def _read(path: str) -> bytes:
 
 
 def _write(path: str, content: bytes) -> None:
-    aside = os.path.join(os.path.dirname(path), extraction.UNFINISHED, os.path.basename(path))
+    aside = os.path.join(os.path.dirname(path), store_lib.UNFINISHED, os.path.basename(path))
     try:
         with FileSystems.create(aside) as file:
             file.write(content)

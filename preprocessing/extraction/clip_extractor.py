@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import landmarker as landmarker_lib
-from preprocessing import video, workers
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import video, worker_pool
 
 _DEFAULT_FPS = 30.0
 
@@ -20,7 +20,7 @@ class Extractor:
         # In video mode every clip has its own, so that tracking cannot leak from one into the next.
         self._shared = landmarker_lib.Landmarker(options, models) if options.running_mode == 'image' else None
 
-    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[np.ndarray | workers.Failure]:
+    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[np.ndarray | worker_pool.Failure]:
         """Extracts clips of one video, which is read once, forward.
 
         Args:
@@ -53,10 +53,10 @@ class Extractor:
                 if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in running:
                     yield self._finish(running.pop(clip.video_id))
                 else:
-                    yield workers.Failure(f'{_segment(clip)}, the video has {number} frames')
+                    yield worker_pool.Failure(f'{_segment(clip)}, the video has {number} frames')
         except video.VideoError as error:
             for _ in waiting:
-                yield workers.Failure(str(error))
+                yield worker_pool.Failure(str(error))
         finally:
             for clip in running.values():
                 self._close(clip)

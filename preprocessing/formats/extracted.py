@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction
-from preprocessing import landmarker as landmarker_lib
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
@@ -156,18 +156,18 @@ def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
     published = [name for name in sorted(os.listdir(path)) if name.endswith(_PUBLISHED_SUFFIX)]
-    extracted = os.path.isfile(os.path.join(path, extraction.DESCRIPTION))
+    extracted = os.path.isfile(os.path.join(path, store_lib.DESCRIPTION))
     if published and extracted:
-        raise errors.InputError(f'{path} mixes {published[0]} with {extraction.DESCRIPTION}, expected one kind')
+        raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
     if published:
         read = functools.lru_cache(maxsize=4)(functools.partial(_read_published, path))
         load = functools.partial(_cut, path, read)
         return load, 'swapped', {'kind': 'published_csv', 'layout': landmarker_lib.LAYOUT.name}
-    description = extraction.read_description(path)
+    description = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:
-        raise errors.InputError(f'{path}/{extraction.DESCRIPTION} has no {lacking[0]!r}')
-    load = functools.partial(extraction.load_clip, path, extraction=extraction.fingerprint(description))
+        raise errors.InputError(f'{path}/{store_lib.DESCRIPTION} has no {lacking[0]!r}')
+    load = functools.partial(store_lib.load_clip, path, extraction=store_lib.fingerprint(description))
     return load, description['handedness'], {'kind': 'landmarks', **description}
 
 

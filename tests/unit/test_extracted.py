@@ -7,8 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from preprocessing import extraction, landmark_files, tfds_writer
 from preprocessing.clips import Clip
+from preprocessing.extraction import store as store_lib
+from preprocessing.formats import extracted as extracted_lib
+from preprocessing.formats import tfds_writer
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax.landmarks import LAYOUTS
@@ -84,7 +86,7 @@ def check_landmarks(dataset, expected):
 
 
 def test_hands_and_pose(extracted):
-    dataset = landmark_files.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
+    dataset = extracted_lib.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
     check_landmarks(dataset, POINTS)
     assert dataset.description == dataset_lib.Description(
         name='signs',
@@ -111,11 +113,11 @@ def test_hands_and_pose(extracted):
 
 
 def test_files_of_the_code_that_writes_them(tmp_path, extracted):
-    with extraction.Directory.open(str(tmp_path / 'written'), DESCRIPTION) as directory:
+    with store_lib.Directory.open(str(tmp_path / 'written'), DESCRIPTION) as directory:
         for clip in CLIPS:
             directory.save(clip, POINTS[clip.video_id])
-    written = landmark_files.read_dataset(CLIPS, directory.path, 'signs', HANDS_POSE)
-    by_hand = landmark_files.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
+    written = extracted_lib.read_dataset(CLIPS, directory.path, 'signs', HANDS_POSE)
+    by_hand = extracted_lib.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
     assert written.description == by_hand.description
     assert written.fingerprint() == by_hand.fingerprint()
 
@@ -139,7 +141,7 @@ def test_one_hand(tmp_path, handedness, hand, takes):
     unseen = {'signer': {'right': 'd', 'left': 'c'}, 'swapped': {'right': 'c', 'left': 'd'}}
     left_out = unseen[handedness].get(hand)
     path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, DESCRIPTION | {'handedness': handedness})
-    dataset = landmark_files.read_dataset(CLIPS, path, 'signs', HAND, hand=hand)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', HAND, hand=hand)
     expected = {}
     for video_id, which in takes.items():
         if video_id != left_out:
@@ -154,7 +156,7 @@ def test_one_hand(tmp_path, handedness, hand, takes):
 def test_two_hands(tmp_path, handedness):
     description = DESCRIPTION | {'handedness': handedness, 'parts': ['hands']}
     path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, description)
-    dataset = landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
     check_landmarks(dataset, {video_id: points[:, :42] for video_id, points in POINTS.items()})
 
 
@@ -169,8 +171,8 @@ def test_two_hands(tmp_path, handedness):
     ],
 )
 def test_empty_frames_are_dropped(extracted, layout, hand, frames):
-    whole = by_clip(landmark_files.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand))
-    dataset = landmark_files.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand, drop_empty_frames=True)
+    whole = by_clip(extracted_lib.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand))
+    dataset = extracted_lib.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand, drop_empty_frames=True)
     assert dataset.description.source['drop_empty_frames'] is True
     check_landmarks(dataset, {video_id: whole[video_id][kept] for video_id, kept in frames.items()})
 
@@ -178,7 +180,7 @@ def test_empty_frames_are_dropped(extracted, layout, hand, frames):
 def test_clips_without_landmarks_are_left_out_and_told(tmp_path, capsys):
     points = POINTS | {'c': make_points(4, body=[1, 2])}
     path = write_extraction(tmp_path / 'landmarks', [clip for clip in CLIPS if clip.video_id != 'b'], points)
-    dataset = landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
     assert capsys.readouterr().out == (
         '2 of 4 clips are left out:\n  no landmarks: b\n  nothing seen in any frame: c\n'
     )  # fmt: skip
@@ -188,19 +190,19 @@ def test_clips_without_landmarks_are_left_out_and_told(tmp_path, capsys):
     assert dataset.description.label_names == ('hello', 'thanks')
     assert dataset.description.source['clips_left_out'] == 2
     with pytest.raises(errors.InputError) as caught:
-        landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS, require_all=True)
+        extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS, require_all=True)
     assert str(caught.value) == f'{path}: 2 of 4 clips cannot be used, the first is b: no landmarks'
     assert not capsys.readouterr().out
 
 
 def test_nothing_is_told_where_all_clips_are_there(extracted, capsys):
-    landmark_files.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE, require_all=True)
+    extracted_lib.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE, require_all=True)
     assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('layout', 'hand'), [(HANDS_POSE, 'most_seen'), (HAND, 'left')])
 def test_through_a_tfds_directory(tmp_path, extracted, layout, hand):
-    dataset = landmark_files.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand)
+    dataset = extracted_lib.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand)
     tfds_writer.write_dataset(dataset, str(tmp_path / 'data'))
     back = dataset_lib.load_dataset(str(tmp_path / 'data' / 'signs'))
     assert back.description == dataset.description
@@ -239,7 +241,7 @@ def test_published_files(tmp_path, separator):
     clips = [clip for clip in CLIPS if clip.video_id != 'c']
     for clip in clips:
         write_published(tmp_path / 'csv', clip.video_id, published_rows(POINTS[clip.video_id]), separator)
-    dataset = landmark_files.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HANDS_POSE)
+    dataset = extracted_lib.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HANDS_POSE)
     # The rows end with the last frame; nothing was seen in the last one of a, which has its row.
     check_landmarks(dataset, {clip.video_id: POINTS[clip.video_id] for clip in clips})
     assert dataset.description.handedness == 'swapped'
@@ -250,7 +252,7 @@ def test_published_files(tmp_path, separator):
         'drop_empty_frames': False,
         'clips_left_out': 0,
     }
-    right = landmark_files.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HAND, hand='right')
+    right = extracted_lib.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HAND, hand='right')
     check_landmarks(right, {clip.video_id: POINTS[clip.video_id][:, 21:42] for clip in clips})
 
 
@@ -261,7 +263,7 @@ def test_only_both_coordinates_at_minus_two_are_missing(tmp_path):
     rows = published_rows(points)
     rows[0][3 * 7 : 3 * 7 + 3] = ['-2', '-2', '0.25']
     path = write_published(tmp_path / 'csv', 'a', rows)
-    (found,) = landmark_files.read_dataset(CLIPS[:1], path, 'signs', HANDS_POSE).splits['train'].landmarks
+    (found,) = extracted_lib.read_dataset(CLIPS[:1], path, 'signs', HANDS_POSE).splits['train'].landmarks
     points[0, 7] = np.nan
     np.testing.assert_array_equal(found, points)
 
@@ -280,7 +282,7 @@ def test_clips_cut_from_one_video(tmp_path, separator):
         for label, (name, ends) in enumerate(cut.items())
     ]
     clips.append(Clip('own', 'day 1/talk.mp4', 5, 'own', 'train', '', 2, 3))
-    dataset = landmark_files.read_dataset(clips, path, 'signs', HANDS_POSE)
+    dataset = extracted_lib.read_dataset(clips, path, 'signs', HANDS_POSE)
     expected = {'whole': points, 'first': points[:1], 'middle': points[3:6], 'rest': points[7:], 'last': points[8:]}
     check_landmarks(dataset, expected | {'own': POINTS['a']})
 
@@ -314,7 +316,7 @@ def test_compact_file(tmp_path, axes, separator):
         Clip('007_000001_000003', '007.avi', 1, 'B0B', 'test', '007', 1, 3),
         Clip('1CM1_4_R_#229_000006_000006', '1CM1_4_R_#229.avi', 1, 'B0B', 'test', '1CM1_4', 6, 6),
     ]
-    dataset = landmark_files.read_dataset(clips, path, 'ipn', HAND)
+    dataset = extracted_lib.read_dataset(clips, path, 'ipn', HAND)
     if axes == 'xy':
         for points in videos.values():
             points[..., 2] = np.nan
@@ -331,7 +333,7 @@ def test_compact_file(tmp_path, axes, separator):
         'drop_empty_frames': False,
         'clips_left_out': 1,
     }
-    dropped = landmark_files.read_dataset(clips[:1], path, 'ipn', HAND, drop_empty_frames=True)
+    dropped = extracted_lib.read_dataset(clips[:1], path, 'ipn', HAND, drop_empty_frames=True)
     np.testing.assert_array_equal(dropped.splits['train'].landmarks[0], first[1:5])
 
 
@@ -342,7 +344,7 @@ def test_names_that_are_numbers_and_frames_from_the_third(tmp_path):
     (tmp_path / 'compact.csv').write_text(f'{header}\n007,3,{cells[0]}\n007,4,{cells[1]}\n')
     points[..., 2] = np.nan
     clips = [Clip('x', '007.avi', 0, 'B0A', 'train'), Clip('y', '007.avi', 0, 'B0A', 'train', '', 2, 3)]
-    dataset = landmark_files.read_dataset(clips, str(tmp_path / 'compact.csv'), 'ipn', HAND)
+    dataset = extracted_lib.read_dataset(clips, str(tmp_path / 'compact.csv'), 'ipn', HAND)
     check_landmarks(dataset, {'x': points[:, :21], 'y': points[1:3, :21]})
 
 
@@ -351,7 +353,7 @@ def test_names_that_are_numbers_and_frames_from_the_third(tmp_path):
 
 def check_refused(clips, path, layout, words, **options):
     with pytest.raises(errors.InputError) as caught:
-        landmark_files.read_dataset(clips, path, 'signs', layout, **options)
+        extracted_lib.read_dataset(clips, path, 'signs', layout, **options)
     assert re.match(words, str(caught.value))
 
 

@@ -1,0 +1,1 @@
+"""Kinds of landmark files, read into datasets and written from them."""
