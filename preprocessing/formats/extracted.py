@@ -1,8 +1,6 @@
-"""Extracted landmarks and a clips table -> a dataset.
+"""Landmarks of the clips of a clips table -> a dataset.
 
-Reads a directory of `extract_landmarks`, a directory of published `<video>_poses_landmarks.csv` (one row a frame, `,`
-or `;` between the columns), and the published compact file of IPN Hand (one CSV of all videos: video, frame, x0, y0, …
-of one hand).
+Reads a directory of `extract_landmarks`, and the published files of `mediapipe_csv`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,26 +8,63 @@ import functools
 import os
 from typing import Any
 
+from absl import flags
 import numpy as np
-import pandas as pd
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
+from preprocessing.formats import mediapipe_csv
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 HANDS = ('most_seen', 'right', 'left')
 LAYOUTS = ('mediapipe_hands_pose', 'mediapipe_hand', 'mediapipe_two_hands')
-_PUBLISHED_SUFFIX = '_poses_landmarks.csv'
-_MISSING = -2.0
-_HAND_LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hand']
-_FIRST_ROW = 2
-_MOST_FRAMES = 1_000_000
 
 # The landmarks of a clip, None where there are none.
-Load = Callable[[clips_lib.Clip], np.ndarray | None]
+ReadClip = Callable[[clips_lib.Clip], np.ndarray | None]
+
+
+def define_flags() -> None:
+    """Defines the flags of `build_dataset --source=landmarks`."""
+    flags.DEFINE_string('clips', None, 'Clips table.')
+    flags.DEFINE_string(
+        'landmarks',
+        None,
+        'Directory of extract_landmarks or of published <video>_poses_landmarks.csv files, or the published compact '
+        'file of IPN Hand.',
+    )
+    flags.DEFINE_enum(
+        'layout',
+        None,
+        sorted(landmarks_lib.LAYOUTS),
+        f'Layout of the dataset, one of {", ".join(LAYOUTS)}.',
+        allow_override=True,
+    )
+    flags.DEFINE_enum(
+        'hand',
+        'most_seen',
+        list(HANDS),
+        "Hand that a layout of one hand takes: the signer's right or left, or the one seen in most frames of the clip.",
+    )
+    flags.DEFINE_bool('drop_empty_frames', False, 'Whether to leave out frames where nothing was seen, as published.')
+    flags.DEFINE_bool('require_all', False, 'Whether a clip without landmarks is an error, not left out.')
+
+
+def read(values: flags.FlagValues) -> dataset_lib.Dataset:
+    """Reads the landmarks that the flags name."""
+    if not (values.clips and values.landmarks and values.layout):
+        raise errors.InputError('--source=landmarks needs --clips, --landmarks and --layout')
+    return read_dataset(
+        clips_lib.read_clips(values.clips),
+        values.landmarks,
+        values.name,
+        landmarks_lib.LAYOUTS[values.layout],
+        hand=values.hand,
+        drop_empty_frames=values.drop_empty_frames,
+        require_all=values.require_all,
+    )
 
 
 def read_dataset(
@@ -42,7 +77,7 @@ def read_dataset(
     drop_empty_frames: bool = False,
     require_all: bool = False,
 ) -> dataset_lib.Dataset:
-    """Reads the landmarks of clips; prints those that are left out, for having none.
+    """Reads the landmarks of clips; prints which clips are left out because they have none.
 
     Args:
         clips: of the clips table.
@@ -58,201 +93,120 @@ def read_dataset(
         InputError: `path` is of another kind or mixes kinds, does not have what the layout needs, a file is damaged or
             does not fit the table, or no clip has landmarks.
     """
-    load, handedness, source = _open(path)
-    right = 'left_hand' if handedness == 'swapped' else 'right_hand'
-    select = _selection(path, layout, hand, right, source)
-    landmarks, left_out = {}, {}
-    for clip in clips:
-        points = load(clip)
+    read_clip, handedness, source = _open_reader(path)
+    select = _make_selector(path, layout, hand, handedness, source)
+    landmarks, indices, skipped = [], [], {}
+    for index, clip in enumerate(clips):
+        points = read_clip(clip)
         if points is None:
-            left_out[clip.video_id] = 'no landmarks'
+            skipped[clip.video_id] = 'no landmarks'
             continue
         selected = select(points)
         seen = ~np.isnan(selected[..., 0]).all(axis=1)
         if not seen.any():
-            left_out[clip.video_id] = 'nothing seen in any frame'
+            skipped[clip.video_id] = 'nothing seen in any frame'
             continue
-        landmarks[clip] = selected[seen] if drop_empty_frames else selected
-    _tell_left_out(path, clips, left_out, require_all)
-    splits = {split: [clip for clip in landmarks if clip.split == split] for split in dataset_lib.SPLITS}
+        landmarks.append(selected[seen] if drop_empty_frames else selected)
+        indices.append(index)
+    _report_skipped(path, len(clips), skipped, require_all)
     glosses = {clip.label: clip.gloss for clip in clips}
-    place = {clip: index for index, clip in enumerate(clips)}
     description = dataset_lib.Description(
         name=name,
         layout=layout.name,
         label_names=[glosses[label] for label in range(len(glosses))],
         handedness=handedness,
-        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames, 'clips_left_out': len(left_out)},
+        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames, 'clips_left_out': len(skipped)},
     )
-    return dataset_lib.Dataset(
+    kept = [clips[index] for index in indices]
+    return dataset_lib.Dataset.from_clips(
         description,
-        {
-            split: dataset_lib.Clips(
-                landmarks=[landmarks[clip] for clip in part],
-                labels=np.array([clip.label for clip in part], np.int32),
-                video_ids=[clip.video_id for clip in part],
-                signers=[clip.signer_id for clip in part],
-                index=np.array([place[clip] for clip in part]),
-            )
-            for split, part in splits.items()
-            if part
-        },
+        landmarks,
+        labels=[clip.label for clip in kept],
+        splits=[clip.split for clip in kept],
+        video_ids=[clip.video_id for clip in kept],
+        signers=[clip.signer_id for clip in kept],
+        index=indices,
     )
 
 
-def _tell_left_out(path: str, clips: Sequence[clips_lib.Clip], left_out: dict[str, str], require_all: bool) -> None:
-    if not left_out:
+def _report_skipped(path: str, num_clips: int, skipped: dict[str, str], require_all: bool) -> None:
+    if not skipped:
         return
-    first = next(iter(left_out))
-    if require_all or len(left_out) == len(clips):
+    if require_all or len(skipped) == num_clips:
+        first, reason = next(iter(skipped.items()))
         raise errors.InputError(
-            f'{path}: {len(left_out)} of {len(clips)} clips cannot be used, the first is {first}: {left_out[first]}'
+            f'{path}: {len(skipped)} of {num_clips} clips cannot be used, the first is {first}: {reason}'
         )
-    print(f'{len(left_out)} of {len(clips)} clips are left out:')
-    for reason in dict.fromkeys(left_out.values()):
-        print(f'  {reason}: {" ".join(video_id for video_id, why in left_out.items() if why == reason)}')
+    print(f'{len(skipped)} of {num_clips} clips are left out:')
+    for reason in dict.fromkeys(skipped.values()):
+        print(f'  {reason}: {" ".join(video_id for video_id, why in skipped.items() if why == reason)}')
 
 
-def _selection(
-    path: str, layout: landmarks_lib.Layout, hand: str, right: str, source: dict[str, Any]
+def _make_selector(
+    path: str, layout: landmarks_lib.Layout, hand: str, handedness: str, source: dict[str, Any]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What takes the points of a layout from those that were read."""
+    """Returns a function that takes the points of a layout from those that were read."""
     if layout.name not in LAYOUTS:
         raise errors.InputError(f'layout {layout.name} cannot be made of landmarks, expected {", ".join(LAYOUTS)}')
     found = source['layout']
-    if found == layout.name:
-        needed = ('hands', 'pose') if layout is landmarker_lib.LAYOUT else ()
-    elif found == _HAND_LAYOUT.name:
+    if found == mediapipe_csv.COMPACT_LAYOUT.name != layout.name:
         raise errors.InputError(f'{path} has landmarks of one hand, expected --layout={found}')
-    else:
-        needed = ('hands',)
+    needed = ('hands', 'pose') if layout is landmarker_lib.LAYOUT else ('hands',)
     lacking = [part for part in needed if part not in source.get('parts', needed)]
     if lacking:
         raise errors.InputError(f'{path} was extracted without {lacking[0]}, which layout {layout.name} needs')
     if found == layout.name:
         return lambda points: points
-    groups = {group: list(points) for group, points in landmarker_lib.LAYOUT.groups.items()}
+    groups = landmarker_lib.LAYOUT.groups
     if layout.has_unordered_hands:
-        return lambda points: points[:, groups['right_hand'] + groups['left_hand']]
-    left = 'right_hand' if right == 'left_hand' else 'left_hand'
-    order = {'most_seen': (right, left), 'right': (right,), 'left': (left,)}[hand]
+        return lambda points: points[:, [*groups['right_hand'], *groups['left_hand']]]
+    order = np.array(landmarks_lib.anatomical_order(landmarker_lib.LAYOUT, handedness))
+    signers = {side: order[list(groups[f'{side}_hand'])] for side in ('right', 'left')}
+    candidates = list(signers.values()) if hand == 'most_seen' else [signers[hand]]
 
     def take_hand(points: np.ndarray) -> np.ndarray:
-        hands = [points[:, groups[group]] for group in order]
+        hands = [points[:, candidate] for candidate in candidates]
         return max(hands, key=lambda points: (~np.isnan(points[:, 0, 0])).sum())
 
     return take_hand
 
 
-# --- The kinds
-
-
-def _open(path: str) -> tuple[Load, str, dict[str, Any]]:
-    """What reads a clip, how its hands are named, and the source that the dataset tells."""
+def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
+    """Returns what reads a clip, the handedness, and the source that the dataset is described with."""
     if os.path.isfile(path):
-        videos = _read_compact(path)
-        load = functools.partial(_cut, path, videos.get)
-        return load, 'swapped', {'kind': 'ipn_hand_compact', 'layout': _HAND_LAYOUT.name}
+        videos = mediapipe_csv.read_compact_file(path)
+        read_clip = functools.partial(_slice_clip, path, videos.get)
+        return read_clip, 'swapped', {'kind': 'ipn_hand_compact', 'layout': mediapipe_csv.COMPACT_LAYOUT.name}
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
-    published = [name for name in sorted(os.listdir(path)) if name.endswith(_PUBLISHED_SUFFIX)]
-    extracted = os.path.isfile(os.path.join(path, store_lib.DESCRIPTION))
-    if published and extracted:
+    published = mediapipe_csv.find_video_files(path)
+    if published and os.path.isfile(os.path.join(path, store_lib.DESCRIPTION)):
         raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
     if published:
-        read = functools.lru_cache(maxsize=4)(functools.partial(_read_published, path))
-        load = functools.partial(_cut, path, read)
-        return load, 'swapped', {'kind': 'published_csv', 'layout': landmarker_lib.LAYOUT.name}
+        read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
+        read_clip = functools.partial(_slice_clip, path, read_video)
+        return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
     description = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:
         raise errors.InputError(f'{path}/{store_lib.DESCRIPTION} has no {lacking[0]!r}')
-    load = functools.partial(store_lib.load_clip, path, extraction=store_lib.fingerprint(description))
-    return load, description['handedness'], {'kind': 'landmarks', **description}
+    read_clip = functools.partial(store_lib.load_clip, path, extraction=store_lib.fingerprint(description))
+    return read_clip, description['handedness'], {'kind': 'landmarks', **description}
 
 
-def _cut(path: str, read: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
-    """A clip of the landmarks of its own file or, from frame_start to frame_end, of its video's."""
-    own = read(clip.video_id)
+def _slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
+    """The landmarks of a clip's own file, or its frames of those of its video."""
+    own = read_video(clip.video_id)
     if own is not None:
         return own
     video = os.path.splitext(os.path.basename(clip.file))[0]
-    points = read(video)
+    points = read_video(video)
     if points is None:
         return None
     end = len(points) if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
     if end > len(points) or clip.frame_start > end:
         raise errors.InputError(
-            f'{path}: video {video} has landmarks of {len(points)} frames, clip {clip.video_id} lies at '
-            f'{clip.frame_start} to {clip.frame_end}'
+            f'{path}: video {video} has landmarks of {len(points)} frames, clip {clip.video_id} needs frames '
+            f'{clip.frame_start} to {"the end" if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end}'
         )
     return points[clip.frame_start - 1 : end]
-
-
-def _read_published(directory: str, video: str) -> np.ndarray | None:
-    """<float32>[frames, 75, 3] of a per-video file; None where there is none."""
-    path = os.path.join(directory, f'{video}{_PUBLISHED_SUFFIX}')
-    if not os.path.isfile(path):
-        return None
-    columns = [f'{prefix}{axis}{i}' for prefix, count in (('RH', 21), ('LH', 21), ('P', 33))
-               for i in range(count) for axis in 'xyz']  # fmt: skip
-    table = _read_table(path, [*columns, 'frame'])
-    points = _numbers(path, table, columns).reshape(len(table), -1, 3)
-    return _by_frame(_frames(path, table, ['frame']), points)
-
-
-def _read_compact(path: str) -> dict[str, np.ndarray]:
-    """Video -> <float32>[frames, 21, 3], of IPN Hand's compact file; z is NaN where the file has none."""
-    flat = [f'{axis}{i}' for i in range(_HAND_LAYOUT.num_points) for axis in 'xy']
-    depth = [f'z{i}' for i in range(_HAND_LAYOUT.num_points)]
-    table = _read_table(path, ['video', 'frame', *flat])
-    table = table.reindex(columns=[*table.columns, *(column for column in depth if column not in table)])
-    columns = [f'{axis}{i}' for i in range(_HAND_LAYOUT.num_points) for axis in 'xyz']
-    points = _numbers(path, table, columns).reshape(len(table), -1, 3)
-    frames = _frames(path, table, ['video', 'frame'])
-    return {str(video): _by_frame(frames[rows], points[rows]) for video, rows in table.groupby('video').indices.items()}
-
-
-def _read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        with open(path, encoding='utf-8') as file:
-            separator = ';' if ';' in file.readline() else ','
-        table = pd.read_csv(path, sep=separator, dtype={'video': str}, index_col=False)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise errors.InputError(f'{path} is no CSV: {errors.one_line(error)}') from error
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise errors.InputError(f'{path} has no column {missing[0]!r}, expected {columns[0]}, …, {columns[-1]}')
-    if table.empty:
-        raise errors.InputError(f'{path} has no rows, expected one a frame')
-    return table
-
-
-def _numbers(path: str, table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    numbers = table[list(columns)].apply(pd.to_numeric, errors='coerce')
-    for row, column in np.argwhere((numbers.isna() & table[list(columns)].notna()).to_numpy()):
-        cell = table[columns[column]].iloc[row]
-        raise errors.InputError(f'{path}, row {row + _FIRST_ROW}, column {columns[column]}: {cell!r} is no number')
-    return numbers.to_numpy(np.float32)
-
-
-def _frames(path: str, table: pd.DataFrame, key: list[str]) -> np.ndarray:
-    """<int>[rows], the frame of each row from 1; `key` are the columns that together occur once."""
-    frames = _numbers(path, table, ['frame'])[:, 0]
-    odd = np.flatnonzero(~((frames >= 1) & (frames <= _MOST_FRAMES) & (frames == np.floor(frames))))
-    if odd.size:
-        row = odd[0] + _FIRST_ROW
-        raise errors.InputError(f'{path}, row {row}: frame is {frames[odd[0]]:g}, expected 1 to {_MOST_FRAMES}')
-    twice = np.flatnonzero(table.duplicated(key))
-    if twice.size:
-        row = twice[0] + _FIRST_ROW
-        raise errors.InputError(f'{path}, row {row}: frame {frames[twice[0]]:g} occurs twice, expected one row each')
-    return frames.astype(int)
-
-
-def _by_frame(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Puts rows at their frames; frames without a row and missing points are NaN."""
-    whole = np.full((frames.max(), *points.shape[1:]), np.nan, np.float32)
-    missing = (points[..., :2] == _MISSING).all(axis=-1, keepdims=True)
-    whole[frames - 1] = np.where(missing, np.nan, points)
-    return whole

@@ -104,7 +104,7 @@ BAD = {
         ['a/x_1.mp4', 'a/x_1.mov'],
         '',
         '',
-        "{out}, row 3: video_id 'a_x_1' stands in row 2 too",
+        "{out}, row 3: duplicate video_id 'a_x_1' (also in row 2)",
     ),
     'shares': (['a/x_1.mp4'], '', '--validation=0.6 --test=0.4', '--validation and --test are 1 in all, expected less'),
     'shares nan': (['a/x_1.mp4'], '', '--test=nan', '--validation and --test are nan in all, expected less than 1'),
@@ -148,7 +148,7 @@ def test_bad_folders(tmp_path, capfd, monkeypatch, paths, below, options, words)
 
 
 def test_a_bad_name_of_a_class(tmp_path):
-    with pytest.raises(errors.InputError, match='row 2: gloss is empty'):
+    with pytest.raises(errors.InputError, match="row 2, column gloss: found ' '"):
         clips_lib.write_clips(
             str(tmp_path / 'clips.csv'), clips_from_folder.find_clips(str(make(tmp_path, ' /x_1.mp4')), '(x)')
         )
