@@ -1,4 +1,4 @@
-"""Time to parse a SPOTER-format CSV, beside `ast.literal_eval` cell by cell, in one run.
+"""Time to parse a SPOTER-format CSV, compared with `ast.literal_eval` cell by cell, in one run.
 
 python -m experiments.csv_parsing --csv=KSL13_train.csv --layout=mediapipe_hands_pose
 """
@@ -36,7 +36,9 @@ def _seconds(parse: Callable[[str, landmarks_lib.Layout], object], path: str, la
 
 def _define_flags() -> None:
     flags.DEFINE_string('csv', None, 'SPOTER-format CSV file.', required=True)
-    flags.DEFINE_enum('layout', None, sorted(landmarks_lib.LAYOUTS), 'Landmark layout whose columns the file has.', required=True)
+    flags.DEFINE_enum(
+        'layout', None, sorted(landmarks_lib.LAYOUTS), 'Landmark layout whose columns the file has.', required=True
+    )
     flags.DEFINE_integer('repetitions', 5, 'Number of times that each parser reads the file, in turn.', lower_bound=1)
 
 

@@ -46,6 +46,16 @@ class Clip:
         """Frames of the clip; None where only the video says how many."""
         return None if self.frame_end == TO_THE_END else self.frame_end - self.frame_start + 1
 
+    @property
+    def frame_range(self) -> str:
+        """Its frames, for messages."""
+        return frame_range(self.frame_start, self.frame_end)
+
+
+def frame_range(start: int, end: int) -> str:
+    """`3 to 9`, or `3 to the end`."""
+    return f'{start} to {"the end" if end == TO_THE_END else end}'
+
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Clip))
 

@@ -98,6 +98,33 @@ def make_directories(path: str) -> list[str]:
     return missing
 
 
+UNFINISHED = '.unfinished'
+
+
+@contextlib.contextmanager
+def unfinished_in(directory: str) -> Iterator[str]:
+    """Gives the empty folder `.unfinished`, that several processes write to before they move files to `directory`.
+
+    What an interrupted command has left there is removed at the start.
+    """
+    path = os.path.join(directory, UNFINISHED)
+    shutil.rmtree(path, ignore_errors=True)
+    os.mkdir(path)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The content of a file, None where there is none."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
 def write_json(path: str, content: Mapping[str, Any]) -> None:
     """Writes a JSON object, indented."""
     with atomic_write(path) as file:

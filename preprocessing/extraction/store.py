@@ -1,6 +1,6 @@
 """A directory of extracted landmarks.
 
-extraction.json (how they were made), one <video_id>.npz a clip, and report.csv. A clip's file holds
+extraction.json (how they were made), one <video_id>.npz per clip, and report.csv. A clip's file holds
 landmarks <float32>[frames, 75, 3] in the layout mediapipe_hands_pose, NaN where not seen; video (its `file`),
 frame_start and frame_end as in the clips table; and extraction, the fingerprint of extraction.json.
 """
@@ -14,26 +14,28 @@ import hashlib
 import io
 import json
 import os
-import shutil
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
+from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
 
-FORMAT = 'slr_jax extraction 1'
+FORMAT = 'slr_jax extraction 2'
+# Its hand_names are now handedness.
+_OLD_FORMAT = 'slr_jax extraction 1'
 DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
-UNFINISHED = '.unfinished'
 _GROUPS = ('right_hand', 'left_hand', 'body')
 
 Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Extracted:
+class ClipLandmarks:
     """What a clip's file holds; see the top of this file."""
 
     landmarks: np.ndarray
@@ -51,167 +53,167 @@ def fingerprint(description: Mapping[str, Any]) -> str:
 def encode(clip: clips_lib.Clip, landmarks: np.ndarray, extraction: str) -> bytes:
     """The bytes of a clip's file; the same for the same content."""
     buffer = io.BytesIO()
-    extracted = Extracted(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction)
-    np.savez_compressed(buffer, **{key: np.array(value) for key, value in vars(extracted).items()})
+    content = ClipLandmarks(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction)
+    np.savez_compressed(buffer, **{key: np.array(value) for key, value in vars(content).items()})
     return buffer.getvalue()
 
 
-def decode(path: str, content: bytes) -> Extracted:
-    """Reads a clip's file; InputError, naming `path`, where it is damaged or another."""
+def decode(path: str, content: bytes) -> ClipLandmarks:
+    """Reads the bytes of a clip's file; InputError, naming `path`, where they are damaged or something else."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            fields = {field.name: archive[field.name] for field in dataclasses.fields(Extracted)}
+            fields = {field.name: archive[field.name] for field in dataclasses.fields(ClipLandmarks)}
         landmarks = fields.pop('landmarks')
         if landmarks.dtype != np.float32 or landmarks.shape[1:] != (landmarker_lib.LAYOUT.num_points, 3):
             raise ValueError(landmarks.shape)
-        return Extracted(landmarks, **{key: value.item() for key, value in fields.items()})
+        return ClipLandmarks(landmarks, **{key: value.item() for key, value in fields.items()})
     # Damaged zips raise many kinds of errors.
     except Exception as error:
         raise errors.InputError(f'{path} is damaged or holds no extracted landmarks; remove it') from error
 
 
-def check_same_clip(path: str, clip: clips_lib.Clip, found: Extracted, extraction: str) -> None:
-    """Raises InputError where a file is of another clip or of another extraction."""
-    if found.extraction != extraction:
-        raise errors.InputError(
-            f'{path} was extracted with other options than {DESCRIPTION} beside it says; one directory holds one kind'
-        )
-    if (found.video, found.frame_start, found.frame_end) != (clip.file, clip.frame_start, clip.frame_end):
-        raise errors.InputError(
-            f'{path} holds frames {found.frame_start} to {found.frame_end} of {found.video}, the clips table says '
-            f'{clip.frame_start} to {clip.frame_end} of {clip.file}; remove the file or take another directory'
-        )
+def read_file(path: str) -> ClipLandmarks:
+    """Reads a clip's file; InputError where there is none or it is damaged."""
+    content = files.read_bytes(path)
+    if content is None:
+        raise errors.InputError(f'{path} is missing, expected the landmarks of a clip')
+    return decode(path, content)
 
 
-def check_same_options(path: str, found: Mapping[str, Any], description: Mapping[str, Any]) -> None:
-    """Raises InputError where a directory was extracted with other options."""
-    for name in dict.fromkeys((*description, *found)):
-        if found.get(name) != description.get(name):
-            raise errors.InputError(
-                f'{path} says {name} = {found.get(name)!r}, this run has {description.get(name)!r}; one directory '
-                'holds one kind, take another'
-            )
-
-
-def read_description(directory: str) -> dict[str, Any]:
-    """What extraction.json says; InputError where there is none."""
+def read_description(directory: str) -> tuple[dict[str, Any], str]:
+    """What extraction.json says, and its fingerprint; InputError where there is none."""
     path = os.path.join(directory, DESCRIPTION)
-    if not os.path.isfile(path):
+    content = files.read_bytes(path)
+    if content is None:
         raise errors.InputError(f'{directory} has no {DESCRIPTION}, expected a directory of extract_landmarks')
-    description = files.read_json(path)
-    if description.pop('format', None) != FORMAT:
+    return _parse_description(path, content)
+
+
+def _parse_description(path: str, content: bytes) -> tuple[dict[str, Any], str]:
+    try:
+        description = json.loads(content)
+    except ValueError as error:
+        raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
+    if not isinstance(description, dict) or description.pop('format', None) not in (FORMAT, _OLD_FORMAT):
         raise errors.InputError(f'{path} is of another kind, expected format {FORMAT!r}')
-    return description
+    # The files beside it have the fingerprint of the fields as they were named then.
+    return dataset_lib.upgrade_fields(description), fingerprint(description)
 
 
-class Directory:
-    """A directory of landmarks that one run at a time writes to."""
+@dataclasses.dataclass(frozen=True)
+class LandmarkStore:
+    """A directory of landmarks to write to; small enough to be sent to worker processes.
 
-    def __init__(self, path: str, description: Mapping[str, Any]) -> None:
-        self.path, self.extraction = path, fingerprint(description)
+    Attributes:
+        path: the directory.
+        fingerprint: of its extraction.json.
+    """
+
+    path: str
+    fingerprint: str
 
     @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str, description: Mapping[str, Any]) -> Iterator['Directory']:
-        """Makes the directory, or goes on with one of the same description.
+    def create_or_continue(cls, path: str, description: Mapping[str, Any]) -> Self:
+        """Writes extraction.json to a directory, or checks the one that is there.
 
         Raises:
-            InputError: it holds other things or another description, or another run writes to it.
+            InputError: it has another description.
         """
-        files.make_directories(path)
-        names = [name for name in os.listdir(path) if not name.startswith('.')]
-        if names and DESCRIPTION not in names:
-            raise errors.InputError(f'{path} holds {names[0]!r} and no {DESCRIPTION}, expected a new directory')
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
-            if names:
-                check_same_options(os.path.join(path, DESCRIPTION), read_description(path), description)
-            unfinished = os.path.join(path, UNFINISHED)
-            shutil.rmtree(unfinished, ignore_errors=True)
-            os.mkdir(unfinished)
-            try:
-                directory = cls(path, description)
-                if not names:
-                    with directory._aside(DESCRIPTION) as aside:
-                        files.write_json(aside, {'format': FORMAT, **description})
-                yield directory
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-        finally:
-            os.close(handle)
+        name = os.path.join(path, DESCRIPTION)
+        content = cls.read(name)
+        if content is None:
+            store = cls(path, fingerprint(description))
+            text = json.dumps({'format': FORMAT, **description}, indent=2, ensure_ascii=False)
+            store.write(DESCRIPTION, f'{text}\n'.encode())
+            return store
+        found, found_fingerprint = _parse_description(name, content)
+        for field in dict.fromkeys((*description, *found)):
+            if found.get(field) != description.get(field):
+                raise errors.InputError(
+                    f'{name} says {field} = {found.get(field)!r}, this run has {description.get(field)!r}; use another '
+                    '--output for other options'
+                )
+        return cls(path, found_fingerprint)
 
-    @contextlib.contextmanager
-    def _aside(self, name: str) -> Iterator[str]:
-        """A path to write a file to, that takes its place at the end."""
-        aside, path = os.path.join(self.path, UNFINISHED, name), os.path.join(self.path, name)
+    @staticmethod
+    def read(path: str) -> bytes | None:
+        """The content of a file, None where there is none."""
+        return files.read_bytes(path)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file, whole or not at all, also where the machine dies."""
+        temporary, path = os.path.join(self.path, files.UNFINISHED, name), os.path.join(self.path, name)
         try:
-            yield aside
+            with open(temporary, 'wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
         except OSError as error:
-            error.filename = path
-            raise
-        os.replace(aside, path)
+            raise errors.InputError(f'{path}: {error.strerror or error}') from error
 
     def load(self, clip: clips_lib.Clip) -> np.ndarray | None:
-        """Reads a clip that was extracted before; None where it was not."""
-        return load_clip(self.path, clip, self.extraction)
+        """Reads a clip's landmarks; None where there is no file.
+
+        Raises:
+            InputError: the file is damaged, or of another clip or extraction.
+        """
+        path = os.path.join(self.path, f'{clip.video_id}.npz')
+        content = self.read(path)
+        if content is None:
+            return None
+        found = decode(path, content)
+        if found.extraction != self.fingerprint:
+            raise errors.InputError(f'{path} was extracted with other options than {DESCRIPTION} beside it; remove it')
+        if (found.video, found.frame_start, found.frame_end) != (clip.file, clip.frame_start, clip.frame_end):
+            frames = clips_lib.frame_range(found.frame_start, found.frame_end)
+            raise errors.InputError(
+                f'{path} holds frames {frames} of {found.video}, but the clips table says {clip.frame_range} of '
+                f'{clip.file}; remove the file or use another directory'
+            )
+        return found.landmarks
 
     def save(self, clip: clips_lib.Clip, landmarks: np.ndarray) -> None:
-        """Writes a clip, whole or not at all, also where the machine dies."""
-        with self._aside(clip_file(clip)) as aside, open(aside, 'wb') as file:
-            file.write(encode(clip, landmarks, self.extraction))
-            file.flush()
-            os.fsync(file.fileno())
+        """Writes a clip's landmarks."""
+        self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint))
 
     def save_report(self, rows: Sequence[Row]) -> None:
         """Writes report.csv."""
-        with self._aside(REPORT) as aside:
-            files.write_csv(aside, rows)
+        self.write(REPORT, pd.DataFrame(rows).to_csv(index=False).encode())
 
 
-def path_of(clip: clips_lib.Clip, directory: str, kind: str) -> str:
-    """A clip's video, or where `kind` is `frames` its folder of frames."""
-    return os.path.join(directory, os.path.splitext(clip.file)[0] if kind == 'frames' else clip.file)
-
-
-def clip_file(clip: clips_lib.Clip) -> str:
-    """Name of a clip's file."""
-    return f'{clip.video_id}.npz'
-
-
-def read_file(path: str) -> Extracted:
-    """Reads a clip's file; InputError where there is none or it is damaged."""
-    if not os.path.isfile(path):
-        raise errors.InputError(f'{path} is missing, expected the landmarks of a clip')
-    return decode(path, landmarker_lib.read_file(path))
-
-
-def load_clip(directory: str, clip: clips_lib.Clip, extraction: str) -> np.ndarray | None:
-    """Reads a clip's landmarks; None where there is no file.
+@contextlib.contextmanager
+def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkStore]:
+    """Makes a directory, or continues one of the same description, that one run at a time writes to.
 
     Raises:
-        InputError: the file is damaged, or of another clip or extraction.
+        InputError: it holds other things or another description, or another run writes to it.
     """
-    path = os.path.join(directory, clip_file(clip))
-    if not os.path.exists(path):
-        return None
-    found = read_file(path)
-    check_same_clip(path, clip, found, extraction)
-    return found.landmarks
+    files.make_directories(path)
+    names = [name for name in os.listdir(path) if not name.startswith('.')]
+    if names and DESCRIPTION not in names:
+        raise errors.InputError(f'{path} holds {names[0]!r} and no {DESCRIPTION}, expected a new directory')
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
+        with files.unfinished_in(path):
+            yield LandmarkStore.create_or_continue(path, description)
+    finally:
+        os.close(handle)
 
 
 # --- The report
 
 
 def done_row(clip: clips_lib.Clip, landmarks: np.ndarray) -> Row:
-    """A row of the report: frames, and the share of them with each hand and the body."""
+    """A row of the report: frames, and in which fraction of them each hand and the body were seen."""
     seen = ~np.isnan(landmarks[..., 0])
     groups = landmarker_lib.LAYOUT.groups
-    shares = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
-    return {**_row(clip, 'done', ''), 'frames': len(landmarks), **shares}
+    fractions = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
+    return {**_row(clip, 'done', ''), 'frames': len(landmarks), **fractions}
 
 
 def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
@@ -220,11 +222,11 @@ def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
 
 
 def missing_row(clip: clips_lib.Clip) -> Row:
-    """A row of the report for a clip whose video is not there."""
+    """A row of the report for a clip whose video is missing."""
     return failed_row(clip, 'there is no such file') | {'status': 'missing'}
 
 
-def check_none_missing(clips: Sequence[clips_lib.Clip], missing: Sequence[clips_lib.Clip], videos: str) -> None:
+def require_videos(clips: Sequence[clips_lib.Clip], missing: Sequence[clips_lib.Clip], videos: str) -> None:
     """Raises InputError where videos are missing."""
     if missing:
         raise errors.InputError(
@@ -237,17 +239,17 @@ def _row(clip: clips_lib.Clip, status: str, reason: str) -> Row:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Clips done, failed and why, frames, and the shares of frames with each hand and the body."""
+    """Clips done, failed and why, frames, and in which fraction of them each hand and the body were seen."""
     by_status = Counter(row['status'] for row in rows)
     done = [row for row in rows if row['status'] == 'done']
     frames = sum(row['frames'] for row in done)
     lines = [f'{by_status["done"]} clips done, {by_status["failed"]} failed, {by_status["missing"]} missing']
     if frames:
-        shares = (
+        fractions = (
             f'{group.replace("_", " ")} {sum(row[group] * row["frames"] for row in done) / frames:.1%}'
             for group in _GROUPS
         )
-        lines.append(f'{frames} frames, seen in: {", ".join(shares)}')
+        lines.append(f'{frames} frames, seen in: {", ".join(fractions)}')
     reasons = Counter(row['reason'] for row in rows if row['status'] != 'done')
     lines.extend(f'  {count} × {reason}' for reason, count in reasons.most_common())
     return '\n'.join(lines)

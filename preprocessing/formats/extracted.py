@@ -186,12 +186,12 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
         read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
         read_clip = functools.partial(_slice_clip, path, read_video)
         return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
-    description = store_lib.read_description(path)
+    description, fingerprint = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:
         raise errors.InputError(f'{path}/{store_lib.DESCRIPTION} has no {lacking[0]!r}')
-    read_clip = functools.partial(store_lib.load_clip, path, extraction=store_lib.fingerprint(description))
-    return read_clip, description['handedness'], {'kind': 'landmarks', **description}
+    store = store_lib.LandmarkStore(path, fingerprint)
+    return store.load, description['handedness'], {'kind': 'landmarks', **description}
 
 
 def _slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
@@ -207,6 +207,6 @@ def _slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip:
     if end > len(points) or clip.frame_start > end:
         raise errors.InputError(
             f'{path}: video {video} has landmarks of {len(points)} frames, clip {clip.video_id} needs frames '
-            f'{clip.frame_start} to {"the end" if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end}'
+            f'{clip.frame_range}'
         )
     return points[clip.frame_start - 1 : end]

@@ -1,4 +1,4 @@
-"""The command that draws landmarks on frames: pictures of the whole clip, colours at the places of points."""
+"""The command that draws landmarks on frames: pictures of the whole clip, colours at the positions of points."""
 
 import pytest
 
@@ -185,7 +185,7 @@ def test_points_outside_of_the_frame_are_passed_over(handedness):
         ),
         ('clip', 'a.png', {'landmarks': '/nowhere'}, '/nowhere has no extraction.json'),
         ('gone', 'a.png', {}, 'gone.avi is missing, expected the video of clip gone'),
-        ('broken', 'a.mp4', {}, 'broken.avi: the file is no video, or has lost its end or its header'),
+        ('broken', 'a.mp4', {}, 'broken.avi: the file is not a video, or has lost its end or its header'),
         ('longer', 'a.png', {}, 'a.avi has fewer frames than the 5 landmarks of clip longer'),
         ('clip', 'a.gif', {}, 'a.gif, expected a name that ends in .png or .mp4'),
         ('clip', 'a', {}, 'a, expected a name that ends in .png or .mp4'),

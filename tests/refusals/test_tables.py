@@ -20,6 +20,7 @@ WITH_EXTRAS = {
     'preprocessing.extract_landmarks',
     'preprocessing.extraction.clip_extractor',
     'preprocessing.extraction.run_beam',
+    'preprocessing.extraction.run_local',
     'preprocessing.extraction.video',
     'preprocessing.inspect',
 }
@@ -129,7 +130,7 @@ def make_clips_and_landmarks(root):
     points = np.random.default_rng(0).random((4, 75, 3), np.float32)
     factors = {'unseen': np.float32(np.nan), 'infinite': np.float32(np.inf)}
     for name in ('landmarks', 'damaged', 'unseen', 'infinite', 'other_format', 'mixed'):
-        with store_lib.Directory.open(str(root / name), DESCRIPTION) as directory:
+        with store_lib.open_store(str(root / name), DESCRIPTION) as directory:
             for clip in clips:
                 directory.save(clip, points * factors.get(name, np.float32(1)))
     (root / 'damaged' / 'b.npz').write_bytes((root / 'damaged' / 'b.npz').read_bytes()[:-100])
@@ -222,9 +223,9 @@ CASES = {
     ),
     # Folders; tests/unit/test_clips_from_folder.py has more
     'folder no flags': ('preprocessing.clips_from_folder', '--videos and --output must be given'),
-    'folder missing': (FOLDER + '--videos={w}/nowhere', '/nowhere is no directory, expected one with a folder a class'),
-    'folder empty': (FOLDER + '--videos={w}/empty', '/empty holds no folders, expected one a class'),
-    'folder signers': (FOLDER + '--videos={w}/videos --split_by=signer', 'there are 1 signers, expected more than 2'),
+    'folder missing': (FOLDER + '--videos={w}/nowhere', '/nowhere is not a directory'),
+    'folder empty': (FOLDER + '--videos={w}/empty', '/empty holds no folders'),
+    'folder signers': (FOLDER + '--videos={w}/videos --split_by=signer', '3 signers|found 1'),
     'folder argument': (FOLDER + '--videos={w}/videos surplus', "unexpected argument 'surplus'"),
     'folder to a directory': (
         'preprocessing.clips_from_folder --videos={w}/videos --output={w}/empty',
@@ -256,7 +257,7 @@ CASES = {
     'clips outside': (CLIPS + 'outside.csv', "clips/outside.csv, row 3, column file|'../b.mp4'"),
     'clips surplus': (CLIPS + 'surplus.csv', 'clips/surplus.csv is not a CSV file'),
     'clips of other videos': (CLIPS + 'others.csv', '/landmarks: 2 of 2 clips cannot be used, the first is x: no land'),
-    'clips of other segments': (CLIPS + 'segment.csv', '/landmarks/a.npz holds frames 1 to -1 of a.mp4|says 2 to 3'),
+    'clips of other segments': (CLIPS + 'segment.csv', '/landmarks/a.npz|1 to the end of a.mp4|2 to 3'),
     # Landmarks
     'landmarks missing': (LANDMARKS + 'nowhere', '/nowhere does not exist, expected a directory of landmarks'),
     'landmarks of a directory': (LANDMARKS + 'empty', '/empty has no extraction.json, expected a directory of'),

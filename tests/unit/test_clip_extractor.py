@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing.extraction import clip_extractor, landmarker, video, worker_pool
+from preprocessing.extraction import clip_extractor, landmarker, model_files, video, worker_pool
 
 TO_THE_END = clips_lib.TO_THE_END
 HANDS = landmarker.Options(parts=('hands',))
@@ -27,7 +27,7 @@ def videos(shared):
 
 @pytest.fixture(scope='module')
 def models(shared):
-    return landmarker.read_models(str(shared / 'models'), HANDS)
+    return model_files.read_models(str(shared / 'models'), HANDS.model_files)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def extract(models):
     def extract(clips, path, options=HANDS):
         if options not in made:
             made[options] = clip_extractor.Extractor(options, models)
-        [group] = clip_extractor.by_video(clips)
+        [group] = clip_extractor.group_by_video(clips)
         results = list(made[options].extract(group, str(path)))
         assert len(results) == len(clips)
         return {clip.video_id: result for clip, result in zip(group, results, strict=True)}
@@ -116,9 +116,9 @@ def test_clips_past_the_end_fail_and_the_others_do_not(extract, videos):
     ]
     found = extract(clips, path)
     assert list(found) == ['last', 'ends after', 'is after', 'to the end', 'starts after']
-    assert found['ends after'].reason == 'the clip starts at frame 71 and ends at 80, the video has 71 frames'
-    assert found['is after'].reason == 'the clip starts at frame 75 and ends at 80, the video has 71 frames'
-    assert found['starts after'].reason == 'the clip starts at frame 72, the video has 71 frames'
+    assert found['ends after'].reason == 'the clip needs frames 71 to 80, the video has 71 frames'
+    assert found['is after'].reason == 'the clip needs frames 75 to 80, the video has 71 frames'
+    assert found['starts after'].reason == 'the clip needs frames 72 to the end, the video has 71 frames'
     assert found['to the end'].shape == (3, 75, 3)
     np.testing.assert_array_equal(found['last'], found['to the end'][1:])
     assert extract(clips[2:3], path) == {'ends after': found['ends after']}
@@ -170,7 +170,7 @@ def test_landmarks_are_near_those_of_the_older_api(extract, videos, shared):
 # --- Without
 
 
-def test_by_video_puts_those_that_end_first_in_front():
+def test_clips_of_a_video_that_end_first_come_first():
     clips = [
         make_clip('1', 5, 9, 'b.mp4'),
         make_clip('2', 1, TO_THE_END, 'a.mp4'),
@@ -179,9 +179,9 @@ def test_by_video_puts_those_that_end_first_in_front():
         make_clip('5', 90, 99, 'a.mp4'),
         make_clip('6', 1, 2, 'sub/a.mp4'),
     ]
-    groups = clip_extractor.by_video(clips)
+    groups = clip_extractor.group_by_video(clips)
     assert [[clip.video_id for clip in group] for group in groups] == [['4', '1', '3'], ['5', '2'], ['6']]
-    assert clip_extractor.by_video([]) == []
+    assert clip_extractor.group_by_video([]) == []
 
 
 def test_each_clip_holds_its_own_frames(fake, tmp_path):
@@ -244,11 +244,11 @@ def test_a_damaged_frame_fails_the_clips_that_are_not_done(fake, tmp_path):
     clips = (make_clip('a', 1, 2), make_clip('b', 2, 3), make_clip('c', 4, 5), make_clip('d', 5))
     found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path)))
     assert found[0][:, 0].tolist() == [1, 2]
-    assert found[1:] == [worker_pool.Failure('a_000003.png is no image')] * 3
+    assert found[1:] == [worker_pool.Failure('a_000003.png is not an image')] * 3
 
 
 @pytest.mark.parametrize('options', [HANDS, TRACKED])
-def test_the_cause_of_a_failure_in_the_first_frame_is_told(videos, models, monkeypatch, options):
+def test_a_failure_in_the_first_frame_keeps_its_cause(videos, models, monkeypatch, options):
     def detect(self, frame, milliseconds):
         raise RuntimeError('the graph has stopped')
 

@@ -70,7 +70,7 @@ def start_slowly(directory):
 def run(tmp_path, tasks, num_workers=1, time_limit=LONG):
     """Item -> its result, without the process, or its failure; and the processes by item."""
     results = {}
-    found = list(worker_pool.run(tasks, functools.partial(start, str(tmp_path)), num_workers, time_limit))
+    found = list(worker_pool.run_tasks(tasks, functools.partial(start, str(tmp_path)), num_workers, time_limit))
     assert len(found) == len({item for item, _ in found})
     for item, result in found:
         results[item] = result if isinstance(result, worker_pool.Failure) else result.split(' by ')
@@ -160,7 +160,9 @@ def test_an_item_that_takes_too_long_is_given_up_at_once(tmp_path, num_workers):
 
 def test_starting_does_not_count_as_time_of_an_item(tmp_path):
     begin = functools.partial(start_slowly, str(tmp_path))
-    found = [item for item, result in worker_pool.run([['item 1'], ['item 2']], begin, 1, 0.5) if 'item' in result]
+    found = [
+        item for item, result in worker_pool.run_tasks([['item 1'], ['item 2']], begin, 1, 0.5) if 'item' in result
+    ]
     assert found == ['item 1', 'item 2']
     assert len(list(tmp_path.glob('started_*'))) == 1
 
@@ -177,7 +179,7 @@ def test_an_error_fails_its_item_alone_and_the_worker_goes_on(tmp_path):
 def test_an_input_error_of_an_item_stops_everything(tmp_path):
     found = []
     with pytest.raises(errors.InputError, match=r'^stop stops all$'):
-        for item, _ in worker_pool.run(
+        for item, _ in worker_pool.run_tasks(
             [['item 1', 'stop', 'item 2']], functools.partial(start, str(tmp_path)), 1, LONG
         ):
             found.append(item)
@@ -195,12 +197,14 @@ def test_an_input_error_of_an_item_stops_everything(tmp_path):
 )
 def test_workers_that_cannot_start_stop_everything(begin, words):
     with pytest.raises(errors.InputError, match=words):
-        list(worker_pool.run([['item 1'], ['item 2']], begin, 2, LONG))
+        list(worker_pool.run_tasks([['item 1'], ['item 2']], begin, 2, LONG))
     assert multiprocessing.active_children() == []
 
 
 def test_results_that_are_not_taken_leave_no_processes(tmp_path):
-    results = worker_pool.run([['item 1'], ['item 2'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG)
+    results = worker_pool.run_tasks(
+        [['item 1'], ['item 2'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG
+    )
     next(results)
     assert len(multiprocessing.active_children()) == 2
     results.close()
@@ -209,7 +213,7 @@ def test_results_that_are_not_taken_leave_no_processes(tmp_path):
 
 def test_an_error_of_the_caller_leaves_no_processes(tmp_path):
     def take():
-        for _ in worker_pool.run([['item 1'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG):
+        for _ in worker_pool.run_tasks([['item 1'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG):
             raise KeyError('mine')
 
     with pytest.raises(KeyError, match='mine'):
@@ -224,7 +228,7 @@ def test_workers_end_with_their_parent(tmp_path):
         'from tests.unit import test_worker_pool\n'
         'if __name__ == "__main__":\n'
         '    start = functools.partial(test_worker_pool.start, sys.argv[1])\n'
-        '    list(worker_pool.run([["sleep 1"], ["sleep 2"]], start, 2, 600))\n'
+        '    list(worker_pool.run_tasks([["sleep 1"], ["sleep 2"]], start, 2, 600))\n'
     )
     (tmp_path / 'parent.py').write_text(script)
     environment = os.environ | {'PYTHONPATH': str(ROOT)}
