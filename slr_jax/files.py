@@ -106,21 +106,49 @@ def make_directories(path: str) -> list[str]:
     return missing
 
 
+UNFINISHED = '.unfinished'
+
+
+@contextlib.contextmanager
+def unfinished_in(directory: str) -> Iterator[str]:
+    """Gives the empty folder `.unfinished`, that several processes write to before they move files to `directory`.
+
+    What an interrupted command has left there is removed at the start.
+    """
+    path = os.path.join(directory, UNFINISHED)
+    shutil.rmtree(path, ignore_errors=True)
+    os.mkdir(path)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The content of a file, None where there is none."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
 def write_json(path: str, content: Mapping[str, Any]) -> None:
     """Writes a JSON object, indented."""
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
-def read_json(path: str) -> dict[str, Any]:
-    """Reads a JSON object; InputError where the file holds none."""
+def read_json(path: str, kind: type = dict) -> Any:
+    """Reads a JSON object, or with `kind=list` a list; InputError where the file holds something else."""
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except ValueError as error:
         raise errors.InputError(f'{path} is damaged, expected JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a JSON object')
+    if not isinstance(content, kind):
+        expected = 'JSON object' if kind is dict else 'JSON list'
+        raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a {expected}')
     return content
 
 
@@ -136,11 +164,15 @@ def read_label_names(path: str) -> list[str]:
     return names
 
 
-def write_csv(path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+def write_csv(
+    path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None, *, delimiter: str = ','
+) -> None:
     """Writes rows of the same fields, or of `columns`, below a header."""
-    rows = list(rows)
+    if columns is None:
+        rows = list(rows)
+        columns = rows[0]
     with atomic_write(path) as file:
-        writer = csv.DictWriter(file, list(columns or rows[0]))
+        writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
 

@@ -49,3 +49,30 @@ class TrainingProgress:
         seconds = (self._last - self._start) / max(1, self._steps_done) * (self._steps_left - self._steps_done)
         left = time.strftime('%H:%M:%S', time.gmtime(seconds)) if seconds < 86400 else f'{seconds / 86400:.1f} days'
         report(f'{prefix}epoch {epoch}/{self._num_epochs} | {text} | {left} left')
+
+
+class Progress:
+    """Prints what is done, frames per second, failures and the time left, every few seconds."""
+
+    def __init__(self, unit: str, total: int) -> None:
+        self._unit, self._total = unit, total
+        self._done = self._failed = self._frames = 0
+        self._start = self._last = time.monotonic()
+
+    def add(self, frames: int, failure: str = '') -> None:
+        """Counts one more unit, with its frames or why it failed."""
+        self._done += 1
+        self._frames += frames
+        self._failed += bool(failure)
+        if failure:
+            report(f'failed: {failure}')
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_LINES and self._done < self._total:
+            return
+        self._last = now
+        seconds = max(now - self._start, 1e-9)
+        left = round(seconds / self._done * (self._total - self._done))
+        report(
+            f'{self._done}/{self._total} {self._unit}, {self._frames / seconds:.1f} frames/s, {self._failed} failed, '
+            f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left',
+        )
