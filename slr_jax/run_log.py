@@ -94,7 +94,7 @@ class RunLog:
     def resume(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
         """Restores a checkpoint and forgets what came after it; see Checkpoints.restore."""
         restored = self._checkpoints.restore(step, target)
-        self.rows = _read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
+        self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
         if self._is_writer:
             self._checkpoints.delete_after(step)
         return restored
@@ -156,7 +156,7 @@ class RunLog:
         self._last_drawn = time.perf_counter()
 
 
-def _read_rows(path: str, num_rows: int) -> list[Row]:
+def read_rows(path: str, num_rows: int) -> list[Row]:
     """The first rows of metrics.csv; later ones belong to an epoch that will be trained again.
 
     Columns that the file lacks, as one that is newer than it, are None.

@@ -1,4 +1,4 @@
-"""What build_dataset refuses whatever it reads; the files of its sources are in test_npz, test_spoter_csv, test_clips."""
+"""What build_dataset refuses whatever it reads; files of its sources are in test_npz, test_spoter_csv, test_clips."""
 
 import pytest
 
@@ -31,7 +31,11 @@ CASES = {
     ),
     'unknown layout': (BUILD + ' --source=landmarks --layout=foot', '--layout=foot', 'mediapipe_hand', 'vision_api'),
     'unknown hand': (BUILD + ' --source=landmarks --hand=both', '--hand=both', 'most_seen', 'right', 'left'),
-    'missing value not a number': (BUILD + ' --source=spoter_csv --missing_value=none', '--missing_value=none', 'float'),
+    'missing value not a number': (
+        BUILD + ' --source=spoter_csv --missing_value=none',
+        '--missing_value=none',
+        'float',
+    ),
 }
 
 

@@ -24,7 +24,11 @@ CASES = {
         '--config.seed=5',
         *('{w}/run', 'config.seed', '379', '5'),
     ),
-    'train without a config': ('slr_jax.train --config={w}/nowhere.py --workdir={out}', '{w}/nowhere.py', 'No such file'),
+    'train without a config': (
+        'slr_jax.train --config={w}/nowhere.py --workdir={out}',
+        '{w}/nowhere.py',
+        'No such file',
+    ),
     'evaluate a damaged checkpoint': (
         'slr_jax.evaluate --output_dir={out} --workdir={w}/checkpoint_noise',
         *('{w}/checkpoint_noise/checkpoints/1', 'damaged'),
