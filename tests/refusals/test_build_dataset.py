@@ -1,4 +1,4 @@
-"""What build_dataset refuses whatever it reads; test_npz, test_spoter_csv and test_clips have its files."""
+"""What build_dataset refuses whatever it reads; files of its sources are in test_npz, test_spoter_csv, test_clips."""
 
 import pytest
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from slr_jax import checkpoint, dataset, errors, train_lib
+from slr_jax import config as config_lib
+from slr_jax import dataset, errors
+from slr_jax import workdir as workdir_lib
 from tests import in_process
 from tests.refusals import world as world_lib
 
@@ -93,7 +95,7 @@ def test_workdir_of_something_else_is_refused(world, case):
     before = in_process.snapshot(world)
     content = dataset.load_dataset(str(world / 'data' / data))
     with pytest.raises(errors.InputError, match=_in_any_order(facts)):
-        checkpoint.open_workdir(str(world / workdir), world_lib.make_config(world / 'data' / data), content)
+        workdir_lib.create_or_check(str(world / workdir), world_lib.make_config(world / 'data' / data), content)
     assert in_process.snapshot(world) == before
 
 
@@ -155,7 +157,7 @@ def test_illegal_config_is_refused(case):
 
 def _refuse_config(fields, *facts):
     with pytest.raises(errors.InputError, match=_in_any_order(facts)):
-        train_lib.check_config(world_lib.make_config('somewhere', **fields))
+        config_lib.expand(world_lib.make_config('somewhere', **fields))
 
 
 def _in_any_order(facts):

@@ -11,9 +11,12 @@ import jax
 import numpy as np
 
 from configs import synthetic as synthetic_config
-from preprocessing import archive, extraction, synthetic, tfds_writer
 from preprocessing import clips as clips_lib
-from slr_jax import checkpoint, dataset, files, landmarks, train_lib
+from preprocessing import synthetic
+from preprocessing.extraction import store as store_lib
+from preprocessing.formats import npz, tfds_writer
+from slr_jax import checkpoint, dataset, files, landmarks, models, train_step
+from slr_jax import workdir as workdir_lib
 
 HAND = landmarks.LAYOUTS['mediapipe_hand']
 WIDTH = 2 * HAND.num_points
@@ -57,7 +60,7 @@ def _spoil(good):
 def make_archives(directory):
     directory.mkdir()
     path = directory / 'good.npz'
-    archive.write_archive(_make_tiny(), str(path))
+    npz.write_archive(_make_tiny(), str(path))
     _spoil(path)
     with np.load(path) as content:
         good = dict(content)
@@ -277,8 +280,11 @@ def make_workdirs(root):
         ('imported', make_config('')),
         ('no_mask', make_config(config.dataset, model='spoter_no_pe')),
     ):
-        shapes = checkpoint.param_shapes(checkpoint.make_model(imported, content.description), WIDTH)
-        checkpoint.save_imported(str(root / name), imported, content.description, _random_numbers(shapes))
+        workdir = root / name
+        workdir.mkdir()
+        params = _random_numbers(models.param_shapes(models.model_from_config(imported, 3), WIDTH))
+        checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
+        workdir_lib.write_description(str(workdir), imported, {'description': content.description.to_json()})
     _spoil_workdirs(root)
 
 
@@ -290,11 +296,12 @@ def _random_numbers(shapes):
 
 def _make_run(workdir, config, content):
     """The files of a run after one epoch, without the time that it takes."""
-    checkpoint.open_workdir(workdir, config, content)
-    model = checkpoint.make_model(config, content.description)
-    optimizer = train_lib.make_optimizer(config, train_lib.learning_rate_schedule(config, 1, 1))
+    workdir_lib.create_or_check(workdir, config, content)
+    model = models.model_from_config(config, content.description.num_classes)
+    hyperparameters = train_step.all_hyperparameters(config, {})
+    optimizer = train_step.make_optimizer(config, hyperparameters, train_step.Steps(1, 1))
     key = jax.random.key(0)
-    state = _random_numbers(jax.eval_shape(lambda: train_lib.create_train_state(model, optimizer, WIDTH, key)))
+    state = _random_numbers(jax.eval_shape(lambda: train_step.create_train_state(model, optimizer, WIDTH, key)))
     row = {'epoch': 1, 'step': 1}
     row |= {f'{part}_{name}': 0.5 for part in ('train', 'validation') for name in ('loss', 'accuracy')}
     items = {'params': state.params, 'training': {'step': state.step + 1, 'opt_state': state.opt_state}}
@@ -433,7 +440,7 @@ def make_extracted(directory):
     factors = {'unseen': np.float32(np.nan), 'infinite': np.float32(np.inf)}
     directory.mkdir()
     for name in ('good', 'damaged', 'unseen', 'infinite', 'other_format', 'mixed'):
-        with extraction.Directory.open(str(directory / name), description) as extracted:
+        with store_lib.open_store(str(directory / name), description) as extracted:
             for clip in CLIPS:
                 extracted.save(clip, points * factors.get(name, np.float32(1)))
     damaged = directory / 'damaged' / 'b.npz'

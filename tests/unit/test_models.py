@@ -1,9 +1,11 @@
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slr_jax import errors, models
+from slr_jax import cpu_matmul, errors, models
+from slr_jax.dropout import dropout
 from tests import numpy_models
 
 DIM, HEADS, CLASSES = 42, 7, 13
@@ -115,21 +117,54 @@ def test_dropout_needs_a_key_and_changes_the_answer():
     assert (answer(0) != answer(1)).any()
 
 
-@pytest.mark.parametrize(('name', 'places'), [('class_query', 4 + 5), ('baseline', 4 + 6)])
-def test_each_place_of_each_layer_drops_by_words_of_its_own(name, places, monkeypatch):
-    model, params = make(name)
-    seen, dropout = [], models.dropout
+@pytest.mark.parametrize(('kind', 'sites'), [('encoder', 4), ('class_query', 5), ('decoder', 6)])
+def test_each_dropout_of_a_layer_draws_by_itself(kind, sites):
+    """As many words matter as the published layer has dropouts, so no two of them share theirs."""
+    layer = models.TransformerLayer(
+        kind, HEADS, 16, 0.5, None, lambda fan_in: nn.initializers.zeros, jnp.float32, jnp.float32
+    )
+    x, memory = (jnp.asarray(clip)[None] for clip in clips(9, 9))
+    padding_mask = jnp.ones((1, 9), bool)
+    words = jax.random.bits(jax.random.key(0), (6, 2), jnp.uint32)
+    params = layer.init(jax.random.key(1), x, memory, padding_mask, words)
+    answer = jax.jit(lambda words: layer.apply(params, x, memory, padding_mask, words)[0])
+    assert [(answer(words.at[i].add(1)) != answer(words)).any() for i in range(6)] == [i < sites for i in range(6)]
 
-    def spy(x, rate, words):
-        jax.debug.callback(lambda words: seen.append(tuple(words.tolist())), words)
-        return dropout(x, rate, words)
 
-    monkeypatch.setattr(models, 'dropout', spy)
-    (clip,) = clips(9)
-    rngs = {'dropout': jax.random.key(0)}
-    model.apply({'params': params}, clip[None], np.ones((1, 9), bool), deterministic=False, rngs=rngs)
-    jax.effects_barrier()
-    assert len(seen) == len(set(seen)) == 2 * places + (name == 'baseline')  # of two layers, and of its input
+def test_each_layer_drops_other_values():
+    model = models.create_model('class_query', num_classes=CLASSES, num_heads=HEADS, num_layers=2, mlp_dim=DIM)
+    params = init(model, jax.random.key(0), DIM)
+    for stack in ('encoder', 'decoder'):  # the feed-forward layer answers with its dropout mask
+        layers = params[stack]['layers']
+        layers['mlp_in'] = {'kernel': jnp.zeros((2, DIM, DIM)), 'bias': jnp.ones((2, DIM))}
+        layers['mlp_out'] = {'kernel': jnp.stack([jnp.eye(DIM)] * 2), 'bias': jnp.zeros((2, DIM))}
+    _, variables = model.apply(
+        {'params': params},
+        clips(1)[0][None],
+        np.ones((1, 1), bool),
+        deterministic=False,
+        rngs={'dropout': jax.random.key(0)},
+        capture_intermediates=lambda module, _: module.name == 'mlp_out',
+    )
+    captured = [variables['intermediates'][stack]['layers']['mlp_out']['__call__'] for stack in ('encoder', 'decoder')]
+    kept = np.concatenate([np.asarray(masks).reshape(2, DIM) for (masks,) in captured])
+    np.testing.assert_allclose(np.unique(kept), [0, 1 / 0.9], rtol=1e-6)
+    assert len(np.unique(kept, axis=0)) == 4
+
+
+def test_the_baseline_drops_inputs_too():
+    model, params = make('baseline')
+    answers = [
+        model.clone(dropout_rate=0.0).apply(
+            {'params': params},
+            clips(9)[0][None],
+            np.ones((1, 9), bool),
+            deterministic=False,
+            rngs={'dropout': jax.random.key(seed)},
+        )
+        for seed in range(2)
+    ]
+    assert (answers[0] != answers[1]).any()
 
 
 def words_of(seed):
@@ -137,10 +172,10 @@ def words_of(seed):
 
 
 def drop(x, seed, rate=0.1):
-    return np.asarray(models.dropout(x, rate, words_of(seed)))
+    return np.asarray(dropout(x, rate, words_of(seed)))
 
 
-def test_dropout_keeps_its_share_independently():
+def test_dropout_keeps_values_independently_at_its_rate():
     kept = [drop(jnp.ones((64, 50, 96)), seed) for seed in range(4)]
     np.testing.assert_allclose(np.unique(kept[0]), [0, 1 / 0.9], rtol=1e-6)
     kept = np.array(kept) > 0
@@ -157,7 +192,7 @@ def test_dropout_keeps_its_share_independently():
     assert abs((kept[0] & kept[1]).mean() - 0.81) < 6 * deviation
 
 
-def test_dropout_of_a_place_is_the_same_beside_more_padding():
+def test_dropout_does_not_depend_on_padding():
     long = drop(jnp.ones((3, 20, 30)), 1, 0.5)
     np.testing.assert_array_equal(drop(jnp.ones((3, 11, 30)), 1, 0.5), long[:, :11])
     np.testing.assert_array_equal(drop(jnp.ones((2, 11, 11)), 1, 0.5), long[:2, :11, :11])
@@ -165,7 +200,7 @@ def test_dropout_of_a_place_is_the_same_beside_more_padding():
 
 def test_gradient_passes_where_dropout_kept():
     x = jax.random.normal(jax.random.key(0), (4, 50))
-    gradient = jax.grad(lambda x: models.dropout(x, 0.3, words_of(2)).sum())(x)
+    gradient = jax.grad(lambda x: dropout(x, 0.3, words_of(2)).sum())(x)
     np.testing.assert_allclose(gradient * x, drop(x, 2, 0.3), rtol=1e-6)
     assert 0 < (gradient == 0).sum() < 200
 
@@ -175,7 +210,7 @@ def test_gradient_of_the_feed_forward_product():
     x, kernel = (jax.random.normal(key, shape) for shape in ((3, 5, 16), (16, 4)))
     grads = [
         jax.grad(lambda x, kernel, f=f: (f(x, kernel) ** 2).sum(), argnums=(0, 1))(x, kernel)
-        for f in (models._matmul, jnp.matmul)
+        for f in (cpu_matmul._matmul, jnp.matmul)
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *grads)
 

@@ -7,8 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from preprocessing import extraction, landmark_files, tfds_writer
 from preprocessing.clips import Clip
+from preprocessing.extraction import store as store_lib
+from preprocessing.formats import extracted as extracted_lib
+from preprocessing.formats import tfds_writer
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax.landmarks import LAYOUTS
@@ -84,7 +86,7 @@ def check_landmarks(dataset, expected):
 
 
 def test_hands_and_pose(extracted):
-    dataset = landmark_files.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
+    dataset = extracted_lib.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
     check_landmarks(dataset, POINTS)
     assert dataset.description == dataset_lib.Description(
         name='signs',
@@ -110,12 +112,22 @@ def test_hands_and_pose(extracted):
     }
 
 
+def test_a_directory_of_slr_jax_0_1_0(tmp_path):
+    old = {'hand_names': 'published', **DESCRIPTION}
+    del old['handedness']
+    path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, old)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', HANDS_POSE)
+    check_landmarks(dataset, POINTS)
+    assert dataset.description.handedness == dataset.description.source['handedness'] == 'swapped'
+    assert 'hand_names' not in dataset.description.source
+
+
 def test_files_of_the_code_that_writes_them(tmp_path, extracted):
-    with extraction.Directory.open(str(tmp_path / 'written'), DESCRIPTION) as directory:
+    with store_lib.open_store(str(tmp_path / 'written'), DESCRIPTION) as directory:
         for clip in CLIPS:
             directory.save(clip, POINTS[clip.video_id])
-    written = landmark_files.read_dataset(CLIPS, directory.path, 'signs', HANDS_POSE)
-    by_hand = landmark_files.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
+    written = extracted_lib.read_dataset(CLIPS, directory.path, 'signs', HANDS_POSE)
+    by_hand = extracted_lib.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE)
     assert written.description == by_hand.description
     assert written.fingerprint() == by_hand.fingerprint()
 
@@ -139,7 +151,7 @@ def test_one_hand(tmp_path, handedness, hand, takes):
     unseen = {'signer': {'right': 'd', 'left': 'c'}, 'swapped': {'right': 'c', 'left': 'd'}}
     left_out = unseen[handedness].get(hand)
     path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, DESCRIPTION | {'handedness': handedness})
-    dataset = landmark_files.read_dataset(CLIPS, path, 'signs', HAND, hand=hand)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', HAND, hand=hand)
     expected = {}
     for video_id, which in takes.items():
         if video_id != left_out:
@@ -154,7 +166,7 @@ def test_one_hand(tmp_path, handedness, hand, takes):
 def test_two_hands(tmp_path, handedness):
     description = DESCRIPTION | {'handedness': handedness, 'parts': ['hands']}
     path = write_extraction(tmp_path / 'landmarks', CLIPS, POINTS, description)
-    dataset = landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
     check_landmarks(dataset, {video_id: points[:, :42] for video_id, points in POINTS.items()})
 
 
@@ -169,16 +181,16 @@ def test_two_hands(tmp_path, handedness):
     ],
 )
 def test_empty_frames_are_dropped(extracted, layout, hand, frames):
-    whole = by_clip(landmark_files.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand))
-    dataset = landmark_files.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand, drop_empty_frames=True)
+    whole = by_clip(extracted_lib.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand))
+    dataset = extracted_lib.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand, drop_empty_frames=True)
     assert dataset.description.source['drop_empty_frames'] is True
     check_landmarks(dataset, {video_id: whole[video_id][kept] for video_id, kept in frames.items()})
 
 
-def test_clips_without_landmarks_are_left_out_and_told(tmp_path, capsys):
+def test_clips_without_landmarks_are_left_out_and_listed(tmp_path, capsys):
     points = POINTS | {'c': make_points(4, body=[1, 2])}
     path = write_extraction(tmp_path / 'landmarks', [clip for clip in CLIPS if clip.video_id != 'b'], points)
-    dataset = landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
+    dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
     assert capsys.readouterr().out == (
         '2 of 4 clips are left out:\n  no landmarks: b\n  nothing seen in any frame: c\n'
     )  # fmt: skip
@@ -188,19 +200,19 @@ def test_clips_without_landmarks_are_left_out_and_told(tmp_path, capsys):
     assert dataset.description.label_names == ('hello', 'thanks')
     assert dataset.description.source['clips_left_out'] == 2
     with pytest.raises(errors.InputError) as caught:
-        landmark_files.read_dataset(CLIPS, path, 'signs', TWO_HANDS, require_all=True)
+        extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS, require_all=True)
     assert str(caught.value) == f'{path}: 2 of 4 clips cannot be used, the first is b: no landmarks'
     assert not capsys.readouterr().out
 
 
-def test_nothing_is_told_where_all_clips_are_there(extracted, capsys):
-    landmark_files.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE, require_all=True)
+def test_nothing_is_printed_where_all_clips_are_there(extracted, capsys):
+    extracted_lib.read_dataset(CLIPS, extracted, 'signs', HANDS_POSE, require_all=True)
     assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('layout', 'hand'), [(HANDS_POSE, 'most_seen'), (HAND, 'left')])
 def test_through_a_tfds_directory(tmp_path, extracted, layout, hand):
-    dataset = landmark_files.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand)
+    dataset = extracted_lib.read_dataset(CLIPS, extracted, 'signs', layout, hand=hand)
     tfds_writer.write_dataset(dataset, str(tmp_path / 'data'))
     back = dataset_lib.load_dataset(str(tmp_path / 'data' / 'signs'))
     assert back.description == dataset.description
@@ -239,7 +251,7 @@ def test_published_files(tmp_path, separator):
     clips = [clip for clip in CLIPS if clip.video_id != 'c']
     for clip in clips:
         write_published(tmp_path / 'csv', clip.video_id, published_rows(POINTS[clip.video_id]), separator)
-    dataset = landmark_files.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HANDS_POSE)
+    dataset = extracted_lib.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HANDS_POSE)
     # The rows end with the last frame; nothing was seen in the last one of a, which has its row.
     check_landmarks(dataset, {clip.video_id: POINTS[clip.video_id] for clip in clips})
     assert dataset.description.handedness == 'swapped'
@@ -250,7 +262,7 @@ def test_published_files(tmp_path, separator):
         'drop_empty_frames': False,
         'clips_left_out': 0,
     }
-    right = landmark_files.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HAND, hand='right')
+    right = extracted_lib.read_dataset(clips, str(tmp_path / 'csv'), 'signs', HAND, hand='right')
     check_landmarks(right, {clip.video_id: POINTS[clip.video_id][:, 21:42] for clip in clips})
 
 
@@ -261,7 +273,7 @@ def test_only_both_coordinates_at_minus_two_are_missing(tmp_path):
     rows = published_rows(points)
     rows[0][3 * 7 : 3 * 7 + 3] = ['-2', '-2', '0.25']
     path = write_published(tmp_path / 'csv', 'a', rows)
-    (found,) = landmark_files.read_dataset(CLIPS[:1], path, 'signs', HANDS_POSE).splits['train'].landmarks
+    (found,) = extracted_lib.read_dataset(CLIPS[:1], path, 'signs', HANDS_POSE).splits['train'].landmarks
     points[0, 7] = np.nan
     np.testing.assert_array_equal(found, points)
 
@@ -280,7 +292,7 @@ def test_clips_cut_from_one_video(tmp_path, separator):
         for label, (name, ends) in enumerate(cut.items())
     ]
     clips.append(Clip('own', 'day 1/talk.mp4', 5, 'own', 'train', '', 2, 3))
-    dataset = landmark_files.read_dataset(clips, path, 'signs', HANDS_POSE)
+    dataset = extracted_lib.read_dataset(clips, path, 'signs', HANDS_POSE)
     expected = {'whole': points, 'first': points[:1], 'middle': points[3:6], 'rest': points[7:], 'last': points[8:]}
     check_landmarks(dataset, expected | {'own': POINTS['a']})
 
@@ -314,7 +326,7 @@ def test_compact_file(tmp_path, axes, separator):
         Clip('007_000001_000003', '007.avi', 1, 'B0B', 'test', '007', 1, 3),
         Clip('1CM1_4_R_#229_000006_000006', '1CM1_4_R_#229.avi', 1, 'B0B', 'test', '1CM1_4', 6, 6),
     ]
-    dataset = landmark_files.read_dataset(clips, path, 'ipn', HAND)
+    dataset = extracted_lib.read_dataset(clips, path, 'ipn', HAND)
     if axes == 'xy':
         for points in videos.values():
             points[..., 2] = np.nan
@@ -331,7 +343,7 @@ def test_compact_file(tmp_path, axes, separator):
         'drop_empty_frames': False,
         'clips_left_out': 1,
     }
-    dropped = landmark_files.read_dataset(clips[:1], path, 'ipn', HAND, drop_empty_frames=True)
+    dropped = extracted_lib.read_dataset(clips[:1], path, 'ipn', HAND, drop_empty_frames=True)
     np.testing.assert_array_equal(dropped.splits['train'].landmarks[0], first[1:5])
 
 
@@ -342,7 +354,7 @@ def test_names_that_are_numbers_and_frames_from_the_third(tmp_path):
     (tmp_path / 'compact.csv').write_text(f'{header}\n007,3,{cells[0]}\n007,4,{cells[1]}\n')
     points[..., 2] = np.nan
     clips = [Clip('x', '007.avi', 0, 'B0A', 'train'), Clip('y', '007.avi', 0, 'B0A', 'train', '', 2, 3)]
-    dataset = landmark_files.read_dataset(clips, str(tmp_path / 'compact.csv'), 'ipn', HAND)
+    dataset = extracted_lib.read_dataset(clips, str(tmp_path / 'compact.csv'), 'ipn', HAND)
     check_landmarks(dataset, {'x': points[:, :21], 'y': points[1:3, :21]})
 
 
@@ -351,7 +363,7 @@ def test_names_that_are_numbers_and_frames_from_the_third(tmp_path):
 
 def check_refused(clips, path, layout, words, **options):
     with pytest.raises(errors.InputError) as caught:
-        landmark_files.read_dataset(clips, path, 'signs', layout, **options)
+        extracted_lib.read_dataset(clips, path, 'signs', layout, **options)
     assert re.match(words, str(caught.value))
 
 
@@ -394,9 +406,9 @@ def test_damaged_file(tmp_path, extracted, spoil):
         (lambda fields: fields.update(landmarks=POINTS['c'].astype(float)), 'is damaged or holds no extracted'),
         (lambda fields: fields.update(video=[1, 2]), 'is damaged or holds no extracted landmarks'),
         (lambda fields: fields.update(extraction='0' * 16), r'was extracted with other options than extraction\.json'),
-        (lambda fields: fields.update(frame_start=2), 'holds frames 2 to 6 of thanks/c.mp4, the clips table says 3 to'),
-        (lambda fields: fields.update(frame_end=-1), 'holds frames 3 to -1 of thanks/c.mp4, the clips table says 3'),
-        (lambda fields: fields.update(video='c.mp4'), 'holds frames 3 to 6 of c.mp4, the clips table says .* of thank'),
+        (lambda fields: fields.update(frame_start=2), 'holds frames 2 to 6 of thanks/c.mp4, .* 3 to 6'),
+        (lambda fields: fields.update(frame_end=-1), 'holds frames 3 to the end of thanks/c.mp4, .* 3 to 6'),
+        (lambda fields: fields.update(video='c.mp4'), 'holds frames 3 to 6 of c.mp4, .* of thank'),
     ],
 )  # fmt: skip
 def test_file_of_something_else(tmp_path, extracted, change, words):
@@ -412,10 +424,10 @@ def test_file_of_something_else(tmp_path, extracted, change, words):
     ('content', 'words'),
     [
         (None, ' has no extraction.json, expected a directory of extract_landmarks'),
-        ('{}', "/extraction.json is of another kind, expected format 'slr_jax extraction 1'"),
-        (json.dumps(DESCRIPTION | {'format': 'slr_jax extraction 2'}), '/extraction.json is of another kind'),
+        ('{}', "/extraction.json is of another kind, expected format 'slr_jax extraction 2'"),
+        (json.dumps(DESCRIPTION | {'format': 'slr_jax extraction 3'}), '/extraction.json is of another kind'),
         ('{"format": "slr_jax', '/extraction.json is damaged, expected JSON'),
-        ('[1]', '/extraction.json holds a list, expected a JSON object'),
+        ('[1]', '/extraction.json is of another kind'),
         (json.dumps({'format': 'slr_jax extraction 1'}), "/extraction.json has no 'layout'"),
         (json.dumps({'format': 'slr_jax extraction 1', 'layout': 'x'}), "/extraction.json has no 'handedness'"),
     ],
@@ -471,16 +483,19 @@ def spoiled(row, column, cell):
 
 
 BAD_PUBLISHED = {
-    'no rows': ([], ' has no rows, expected one a frame'),
-    'text cell': (spoiled(3, 10, 'left'), ", row 5, column .*: 'left' is no number"),
-    'frame text': (spoiled(3, FRAME, 'v_000004'), ", row 5, column frame: 'v_000004' is no number"),
-    'frame 0': (spoiled(3, FRAME, '0'), ', row 5: frame is 0, expected 1 to 1000000'),
-    'frame negative': (spoiled(0, FRAME, '-1'), ', row 2: frame is -1, expected 1 to 1000000'),
-    'frame half': (spoiled(3, FRAME, '3.5'), r', row 5: frame is 3\.5, expected 1 to 1000000'),
-    'frame absent': (spoiled(3, FRAME, ''), ', row 5: frame is nan, expected 1 to 1000000'),
-    'frame infinite': (spoiled(3, FRAME, 'inf'), ', row 5: frame is inf, expected 1 to 1000000'),
-    'frame far away': (spoiled(3, FRAME, '40000000'), r', row 5: frame is 4e\+07, expected 1 to 1000000'),
-    'frame twice': (spoiled(3, FRAME, '000003'), ', row 5: frame 3 occurs twice, expected one row each'),
+    'no rows': ([], ' has no rows'),
+    'text cell': (spoiled(3, 10, 'left'), ", row 5, column RHy3: found 'left', expected a number"),
+    'frame text': (spoiled(3, FRAME, 'v_000004'), ", row 5, column frame: found 'v_000004', expected a number"),
+    'frame 0': (spoiled(3, FRAME, '0'), ', row 5, column frame: found 0.0, expected .* 1 to 1000000'),
+    'frame negative': (spoiled(0, FRAME, '-1'), ', row 2, column frame: found -1.0, expected .* 1 to 1000000'),
+    'frame half': (spoiled(3, FRAME, '3.5'), r', row 5, column frame: found 3\.5, expected .* 1 to 1000000'),
+    'frame absent': (spoiled(3, FRAME, ''), ', row 5, column frame: found nan, expected .* 1 to 1000000'),
+    'frame infinite': (spoiled(3, FRAME, 'inf'), ', row 5, column frame: found inf, expected .* 1 to 1000000'),
+    'frame far away': (
+        spoiled(3, FRAME, '40000000'),
+        r', row 5, column frame: found 40000000\.0, expected .* 1 to 1000000',
+    ),
+    'frame twice': (spoiled(3, FRAME, '000003'), ', row 5, column frame: found 3, expected one row'),
 }
 
 
@@ -500,7 +515,9 @@ def test_published_file_that_is_no_csv(tmp_path, content, words):
     path = tmp_path / 'csv'
     path.mkdir()
     (path / 'a_poses_landmarks.csv').write_bytes(content)
-    check_refused(CLIPS[:1], str(path), HAND, f'{re.escape(str(path))}/a_poses_landmarks.csv is no CSV: {words}')
+    check_refused(
+        CLIPS[:1], str(path), HAND, f'{re.escape(str(path))}/a_poses_landmarks.csv is not a CSV file: {words}'
+    )
 
 
 @pytest.mark.parametrize('column', ['RHx0', 'LHz7', 'Py32', 'frame'])
@@ -510,7 +527,7 @@ def test_published_file_without_a_column(tmp_path, column):
     lines = file.read_text().split('\n')
     lines[0] = ','.join('other' if name.strip() == column else name for name in lines[0].split(','))
     file.write_text('\n'.join(lines))
-    words = f"{re.escape(str(file))} has no column '{column}', expected RHx0, …, frame$"
+    words = f"{re.escape(str(file))} has no column '{column}', expected RHx0, .*, frame$"
     check_refused(CLIPS[:1], path, HANDS_POSE, words)
 
 
@@ -522,7 +539,8 @@ def test_segment_past_the_end(tmp_path, kind, start, end):
     else:
         path, layout = write_compact(tmp_path / 'ipn.csv', {'talk': POINTS['a'][:, :21]}), HAND
     clip = dataclasses.replace(CLIPS[0], file='x/talk.mp4', frame_start=start, frame_end=end)
-    words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a lies at {start} to {end}$'
+    last = 'the end' if end == -1 else end
+    words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a needs frames {start} to {last}$'
     check_refused([clip], path, layout, words)
 
 
@@ -536,16 +554,16 @@ def test_compact_file_has_one_hand(tmp_path):
 @pytest.mark.parametrize(
     ('spoil', 'words'),
     [
-        (lambda text: '', 'is no CSV: No columns'),
-        (lambda text: text.splitlines()[0], 'has no rows, expected one a frame'),
-        (lambda text: text.replace('video', 'clip', 1), "has no column 'video', expected video, …, y20"),
-        (lambda text: text.replace('frame', 'time', 1), "has no column 'frame', expected video, …, y20"),
-        (lambda text: text.replace(',y20', ',Y20', 1), "has no column 'y20', expected video, …, y20"),
-        (lambda text: text.replace('a,2,', 'a,0,', 1), 'row 3: frame is 0, expected 1 to 1000000'),
-        (lambda text: text.replace('a,2,', 'a,1,', 1), 'row 3: frame 1 occurs twice, expected one row each'),
-        (lambda text: text.replace('b,3,', 'b,2,', 1), 'row 10: frame 2 occurs twice, expected one row each'),
-        (lambda text: text.replace('a,2,', 'a,two,', 1), "row 3, column frame: 'two' is no number"),
-        (lambda text: text.replace('b,1,', 'b,-1,', 1), 'row 8: frame is -1, expected 1 to 1000000'),
+        (lambda text: '', 'is not a CSV file'),
+        (lambda text: text.splitlines()[0], 'has no rows'),
+        (lambda text: text.replace('video', 'clip', 1), "has no column 'video', expected video, frame, .*, y20"),
+        (lambda text: text.replace('frame', 'time', 1), "has no column 'frame', expected video, frame, .*, y20"),
+        (lambda text: text.replace(',y20', ',Y20', 1), "has no column 'y20', expected video, frame, .*, y20"),
+        (lambda text: text.replace('a,2,', 'a,0,', 1), 'row 3, column frame: found 0.0, expected .* 1 to 1000000'),
+        (lambda text: text.replace('a,2,', 'a,1,', 1), 'row 3, column frame: found 1, expected one row'),
+        (lambda text: text.replace('b,3,', 'b,2,', 1), 'row 10, column frame: found 2, expected one row'),
+        (lambda text: text.replace('a,2,', 'a,two,', 1), "row 3, column frame: found 'two', expected a number"),
+        (lambda text: text.replace('b,1,', 'b,-1,', 1), 'row 8, column frame: found -1.0, expected .* 1 to 1000000'),
     ],
 )
 def test_bad_compact_file(tmp_path, spoil, words):

@@ -103,13 +103,13 @@ def test_files_are_those_of_the_ordinary_run(call, ordinary, tmp_path):
         '',
         'there is no such file',
         '',
-        'the file is no video, or has lost its end or its header',
+        'the file is not a video, or has lost its end or its header',
         '',
-        'the clip starts at frame 50 and ends at 99, the video has 60 frames',
+        'the clip needs frames 50 to 99, the video has 60 frames',
     ]
 
 
-def test_it_goes_on_where_a_run_stopped(call, ordinary, tmp_path):
+def test_it_continues_an_interrupted_run(call, ordinary, tmp_path):
     expected, summary = ordinary
     output = tmp_path / 'landmarks'
     shutil.copytree(expected, output)
@@ -141,7 +141,7 @@ def test_other_options_are_refused(call, ordinary):
     before = snapshot(ordinary[0])
     done = call(ordinary[0], *beam('--handedness=swapped'))
     words = "handedness = 'signer', this run has 'swapped'"
-    refuse(done, f'{ordinary[0]}/extraction.json says {words}; one directory holds one kind, take another')
+    refuse(done, f'{ordinary[0]}/extraction.json says {words}; use another --output for other options')
     assert snapshot(ordinary[0]) == before
 
 

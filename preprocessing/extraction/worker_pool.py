@@ -1,6 +1,6 @@
-"""Worker processes that may die or hang without taking anything else along.
+"""Worker processes of which one may die or hang without an effect on the others.
 
-Each has a pipe of its own: the pools of the standard library share locks, which a killed worker keeps, and give up all
+Each has a pipe of its own: the pools of the standard library share locks, which a killed worker keeps, and end all
 workers when one dies.
 """
 
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
+import enum
 import multiprocessing
 from multiprocessing import connection
 import os
@@ -22,8 +23,17 @@ Work = Callable[[Sequence[Any]], Iterator[Any]]
 _STARTS_THAT_MAY_FAIL = 5
 # Importing MediaPipe takes seconds, more on a busy machine.
 _SECONDS_TO_START = 120.0
-# What a worker says, or its silence.
-_READY, _RESULT, _FAILED, _STOPPED, _DIED, _LATE = 'ready', 'result', 'failed', 'stopped', 'died', 'late'
+
+
+class _Event(enum.Enum):
+    """What a worker reports, and the two events that it cannot report."""
+
+    READY = enum.auto()
+    RESULT = enum.auto()
+    FAILED = enum.auto()
+    STOP_ALL = enum.auto()
+    DIED = enum.auto()
+    TIMED_OUT = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +43,21 @@ class Failure:
     reason: str
 
 
-def run(
+def run_tasks(
     tasks: Iterable[Sequence[Any]], start: Callable[[], Work], num_workers: int, time_limit: float
 ) -> Iterator[tuple[Any, Any]]:
     """Works on tasks in processes.
 
-    An item whose worker dies is tried once more; one that takes too long is not. The rest of its task goes on in a new
+    An item whose worker dies is tried once more; one that takes too long is not. The rest of its task is done in a new
     worker.
 
     Args:
         tasks: each a sequence of items, which are hashable; all can be pickled.
-        start: called in each worker, gives what it does: a task -> its results, one an item, in their order. An
+        start: called in each worker, returns what it does: a task -> its results, one per item, in their order. An
             InputError that either raises stops everything, another error only the item. Pickled it must be smaller
             than a pipe's buffer (64 kB): Python hangs on a larger one where the worker is killed before it has read it.
         num_workers: processes.
-        time_limit: seconds an item.
+        time_limit: seconds per item.
 
     Yields:
         Item, and its result or a Failure, as they come.
@@ -58,7 +68,7 @@ def run(
     waiting = deque(tuple(task) for task in tasks)
     context = multiprocessing.get_context('spawn')
     workers: list[_Worker] = []
-    died_on: set[Any] = set()
+    crashed_once: set[Any] = set()
     failed_starts = 0
     try:
         while waiting or any(worker.items for worker in workers):
@@ -66,38 +76,48 @@ def run(
             workers.extend(_Worker(context, start) for _ in range(wanted - len(workers)))
             for worker in workers:
                 if waiting and worker.ready and not worker.items:
-                    worker.give(waiting.popleft())
+                    worker.send(waiting.popleft())
             for worker in _wait(workers, time_limit):
                 event, content = worker.receive()
-                if event == _STOPPED:
-                    raise errors.InputError(content)
-                if event == _READY:
-                    failed_starts = 0
-                    continue
-                if event == _RESULT:
-                    yield worker.items.popleft(), content
-                    continue
-                if event in (_DIED, _LATE):
-                    workers.remove(worker)
-                    worker.kill()
-                    failed_starts += not worker.ready
-                    if failed_starts > _STARTS_THAT_MAY_FAIL:
-                        raise errors.InputError(f'no worker process can start: {content}')
-                yield from _give_up(worker.items, Failure(content), died_on if event == _DIED else None)
-                if worker.items:
-                    waiting.appendleft(tuple(worker.items))
-                    worker.items.clear()
+                match event:
+                    case _Event.STOP_ALL:
+                        raise errors.InputError(content)
+                    case _Event.READY:
+                        failed_starts = 0
+                    case _Event.RESULT:
+                        yield worker.items.popleft(), content
+                    case _Event.FAILED:
+                        yield from _abandon_first(worker.items, Failure(content))
+                        _requeue(worker, waiting)
+                    case _Event.DIED | _Event.TIMED_OUT:
+                        workers.remove(worker)
+                        worker.kill()
+                        failed_starts += not worker.ready
+                        if failed_starts > _STARTS_THAT_MAY_FAIL:
+                            raise errors.InputError(f'no worker process can start: {content}')
+                        crashed = crashed_once if event is _Event.DIED else None
+                        yield from _abandon_first(worker.items, Failure(content), crashed)
+                        _requeue(worker, waiting)
     finally:
         for worker in workers:
             worker.kill()
 
 
-def _give_up(items: deque[Any], failure: Failure, died_on: set[Any] | None) -> Iterator[tuple[Any, Failure]]:
-    """Gives up the first item, unless its worker died, and for the first time."""
-    if items and (died_on is None or items[0] in died_on):
+def _abandon_first(
+    items: deque[Any], failure: Failure, crashed_once: set[Any] | None = None
+) -> Iterator[tuple[Any, Failure]]:
+    """Gives up the first item, unless its worker died on it for the first time."""
+    if items and (crashed_once is None or items[0] in crashed_once):
         yield items.popleft(), failure
     elif items:
-        died_on.add(items[0])
+        crashed_once.add(items[0])
+
+
+def _requeue(worker: '_Worker', waiting: deque[tuple[Any, ...]]) -> None:
+    """Makes the items that a worker still has the next task."""
+    if worker.items:
+        waiting.appendleft(tuple(worker.items))
+        worker.items.clear()
 
 
 class _Worker:
@@ -106,31 +126,31 @@ class _Worker:
     def __init__(self, context: Any, start: Callable[[], Work]) -> None:
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, start), daemon=True)
-        with _deaf_to_interrupts():
+        with _ignoring_sigint():
             self._process.start()
         theirs.close()
         self.ready = False
         self.items: deque[Any] = deque()
-        self.since = time.monotonic()
+        self.busy_since = time.monotonic()
         self.limit = _SECONDS_TO_START
-        self.late = False
+        self.timed_out = False
 
-    def give(self, items: Sequence[Any]) -> None:
+    def send(self, items: Sequence[Any]) -> None:
         self.items.extend(items)
-        self.since = time.monotonic()
-        # Where it has died, the end of the pipe says so at the next turn.
+        self.busy_since = time.monotonic()
+        # Where it has died, the next `receive` reports that.
         with contextlib.suppress(OSError):
             self.pipe.send(tuple(items))
 
-    def receive(self) -> tuple[str, Any]:
-        if self.late:
-            return _LATE, f'it took longer than {self.limit:g} s'
+    def receive(self) -> tuple[_Event, Any]:
+        if self.timed_out:
+            return _Event.TIMED_OUT, f'it took longer than {self.limit:g} s'
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join(1)
-            return _DIED, _cause_of_death(self._process.exitcode)
-        self.since = time.monotonic()
+            return _Event.DIED, _cause_of_death(self._process.exitcode)
+        self.busy_since = time.monotonic()
         self.ready = True
         return message
 
@@ -141,8 +161,8 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """A process that starts here ignores Ctrl-C from its first moment: this one ends it."""
+def _ignoring_sigint() -> Iterator[None]:
+    """Child processes started here ignore SIGINT; the parent terminates them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -154,17 +174,17 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _wait(workers: Sequence[_Worker], time_limit: float) -> list[_Worker]:
-    """Waits for workers that have something to say, or have said nothing for too long."""
+    """Waits for workers that report something, or have reported nothing for too long."""
     now = time.monotonic()
     due = {}
     for worker in workers:
         worker.limit = time_limit if worker.ready else max(time_limit, _SECONDS_TO_START)
         if worker.items or not worker.ready:
-            due[worker] = worker.since + worker.limit
-    spoken = connection.wait([worker.pipe for worker in workers], max(0.0, min(due.values()) - now))
+            due[worker] = worker.busy_since + worker.limit
+    reporting = connection.wait([worker.pipe for worker in workers], max(0.0, min(due.values()) - now))
     for worker, end in due.items():
-        worker.late = worker.pipe not in spoken and time.monotonic() >= end
-    return [worker for worker in workers if worker.pipe in spoken or worker.late]
+        worker.timed_out = worker.pipe not in reporting and time.monotonic() >= end
+    return [worker for worker in workers if worker.pipe in reporting or worker.timed_out]
 
 
 def _cause_of_death(exit_code: int | None) -> str:
@@ -179,21 +199,21 @@ def _work(pipe: connection.Connection, start: Callable[[], Work]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work = start()
-        pipe.send((_READY, None))
+        pipe.send((_Event.READY, None))
         while True:
             try:
                 for result in work(pipe.recv()):
-                    pipe.send((_RESULT, result))
+                    pipe.send((_Event.RESULT, result))
             except (EOFError, BrokenPipeError, errors.InputError):
                 raise
             except Exception as error:
-                pipe.send((_FAILED, errors.one_line(error)))
+                pipe.send((_Event.FAILED, errors.one_line(error)))
     except (EOFError, BrokenPipeError):
         pass
     except errors.InputError as error:
-        pipe.send((_STOPPED, str(error)))
+        pipe.send((_Event.STOP_ALL, str(error)))
     except Exception as error:
-        pipe.send((_STOPPED, f'a worker process cannot work: {errors.one_line(error)}'))
+        pipe.send((_Event.STOP_ALL, f'a worker process cannot work: {errors.one_line(error)}'))
 
 
 def _end_with_parent() -> None:

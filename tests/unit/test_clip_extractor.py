@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import extractor, landmarker, video, workers
+from preprocessing.extraction import clip_extractor, landmarker, model_files, video, worker_pool
 
 TO_THE_END = clips_lib.TO_THE_END
 HANDS = landmarker.Options(parts=('hands',))
@@ -27,7 +27,7 @@ def videos(shared):
 
 @pytest.fixture(scope='module')
 def models(shared):
-    return landmarker.read_models(str(shared / 'models'), HANDS)
+    return model_files.read_models(str(shared / 'models'), HANDS.model_files)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def extract(models):
 
     def extract(clips, path, options=HANDS):
         if options not in made:
-            made[options] = extractor.Extractor(options, models)
-        [group] = extractor.by_video(clips)
+            made[options] = clip_extractor.Extractor(options, models)
+        [group] = clip_extractor.group_by_video(clips)
         results = list(made[options].extract(group, str(path)))
         assert len(results) == len(clips)
         return {clip.video_id: result for clip, result in zip(group, results, strict=True)}
@@ -116,9 +116,9 @@ def test_clips_past_the_end_fail_and_the_others_do_not(extract, videos):
     ]
     found = extract(clips, path)
     assert list(found) == ['last', 'ends after', 'is after', 'to the end', 'starts after']
-    assert found['ends after'].reason == 'the clip starts at frame 71 and ends at 80, the video has 71 frames'
-    assert found['is after'].reason == 'the clip starts at frame 75 and ends at 80, the video has 71 frames'
-    assert found['starts after'].reason == 'the clip starts at frame 72, the video has 71 frames'
+    assert found['ends after'].reason == 'the clip needs frames 71 to 80, the video has 71 frames'
+    assert found['is after'].reason == 'the clip needs frames 75 to 80, the video has 71 frames'
+    assert found['starts after'].reason == 'the clip needs frames 72 to the end, the video has 71 frames'
     assert found['to the end'].shape == (3, 75, 3)
     np.testing.assert_array_equal(found['last'], found['to the end'][1:])
     assert extract(clips[2:3], path) == {'ends after': found['ends after']}
@@ -170,7 +170,7 @@ def test_landmarks_are_near_those_of_the_older_api(extract, videos, shared):
 # --- Without
 
 
-def test_by_video_puts_those_that_end_first_in_front():
+def test_clips_of_a_video_that_end_first_come_first():
     clips = [
         make_clip('1', 5, 9, 'b.mp4'),
         make_clip('2', 1, TO_THE_END, 'a.mp4'),
@@ -179,15 +179,15 @@ def test_by_video_puts_those_that_end_first_in_front():
         make_clip('5', 90, 99, 'a.mp4'),
         make_clip('6', 1, 2, 'sub/a.mp4'),
     ]
-    groups = extractor.by_video(clips)
+    groups = clip_extractor.group_by_video(clips)
     assert [[clip.video_id for clip in group] for group in groups] == [['4', '1', '3'], ['5', '2'], ['6']]
-    assert extractor.by_video([]) == []
+    assert clip_extractor.group_by_video([]) == []
 
 
 def test_each_clip_holds_its_own_frames(fake, tmp_path):
     path = write_folder(tmp_path / 'a', 9)
     clips = (make_clip('a', 3, 4), make_clip('b', 4, 6), make_clip('c', 6, 6), make_clip('d', 2))
-    found = list(extractor.Extractor(HANDS, {}).extract(clips, str(path)))
+    found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path)))
     assert [result[:, 0].tolist() for result in found] == [[3, 4], [4, 5, 6], [6], [2, 3, 4, 5, 6, 7, 8, 9]]
     assert len(fake.made) == 1
 
@@ -202,22 +202,22 @@ def test_each_clip_holds_its_own_frames(fake, tmp_path):
 )
 def test_times_of_a_folder_are_those_of_the_table(fake, tmp_path, clip, times):
     path = write_folder(tmp_path / 'a', 5)
-    [found] = extractor.Extractor(TRACKED, {}).extract((clip,), str(path))
+    [found] = clip_extractor.Extractor(TRACKED, {}).extract((clip,), str(path))
     assert found[:, 1].tolist() == times
 
 
 def test_times_of_a_video_are_its_own(fake, videos):
     clip = make_clip('a', 3, 6, fps=10.0)
-    [found] = extractor.Extractor(TRACKED, {}).extract((clip,), str(videos / '00335.mp4'))
+    [found] = clip_extractor.Extractor(TRACKED, {}).extract((clip,), str(videos / '00335.mp4'))
     assert found[:, 1].tolist() == [0, 40, 80, 120]
 
 
 def test_in_video_mode_each_clip_has_a_landmarker_that_is_freed(fake, tmp_path):
     path = write_folder(tmp_path / 'a', 5)
     clips = (make_clip('a', 1, 2), make_clip('b', 2, 3), make_clip('c', 4, 9), make_clip('d', 6, 9), make_clip('e', 3))
-    tracked = extractor.Extractor(TRACKED, {'hands': b'the model'})
+    tracked = clip_extractor.Extractor(TRACKED, {'hands': b'the model'})
     found = list(tracked.extract(clips, str(path)))
-    assert [isinstance(result, workers.Failure) for result in found] == [False, False, True, True, False]
+    assert [isinstance(result, worker_pool.Failure) for result in found] == [False, False, True, True, False]
     # Clip d never began.
     assert [(each.closed, each.models) for each in fake.made] == [(1, {'hands': b'the model'})] * 4
     results = tracked.extract(clips, str(path))
@@ -230,7 +230,7 @@ def test_in_video_mode_each_clip_has_a_landmarker_that_is_freed(fake, tmp_path):
 
 def test_in_image_mode_all_share_a_landmarker(fake, tmp_path):
     path = write_folder(tmp_path / 'a', 5)
-    shared = extractor.Extractor(HANDS, {})
+    shared = clip_extractor.Extractor(HANDS, {})
     for _ in range(2):
         assert len(list(shared.extract((make_clip('a', 1, 2), make_clip('b', 2, 3)), str(path)))) == 2
     assert [each.closed for each in fake.made] == [0]
@@ -242,18 +242,18 @@ def test_a_damaged_frame_fails_the_clips_that_are_not_done(fake, tmp_path):
     path = write_folder(tmp_path / 'a', 5)
     (path / 'a_000003.png').write_bytes(b'no image')
     clips = (make_clip('a', 1, 2), make_clip('b', 2, 3), make_clip('c', 4, 5), make_clip('d', 5))
-    found = list(extractor.Extractor(HANDS, {}).extract(clips, str(path)))
+    found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path)))
     assert found[0][:, 0].tolist() == [1, 2]
-    assert found[1:] == [workers.Failure('a_000003.png is no image')] * 3
+    assert found[1:] == [worker_pool.Failure('a_000003.png is not an image')] * 3
 
 
 @pytest.mark.parametrize('options', [HANDS, TRACKED])
-def test_the_cause_of_a_failure_in_the_first_frame_is_told(videos, models, monkeypatch, options):
+def test_a_failure_in_the_first_frame_keeps_its_cause(videos, models, monkeypatch, options):
     def detect(self, frame, milliseconds):
         raise RuntimeError('the graph has stopped')
 
     monkeypatch.setattr(landmarker.Landmarker, 'detect', detect)
-    made = extractor.Extractor(options, models)
+    made = clip_extractor.Extractor(options, models)
     with pytest.raises(RuntimeError, match='the graph has stopped'):
         list(made.extract((make_clip('v'),), str(videos / '69241.mp4')))
     made.close()

@@ -1,32 +1,23 @@
 """MediaPipe's hand and pose landmarkers: a frame -> the points of `mediapipe_hands_pose`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import importlib.metadata
-import io
-import os
 from typing import Any
-import zipfile
 
 import numpy as np
 
+from preprocessing.extraction import model_files
 from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
 PARTS = ('hands', 'pose')
 RUNNING_MODES = ('image', 'video')
-POSE_MODELS = ('lite', 'full', 'heavy')
-# What a bundle must hold: a model file is a zip of networks.
-BUNDLE_MEMBERS = {
-    'hands': ('hand_detector.tflite', 'hand_landmarks_detector.tflite'),
-    'pose': ('pose_detector.tflite', 'pose_landmarks_detector.tflite'),
-}
-_RIGHT, _LEFT, _BODY = (list(LAYOUT.groups[group]) for group in ('right_hand', 'left_hand', 'body'))
-_POSE_WRISTS = {
-    name: LAYOUT.points.index(f'pose_{name}_wrist') - LAYOUT.groups['body'][0] for name in ('right', 'left')
-}
+_BODY = list(LAYOUT.groups['body'])
+_HANDS = {name: list(LAYOUT.groups[f'{name}_hand']) for name in ('right', 'left')}
+_POSE_WRISTS = {name: LAYOUT.points.index(f'pose_{name}_wrist') - _BODY[0] for name in ('right', 'left')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +27,12 @@ class Options:
     Attributes:
         parts: of PARTS.
         running_mode: image, every frame by itself as published; video, each clip tracked from its first frame.
-        handedness: of landmarks.HANDEDNESS; `swapped` swaps the hands, as the published weights need.
-        pose: of POSE_MODELS.
-        min_detection_confidence: of finding a hand or body, in [0, 1].
-        min_presence_confidence: of a hand being where it was found; the older API, that the published landmarks come
-            from, hardly looked at it.
-        min_tracking_confidence: of following it into the next frame, in video mode.
+        handedness: of landmarks.HANDEDNESS; the published weights need `swapped`.
+        pose: of model_files.POSE_MODELS.
+        min_detection_confidence: least confidence to accept a detected hand or body, in [0, 1].
+        min_presence_confidence: least confidence that a hand is where it was found; hardly used by the older API that
+            the published landmarks come from.
+        min_tracking_confidence: least confidence to follow a hand or body into the next frame, in video mode.
         input: videos or frames.
     """
 
@@ -57,8 +48,7 @@ class Options:
     @property
     def model_files(self) -> dict[str, str]:
         """Part -> name of its model file."""
-        names = {'hands': 'hand_landmarker.task', 'pose': f'pose_landmarker_{self.pose}.task'}
-        return {part: names[part] for part in self.parts}
+        return {part: model_files.model_name(part, self.pose) for part in self.parts}
 
     def describe(self, models: Mapping[str, bytes]) -> dict[str, Any]:
         """All that decides the numbers, for extraction.json: the options, versions and models."""
@@ -73,65 +63,16 @@ class Options:
         }
 
 
-def check_bundle(path: str, content: bytes, part: str) -> None:
-    """Raises InputError where a model file is no whole bundle for that part."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as bundle:
-            damaged = bundle.testzip()
-            names = bundle.namelist()
-    # Damaged zips raise many kinds of errors.
-    except Exception:
-        start = content[:30].decode('latin-1').strip()
-        raise errors.InputError(
-            f'{path} is no whole model bundle: it has {len(content):,} bytes and begins with {start!r}; get it again'
-        ) from None
-    missing = [name for name in BUNDLE_MEMBERS[part] if name not in names]
-    if damaged or missing:
-        what = f'{damaged} is damaged' if damaged else f'it has no {missing[0]}'
-        raise errors.InputError(f'{path} is no whole model bundle for {part}: {what}; get it again')
-
-
-def read_file(path: str) -> bytes:
-    """Reads a file of this machine."""
-    with open(path, 'rb') as file:
-        return file.read()
-
-
-def read_models(model_dir: str, options: Options, read: Callable[[str], bytes] = read_file) -> dict[str, bytes]:
-    """Reads and checks the model files of the options' parts.
-
-    Args:
-        model_dir: their directory.
-        options: how landmarks are extracted.
-        read: path -> content, FileNotFoundError where there is no file.
-
-    Raises:
-        InputError: a file is missing or not whole.
-    """
-    models = {}
-    for part, name in options.model_files.items():
-        path = os.path.join(model_dir, name)
-        try:
-            models[part] = read(path)
-        except FileNotFoundError:
-            pose = f' --pose={options.pose}' if part == 'pose' else ''
-            raise errors.InputError(
-                f'{path} is missing: python -m preprocessing.download_models --model_dir={model_dir}{pose} gets it'
-            ) from None
-        check_bundle(path, models[part], part)
-    return models
-
-
 def import_mediapipe() -> Any:
     """Imports MediaPipe; InputError that says what to install where it cannot be."""
     try:
         import mediapipe as mp
         from mediapipe.tasks.python import vision
     except ModuleNotFoundError as error:
-        raise errors.InputError(f"{error}: pip install 'slr_jax[preprocessing]' brings it") from error
+        raise errors.InputError(f"{error}: install it with pip install 'slr_jax[preprocessing]'") from error
     except OSError as error:
         raise errors.InputError(
-            f'MediaPipe lacks a library of the system: {error} (on Debian and Ubuntu: apt install libegl1 libgles2)'
+            f'MediaPipe needs a system library: {error} (on Debian and Ubuntu: apt install libegl1 libgles2)'
         ) from error
     return mp, vision
 
@@ -142,6 +83,7 @@ class Landmarker:
     def __init__(self, options: Options, models: Mapping[str, bytes]) -> None:
         self._mp, vision = import_mediapipe()
         self._options = options
+        self._order = list(landmarks_lib.anatomical_order(LAYOUT, options.handedness))
         base_options = self._mp.tasks.BaseOptions
         mode = vision.RunningMode[options.running_mode.upper()]
         self._hands = self._pose = None
@@ -174,32 +116,24 @@ class Landmarker:
         Returns:
             <float32>[75, 3]: x and y in [0, 1] of width and height, z as MediaPipe gives it; NaN where not seen.
         """
-        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
+        poses, found = self.run(frame, milliseconds)
         points = np.full((LAYOUT.num_points, 3), np.nan, np.float32)
-        poses = self._detect(self._pose, image, milliseconds)
         body = _points(poses.pose_landmarks[0]) if poses and poses.pose_landmarks else None
         if body is not None:
             points[_BODY] = body
-        found = self._detect(self._hands, image, milliseconds)
         if found and found.hand_landmarks:
             hands = [
                 (category[0].category_name.lower(), category[0].score, _points(hand))
                 for category, hand in zip(found.handedness, found.hand_landmarks, strict=True)
             ]
-            named = name_hands(hands, body, frame.shape[1] / frame.shape[0])
-            places = {'right': _RIGHT, 'left': _LEFT}
-            if self._options.handedness == 'swapped':
-                places = {'right': _LEFT, 'left': _RIGHT}
-            for name, hand in named.items():
-                points[places[name]] = hand
-        return points
+            for name, hand in resolve_handedness(hands, body, frame.shape[1] / frame.shape[0]).items():
+                points[_HANDS[name]] = hand
+        return points[self._order]
 
-    def detect_raw(self, frames: Sequence[np.ndarray]) -> None:
-        """MediaPipe's calls alone, for timing."""
-        for number, frame in enumerate(frames):
-            image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
-            for landmarker in (self._pose, self._hands):
-                self._detect(landmarker, image, 40 * number)
+    def run(self, frame: np.ndarray, milliseconds: int) -> tuple[Any, Any]:
+        """Returns what MediaPipe finds of body and hands, None for a part that is not extracted; see detect."""
+        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
+        return self._detect(self._pose, image, milliseconds), self._detect(self._hands, image, milliseconds)
 
     def _detect(self, landmarker: Any, image: Any, milliseconds: int) -> Any:
         if landmarker is None:
@@ -219,10 +153,10 @@ def _points(landmarks: Any) -> np.ndarray:
     return np.array([(point.x, point.y, point.z) for point in landmarks], np.float32)
 
 
-def name_hands(
+def resolve_handedness(
     hands: list[tuple[str, float, np.ndarray]], body: np.ndarray | None, aspect: float
 ) -> dict[str, np.ndarray]:
-    """Gives each name one hand.
+    """Returns at most one hand per name.
 
     Of two hands with the same name the one nearer to the body's wrist of that name keeps it. The other takes the free
     name if it is nearer to that wrist, and is dropped if not: then both are the same hand, seen twice.
@@ -239,8 +173,8 @@ def name_hands(
         return {name: max(hands, key=lambda hand: hand[1])[2]}
 
     def distance(points: np.ndarray, wrist: str) -> float:
-        away = (points[0] - body[_POSE_WRISTS[wrist]])[:2]
-        return float(np.hypot(away[0] * aspect, away[1]))
+        dx, dy, _ = points[0] - body[_POSE_WRISTS[wrist]]
+        return float(np.hypot(dx * aspect, dy))
 
     free = 'left' if name == 'right' else 'right'
     near, far = sorted((points for _, _, points in hands), key=lambda points: distance(points, name))

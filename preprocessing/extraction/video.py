@@ -7,11 +7,11 @@ import re
 import cv2
 import numpy as np
 
-# A header may promise a few frames more than there are, as some WLASL videos do.
-_FRAMES_SHORT = 2
-_SHARE_SHORT = 0.05
+# The header of a good video may count a few frames more than there are, as in some WLASL videos.
+_MAX_MISSING_FRAMES = 2
+_MAX_MISSING_FRACTION = 0.05
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp')
-# OpenCV and FFmpeg print what VideoError says.
+# OpenCV and FFmpeg would print what VideoError says.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -21,7 +21,7 @@ class VideoError(Exception):
 
 
 def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Reads a video once, forward; frames that are not wanted are passed over without converting them.
+    """Reads a video once, forward; frames that are not wanted are skipped without converting them.
 
     Args:
         path: a video file or a folder of `<name>_%06d.jpg` (or .png, .bmp).
@@ -32,8 +32,8 @@ def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> I
         Frame number and <uint8>[height, width, 3], RGB.
 
     Raises:
-        VideoError: the file is empty or no video, has no frames or, where `last` is None, fewer than its header
-            promises; the folder holds no frames, one is missing or cannot be read.
+        VideoError: the file is empty or not a video, has no frames or, where `last` is None, fewer than its header
+            says; the folder holds no frames, or one is missing or cannot be read.
     """
     reader = _read_folder(path, wanted, last) if os.path.isdir(path) else _read_file(path, wanted, last)
     for number, frame in reader:
@@ -51,10 +51,10 @@ def frames_per_second(path: str) -> float | None:
 def _read_file(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:
     if os.path.getsize(path) == 0:
         raise VideoError('the file is empty')
-    # A worker has one core: more threads only take memory.
+    # A worker has one core: more threads only need memory.
     video = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not video.isOpened():
-        raise VideoError('the file is no video, or has lost its end or its header')
+        raise VideoError('the file is not a video, or has lost its end or its header')
     number = 0
     try:
         while number != last and video.grab():
@@ -64,13 +64,13 @@ def _read_file(path: str, wanted: Callable[[int], bool], last: int | None) -> It
                 if not grabbed:
                     raise VideoError(f'frame {number} cannot be decoded')
                 yield number, frame
-        promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         video.release()
     if number == 0:
         raise VideoError('the video has no frames')
-    if last is None and promised - number > max(_FRAMES_SHORT, _SHARE_SHORT * promised):
-        raise VideoError(f'the video is truncated or damaged: it has {number} of {promised} frames')
+    if last is None and expected - number > max(_MAX_MISSING_FRAMES, _MAX_MISSING_FRACTION * expected):
+        raise VideoError(f'the video is truncated or damaged: it has {number} of {expected} frames')
 
 
 def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:
@@ -86,7 +86,7 @@ def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> 
         if wanted(number):
             frame = cv2.imread(os.path.join(path, found[number]))
             if frame is None:
-                raise VideoError(f'{found[number]} is no image')
+                raise VideoError(f'{found[number]} is not an image')
             yield number, frame
 
 

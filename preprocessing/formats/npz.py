@@ -10,12 +10,31 @@ import json
 from typing import Any
 import zipfile
 
+from absl import flags
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
 
 _REQUIRED = ('frames', 'offsets', 'label', 'label_names', 'split', 'video_id', 'signer_id', 'layout')
+
+
+def define_flags() -> None:
+    """Defines the flags of `build_dataset --source=npz`."""
+    flags.DEFINE_string('input', None, 'Landmark archive, an .npz file.')
+
+
+def read(values: flags.FlagValues) -> dataset_lib.Dataset:
+    """Reads the archive that the flags name."""
+    if not values.input:
+        raise errors.InputError('--source=npz needs --input')
+    return read_archive(values.input, values.name)
+
+
+def write(dataset: dataset_lib.Dataset, path: str, values: flags.FlagValues) -> None:
+    """Writes a dataset as the flags of `export_dataset` say."""
+    del values
+    write_archive(dataset, path)
 
 
 def read_archive(path: str, name: str) -> dataset_lib.Dataset:
@@ -39,16 +58,14 @@ def read_archive(path: str, name: str) -> dataset_lib.Dataset:
         informative_points=None if informative_points is None else informative_points.tolist(),
         source=_read_source(path, arrays),
     )
-    offsets, frames = arrays['offsets'], arrays['frames']
-    clips = dataset_lib.Clips(
-        landmarks=[frames[start:end] for start, end in itertools.pairwise(offsets)],
-        labels=arrays['label'].astype(np.int32),
+    return dataset_lib.Dataset.from_clips(
+        description,
+        landmarks=[arrays['frames'][start:end] for start, end in itertools.pairwise(arrays['offsets'])],
+        labels=arrays['label'],
+        splits=arrays['split'],
         video_ids=[str(video_id) for video_id in arrays['video_id']],
         signers=[str(signer) for signer in arrays['signer_id']],
-        index=np.arange(len(offsets) - 1),
     )
-    splits = {split: clips.take(np.flatnonzero(arrays['split'] == split)) for split in dataset_lib.SPLITS}
-    return dataset_lib.Dataset(description, {split: part for split, part in splits.items() if len(part)})
 
 
 def _read_source(path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -57,7 +74,7 @@ def _read_source(path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     try:
         return dict(json.loads(str(arrays['source'])))
     except (ValueError, TypeError):
-        raise errors.InputError(f'{path}: source is no JSON object') from None
+        raise errors.InputError(f'{path}: source is not a JSON object') from None
 
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:
@@ -70,12 +87,12 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise errors.InputError(f'{path} is damaged or no .npz archive of plain arrays') from error
+        raise errors.InputError(f'{path} is damaged or not an .npz archive of plain arrays') from error
 
 
 def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:
-    def require(holds: Any, sentence: str) -> None:
-        if not holds:
+    def require(condition: Any, sentence: str) -> None:
+        if not condition:
             raise errors.InputError(f'{path}: {sentence}')
 
     frames, offsets = arrays['frames'], arrays['offsets']
@@ -90,13 +107,13 @@ def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:
         and offsets[0] == 0
         and offsets[-1] == len(frames)
         and (np.diff(offsets) >= 0).all(),
-        f'offsets do not rise from 0 to the {len(frames)} frames',
+        f'offsets do not rise from 0 to {len(frames)}, the number of frames',
     )
     for field in ('label', 'split', 'video_id', 'signer_id'):
         shape = arrays[field].shape
-        require(shape == (len(offsets) - 1,), f'{field} has shape {shape}, expected one a clip, {len(offsets) - 1}')
+        require(shape == (len(offsets) - 1,), f'{field} has shape {shape}, expected {len(offsets) - 1}, one per clip')
     label, num_classes = arrays['label'], arrays['label_names'].size
-    require(arrays['label_names'].ndim == 1, 'label_names is no list of names')
+    require(arrays['label_names'].ndim == 1, 'label_names is not a list of names')
     require(np.issubdtype(label.dtype, np.integer), f'label is {label.dtype}, expected integers')
     for i in np.flatnonzero((label < 0) | (label >= num_classes)):
         require(False, f'clip {arrays["video_id"][i]} has label {label[i]}, expected 0 to {num_classes - 1}')
@@ -104,7 +121,7 @@ def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:
     require(
         informative_points is None
         or (informative_points.ndim == 1 and np.issubdtype(informative_points.dtype, np.integer)),
-        'informative_points is no list of points',
+        'informative_points is not a list of points',
     )
     unknown = set(arrays['split'].tolist()) - set(dataset_lib.SPLITS)
     require(not unknown, f'split has {sorted(unknown)}, expected {", ".join(dataset_lib.SPLITS)}')
@@ -120,12 +137,9 @@ def write_archive(dataset: dataset_lib.Dataset, path: str) -> None:
     clips.sort(key=lambda clip: clip[0])
     _, split, landmarks, labels, video_ids, signers = zip(*clips, strict=True)
     description = dataset.description
-    optional = (
-        {}
-        if description.informative_points is None
-        else {'informative_points': np.array(description.informative_points)}
-    )
-    with files.create_atomically(path) as aside, open(aside, 'wb') as file:
+    points = description.informative_points
+    optional = {} if points is None else {'informative_points': np.array(points)}
+    with files.create_atomically(path) as temporary, open(temporary, 'wb') as file:
         np.savez_compressed(
             file,
             frames=np.concatenate(landmarks),

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from preprocessing import workers
+from preprocessing.extraction import worker_pool
 from slr_jax import errors
 from tests.conftest import ROOT
 
@@ -70,12 +70,14 @@ def start_slowly(directory):
 def run(tmp_path, tasks, num_workers=1, time_limit=LONG):
     """Item -> its result, without the process, or its failure; and the processes by item."""
     results = {}
-    found = list(workers.run(tasks, functools.partial(start, str(tmp_path)), num_workers, time_limit))
+    found = list(worker_pool.run_tasks(tasks, functools.partial(start, str(tmp_path)), num_workers, time_limit))
     assert len(found) == len({item for item, _ in found})
     for item, result in found:
-        results[item] = result if isinstance(result, workers.Failure) else result.split(' by ')
-    answers = {item: result if isinstance(result, workers.Failure) else result[0] for item, result in results.items()}
-    processes = {item: result[1] for item, result in results.items() if not isinstance(result, workers.Failure)}
+        results[item] = result if isinstance(result, worker_pool.Failure) else result.split(' by ')
+    answers = {
+        item: result if isinstance(result, worker_pool.Failure) else result[0] for item, result in results.items()
+    }
+    processes = {item: result[1] for item, result in results.items() if not isinstance(result, worker_pool.Failure)}
     assert multiprocessing.active_children() == []
     return answers, processes
 
@@ -139,9 +141,9 @@ def test_an_item_that_always_kills_its_worker_is_given_up(tmp_path):
     tasks = [['item 1', 'SIGKILL', 'item 2'], ['SIGSEGV', 'item 3'], ['exit', 'item 4'], ['item 5']]
     answers, _ = run(tmp_path, tasks, num_workers=2)
     failures = {
-        'SIGKILL': workers.Failure(KILLED),
-        'SIGSEGV': workers.Failure(CRASHED),
-        'exit': workers.Failure('the worker process ended with status 3'),
+        'SIGKILL': worker_pool.Failure(KILLED),
+        'SIGSEGV': worker_pool.Failure(CRASHED),
+        'exit': worker_pool.Failure('the worker process ended with status 3'),
     }
     assert answers == same(item for task in tasks for item in task) | failures
 
@@ -158,7 +160,9 @@ def test_an_item_that_takes_too_long_is_given_up_at_once(tmp_path, num_workers):
 
 def test_starting_does_not_count_as_time_of_an_item(tmp_path):
     begin = functools.partial(start_slowly, str(tmp_path))
-    found = [item for item, result in workers.run([['item 1'], ['item 2']], begin, 1, 0.5) if 'item' in result]
+    found = [
+        item for item, result in worker_pool.run_tasks([['item 1'], ['item 2']], begin, 1, 0.5) if 'item' in result
+    ]
     assert found == ['item 1', 'item 2']
     assert len(list(tmp_path.glob('started_*'))) == 1
 
@@ -166,7 +170,7 @@ def test_starting_does_not_count_as_time_of_an_item(tmp_path):
 def test_an_error_fails_its_item_alone_and_the_worker_goes_on(tmp_path):
     task = ['item 1', 'raise 1', 'item 2', 'raise 2', 'item 3']
     answers, processes = run(tmp_path, [task, ['item 4']])
-    failures = {f'raise {i}': workers.Failure(f'raise_{i} is not to be') for i in (1, 2)}
+    failures = {f'raise {i}': worker_pool.Failure(f'raise_{i} is not to be') for i in (1, 2)}
     assert answers == same(['item 1', 'item 2', 'item 3', 'item 4']) | failures
     assert list(answers) == [*task, 'item 4']
     assert len(set(processes.values())) == len(list(tmp_path.glob('started_*'))) == 1
@@ -175,7 +179,9 @@ def test_an_error_fails_its_item_alone_and_the_worker_goes_on(tmp_path):
 def test_an_input_error_of_an_item_stops_everything(tmp_path):
     found = []
     with pytest.raises(errors.InputError, match=r'^stop stops all$'):
-        for item, _ in workers.run([['item 1', 'stop', 'item 2']], functools.partial(start, str(tmp_path)), 1, LONG):
+        for item, _ in worker_pool.run_tasks(
+            [['item 1', 'stop', 'item 2']], functools.partial(start, str(tmp_path)), 1, LONG
+        ):
             found.append(item)
     assert found == ['item 1']
     assert multiprocessing.active_children() == []
@@ -191,12 +197,14 @@ def test_an_input_error_of_an_item_stops_everything(tmp_path):
 )
 def test_workers_that_cannot_start_stop_everything(begin, words):
     with pytest.raises(errors.InputError, match=words):
-        list(workers.run([['item 1'], ['item 2']], begin, 2, LONG))
+        list(worker_pool.run_tasks([['item 1'], ['item 2']], begin, 2, LONG))
     assert multiprocessing.active_children() == []
 
 
 def test_results_that_are_not_taken_leave_no_processes(tmp_path):
-    results = workers.run([['item 1'], ['item 2'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG)
+    results = worker_pool.run_tasks(
+        [['item 1'], ['item 2'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG
+    )
     next(results)
     assert len(multiprocessing.active_children()) == 2
     results.close()
@@ -205,7 +213,7 @@ def test_results_that_are_not_taken_leave_no_processes(tmp_path):
 
 def test_an_error_of_the_caller_leaves_no_processes(tmp_path):
     def take():
-        for _ in workers.run([['item 1'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG):
+        for _ in worker_pool.run_tasks([['item 1'], ['sleep']], functools.partial(start, str(tmp_path)), 2, LONG):
             raise KeyError('mine')
 
     with pytest.raises(KeyError, match='mine'):
@@ -216,11 +224,11 @@ def test_an_error_of_the_caller_leaves_no_processes(tmp_path):
 def test_workers_end_with_their_parent(tmp_path):
     script = (
         'import functools, sys\n'
-        'from preprocessing import workers\n'
-        'from tests.unit import test_workers\n'
+        'from preprocessing.extraction import worker_pool\n'
+        'from tests.unit import test_worker_pool\n'
         'if __name__ == "__main__":\n'
-        '    start = functools.partial(test_workers.start, sys.argv[1])\n'
-        '    list(workers.run([["sleep 1"], ["sleep 2"]], start, 2, 600))\n'
+        '    start = functools.partial(test_worker_pool.start, sys.argv[1])\n'
+        '    list(worker_pool.run_tasks([["sleep 1"], ["sleep 2"]], start, 2, 600))\n'
     )
     (tmp_path / 'parent.py').write_text(script)
     environment = os.environ | {'PYTHONPATH': str(ROOT)}
