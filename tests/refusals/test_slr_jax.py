@@ -320,7 +320,7 @@ PROCESS_CASES = {
     'build: npz lacks a field': (NPZ + 'without_label.npz', "npz/without_label.npz has no field 'label'|label_names"),
     'build: npz clip of NaN': (NPZ + 'nan.npz', 'bad, train: clip train_|NaN everywhere'),
     'build: npz unequal arrays': (NPZ + 'label_short.npz', 'label_short.npz: label has shape (20,)|21'),
-    'build: csv empty': (CSV + 'empty.csv', 'csv/empty.csv is not a CSV file'),
+    'build: csv empty': (CSV + 'empty.csv', 'csv/empty.csv is empty'),
     'build: csv label no number': (
         CSV + 'label_text.csv',
         "label_text.csv, row 3, column labels: found 'hello'|number",
@@ -423,7 +423,7 @@ HERE_CASES = {
     'npz label text': (NPZ + 'label_text.npz', 'label_text.npz: label is <U5, expected integers'),
     'npz label float': (NPZ + 'label_float.npz', 'label_float.npz: label is float64, expected integers'),
     'npz names short': (NPZ + 'names_short.npz', 'names_short.npz: video_id has shape (20,)|21'),
-    'npz names twice': (NPZ + 'names_twice.npz', 'bad, train: video_id clip occurs twice'),
+    'npz names twice': (NPZ + 'names_twice.npz', 'bad, train|video_id clip'),
     'npz infinite': (NPZ + 'infinite.npz', 'clip train_|infinite'),
     'npz no frames': (NPZ + 'no_frames.npz', 'clip train_|has no frames'),
     'npz no clips': (NPZ + 'no_clips.npz', 'no_clips.npz: offsets'),
@@ -614,7 +614,7 @@ HERE_CASES = {
     'import heads': (IMPORT + 'list.pth --num_heads=six', '--num_heads=six'),
     'import required flag': ('slr_jax.import_torch --workdir={out}', '--checkpoint must be given'),
     # Experiments
-    'parsing empty': (PARSING + 'empty.csv', 'csv/empty.csv is not a CSV file'),
+    'parsing empty': (PARSING + 'empty.csv', 'csv/empty.csv is empty'),
     'parsing noise': (PARSING + 'noise.csv', 'csv/noise.csv is not a CSV file'),
     'parsing column': (PARSING + 'column.csv', "csv/column.csv has no column 'x0'"),
     'parsing lengths': (PARSING + 'lengths.csv', 'lengths.csv, row 3, column x2'),
