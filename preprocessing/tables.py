@@ -43,7 +43,7 @@ def read_table(
                 path, sep=sep, dtype=dtype, keep_default_na=dtype is not str, encoding='utf-8', index_col=False
             )
     except pd.errors.EmptyDataError:
-        raise errors.InputError(f'{path} is empty, expected a header with {_shorten(columns)}') from None
+        raise errors.InputError(f'{path} is empty, expected a header with the columns {_shorten(columns)}') from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise errors.InputError(f'{path} is not a CSV file: {errors.one_line(error)}') from error
     if rename:
