@@ -26,4 +26,4 @@ demo: data/synthetic
 test: .venv/installed_all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest --numprocesses=2
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal

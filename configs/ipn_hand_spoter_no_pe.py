@@ -2,15 +2,15 @@
 
 Luna-Jiménez et al., "Interpreting Sign Language Recognition using Transformers and MediaPipe Landmarks", ICMI 2023,
 doi 10.1145/3577190.3614143, the published protocol.
-Layout mediapipe_hand, 42 numbers a frame.
+Layout mediapipe_hand, 42 features per frame. The commands that make the dataset are in docs/published.md.
 
     python -m slr_jax.train --config=configs/ipn_hand_spoter_no_pe.py --workdir=runs/ipn_hand_spoter_no_pe
     python -m slr_jax.evaluate --workdir=runs/ipn_hand_spoter_no_pe --checkpoint=published
 
 Published: 86.65 ± 2.01 % on 1,101 test clips, the best of 72 checkpoints on the test split, one seed.
 350 epochs.
-There the test split was the validation split too. Here a fifth of the training clips validates; with
---config.validation=none all of them train, and the latest checkpoint is the one to test.
+The paper validates on the test split. Here a fifth of the training clips validates; with --config.validation=none all
+of them train, and the latest checkpoint is the one to test.
 The kept checkpoints take about 0.6 GB.
 """
 

@@ -4,10 +4,10 @@ r"""KSL13, 13 Korean words of three recording sessions, MediaPipe hands and pose
     python -m slr_jax.train --config=configs/ksl13.py --workdir=runs/ksl13
     python -m slr_jax.evaluate --workdir=runs/ksl13
 
-`--config.model=spoter_no_pe` trains the same without the mask.
+`--config.model=spoter_no_pe` trains the same model without the mask.
 
 Measured, mean of seeds 0 to 2 on 650 test clips of another session (95 % interval): 62.7 % (58.9 to 66.3), in a
-minute a seed on 2 CPU cores. Without the mask, as of commit 3f577d5: 63.1 % (59.4 to 66.8).
+minute per seed on 2 CPU cores. Without the mask, as of commit 3f577d5: 63.1 % (59.4 to 66.8).
 """
 
 import ml_collections
@@ -21,9 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/ksl13'
     config.model = 'class_query'
     config.num_heads = 10
-    config.normalize = 'centred'
-    # The middle of the normalised coordinates, which the model is fed as 0.
-    config.missing_value = 0.5
+    config.normalize = 'centered'
+    # Missing points are fed as the middle of the normalised coordinates.
+    config.missing_value = 0.0
     config.noise_std = 0.05
     config.batch_size = 32
     config.num_epochs = 12

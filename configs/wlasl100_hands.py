@@ -5,7 +5,7 @@ r"""WLASL100, two hands in no fixed order (MediaPipe Hands), class query with le
     python -m slr_jax.evaluate --workdir=runs/wlasl100_hands
 
 Measured, mean of seeds 0 to 2 on 100 test clips (95 % interval), as of commit f46475c: 57.3 % (47.5 to 66.6), in 17
-minutes a seed on one CPU core.
+minutes per seed on one CPU core.
 """
 
 import ml_collections
@@ -19,9 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/wlasl100_hands'
     config.model = 'class_query'
     config.num_heads = 7
-    config.normalize = 'centred'
-    # The middle of the normalised coordinates, which the model is fed as 0.
-    config.missing_value = 0.5
+    config.normalize = 'centered'
+    # Missing points are fed as the middle of the normalised coordinates.
+    config.missing_value = 0.0
     config.noise_std = 0.05
     config.dropout_rate = 0.2
     config.batch_size = 32

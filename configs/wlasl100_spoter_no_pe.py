@@ -2,7 +2,7 @@
 
 Luna-Jiménez et al., "Interpreting Sign Language Recognition using Transformers and MediaPipe Landmarks", ICMI 2023,
 doi 10.1145/3577190.3614143, the published protocol.
-Layout mediapipe_hands_pose, 150 numbers a frame.
+Layout mediapipe_hands_pose, 150 features per frame. The commands that make the dataset are in docs/published.md.
 
     python -m slr_jax.train --config=configs/wlasl100_spoter_no_pe.py --workdir=runs/wlasl100_spoter_no_pe
     python -m slr_jax.evaluate --workdir=runs/wlasl100_spoter_no_pe --checkpoint=published

@@ -2,7 +2,7 @@
 
 Luna-Jiménez et al., "Interpreting Sign Language Recognition using Transformers and MediaPipe Landmarks", ICMI 2023,
 doi 10.1145/3577190.3614143, the published protocol.
-Layout vision_api, 108 numbers a frame.
+Layout vision_api, 108 features per frame. The commands that make the dataset are in docs/published.md.
 
     python -m slr_jax.train --config=configs/wlasl100_vision_api_spoter_pe.py --workdir=runs/wlasl100_vision_api
     python -m slr_jax.evaluate --workdir=runs/wlasl100_vision_api --checkpoint=published
@@ -23,6 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset = 'data/wlasl100_vision_api'
     config.model = 'spoter_pe'
     config.num_heads = 9
-    config.missing_value = 0.0
     config.keep_published_checkpoints = True
     return config

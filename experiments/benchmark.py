@@ -25,8 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from slr_jax import checkpoint, cli, errors, files, input_pipeline, models, train_lib
+from slr_jax import cli, errors, files, input_pipeline, models, runtime
 from slr_jax import dataset as dataset_lib
+from slr_jax.run_group import RunGroupSteps
+from slr_jax.train_step import Steps
 
 _FRAMES = 60
 _NUM_CLASSES = 100
@@ -39,7 +41,7 @@ def flops_of_clip(dim: int, frames: float, frames_squared: float, mlp_dim: int, 
     """Floating-point operations of matrix products for one clip of class_query, forward.
 
     Args:
-        dim: numbers a frame.
+        dim: features per frame.
         frames: of the clip; of many clips their mean, and `frames_squared` the mean of their squares.
         frames_squared: see frames.
         mlp_dim: of the model.
@@ -54,16 +56,16 @@ def flops_of_clip(dim: int, frames: float, frames_squared: float, mlp_dim: int, 
 
 
 def xla_flops_of_clip(dim: int, frames: int, mlp_dim: int) -> float:
-    """As flops_of_clip, counted by XLA with everything that is no matrix product, for one layer.
+    """As flops_of_clip, counted by XLA with everything that is not a matrix product, for one layer.
 
     For one layer only, as XLA counts the body of a loop once.
     """
     model = models.create_model(
         'class_query', num_classes=_NUM_CLASSES, num_heads=_HEADS[dim], num_layers=1, mlp_dim=mlp_dim
     )
-    clip, mask = jax.ShapeDtypeStruct((1, frames, dim), jnp.float32), jax.ShapeDtypeStruct((1, frames), bool)
-    params = checkpoint.param_shapes(model, dim)
-    compiled = jax.jit(model.apply).lower({'params': params}, clip, mask).compile()
+    clip, padding_mask = jax.ShapeDtypeStruct((1, frames, dim), jnp.float32), jax.ShapeDtypeStruct((1, frames), bool)
+    params = models.param_shapes(model, dim)
+    compiled = jax.jit(model.apply).lower({'params': params}, clip, padding_mask).compile()
     return compiled.cost_analysis()['flops']
 
 
@@ -78,7 +80,7 @@ def _seconds(call: Callable[[], Any], repetitions: int) -> list[float]:
 
 
 def matrix_product_flops() -> float:
-    """Floating-point operations a second of a large float32 matrix product, on all local devices together."""
+    """Floating-point operations per second of a large float32 matrix product, on all local devices together."""
     product = jax.pmap(lambda x: jnp.matmul(x, x, precision='highest'))
     x = jnp.ones((jax.local_device_count(), _PRODUCT_SIZE, _PRODUCT_SIZE))
     seconds = statistics.median(_seconds(lambda: product(x), _REPETITIONS))
@@ -89,7 +91,7 @@ class _Case:
     """One model with its data.
 
     Args:
-        dim: numbers a frame.
+        dim: features per frame.
         lengths: frames of each clip.
         batch_size: of each seed.
         num_seeds: in one program.
@@ -99,18 +101,11 @@ class _Case:
         config = default.get_config()
         config.num_heads, config.batch_size = _HEADS[dim], batch_size
         self._num_seeds, self._dim, self._lengths, self._config = num_seeds, dim, lengths, config
-        description = dataset_lib.Description(
-            name='benchmark',
-            layout='mediapipe_hands_pose',
-            label_names=tuple(str(i) for i in range(_NUM_CLASSES)),
-            handedness='signer',
-            source={},
-        )
-        self._program = train_lib.Program(config, description, (len(lengths), len(lengths)), num_seeds)
+        self._steps = RunGroupSteps(config, _NUM_CLASSES, Steps(len(lengths), len(lengths)), num_seeds)
         self._batches = self._make_batches()
-        slots = sum(batch['mask'].size for batch in self._batches)
-        real = sum(batch['mask'].sum() for batch in self._batches)
-        self.padding = slots / real
+        padded = sum(batch['padding_mask'].size for batch in self._batches)
+        real = sum(batch['padding_mask'].sum() for batch in self._batches)
+        self.padding = padded / real
 
     def _make_batches(self) -> list[dict[str, np.ndarray]]:
         rng, lengths = np.random.default_rng(0), self._lengths
@@ -118,36 +113,35 @@ class _Case:
         labels = rng.integers(_NUM_CLASSES, size=len(lengths)).astype(np.int32)
         batch_size = self._config.batch_size
         buckets = input_pipeline.length_buckets(lengths, batch_size)
-        orders = [input_pipeline.bucket_order(buckets, batch_size, seed, 1) for seed in range(self._num_seeds)]
-        of_runs = [(features, labels, order) for order in orders]
-        padded_lengths = [lengths[bucket].max() for bucket in buckets]
-        return list(train_lib.run_batches(of_runs, batch_size, self._program.spread, padded_lengths))
+        orders = [input_pipeline.shuffle_buckets(buckets, batch_size, seed, 1) for seed in range(self._num_seeds)]
+        epochs = [(features, labels, order) for order in orders]
+        return list(self._steps.batches(epochs, [lengths[bucket].max() for bucket in buckets]))
 
     def train_seconds(self, repetitions: int) -> list[float]:
         """Seconds of one pass over the clips, `repetitions` times."""
-        program, seeds = self._program, range(self._num_seeds)
-        state = program.join_states([program.initial_state(self._dim, seed, {}) for seed in seeds])
-        keys = program.join([jax.random.key(seed) for seed in seeds])
-        numbers = program.join([{} for _ in seeds])
+        steps, seeds = self._steps, range(self._num_seeds)
+        state = steps.stack_and_place([steps.initial_state(self._dim, seed, {}) for seed in seeds])
+        keys = steps.stack([jax.random.key(seed) for seed in seeds])
+        swept = steps.stack([{} for _ in seeds])
 
         def one_pass() -> Any:
             nonlocal state
             for batch in self._batches:
-                state, sums = program.train_step(state, batch, keys, numbers)
+                state, sums = steps.train_step(state, batch, keys, swept)
             return state, sums
 
         return _seconds(one_pass, repetitions)
 
     def eval_seconds(self, repetitions: int) -> list[float]:
         """Seconds of answering to all clips, `repetitions` times."""
-        program = self._program
-        params = program.join_states([program.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
-        inputs = [{name: batch[name] for name in ('landmarks', 'mask')} for batch in self._batches]
-        return _seconds(lambda: [program.eval_step(params, batch) for batch in inputs], repetitions)
+        steps = self._steps
+        params = steps.stack_and_place([steps.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
+        inputs = [{name: batch[name] for name in ('landmarks', 'padding_mask')} for batch in self._batches]
+        return _seconds(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions)
 
-    def row(self, what: str, peak: float, repetitions: int) -> dict[str, Any]:
+    def row(self, phase: str, peak: float, repetitions: int) -> dict[str, Any]:
         """Measures 'train' or 'evaluate'; a row of the table."""
-        seconds = self.train_seconds(repetitions) if what == 'train' else self.eval_seconds(repetitions)
+        seconds = self.train_seconds(repetitions) if phase == 'train' else self.eval_seconds(repetitions)
         clips = self._num_seeds * len(self._lengths)
         lengths = self._lengths.astype(float)
         flops = flops_of_clip(
@@ -155,18 +149,18 @@ class _Case:
         )
         median = statistics.median(seconds)
         return {
-            'what': what,
-            'numbers a frame': self._dim,
+            'phase': phase,
+            'input dim': self._dim,
             'batch size': self._config.batch_size,
             'seeds': self._num_seeds,
-            'ms a clip': round(1000 * median / clips, 2),
+            'ms per clip': round(1000 * median / clips, 2),
             'fastest': round(1000 * min(seconds) / clips, 2),
             'slowest': round(1000 * max(seconds) / clips, 2),
-            'clips a second': round(clips / median, 1),
+            'clips per second': round(clips / median, 1),
             'padded / real frames': round(self.padding, 3),
-            'GFLOP a clip': round(flops * (3 if what == 'train' else 1) / 1e9, 3),
-            'GFLOP/s of a product': round(peak / 1e9),
-            'share': round(flops * (3 if what == 'train' else 1) * clips / median / peak, 3),
+            'GFLOP per clip': round(flops * (3 if phase == 'train' else 1) / 1e9, 3),
+            'matmul GFLOP/s': round(peak / 1e9),
+            'fraction of matmul': round(flops * (3 if phase == 'train' else 1) * clips / median / peak, 3),
         }
 
 
@@ -186,10 +180,10 @@ def _cases(lengths: np.ndarray, *, quick: bool) -> Iterator[tuple[str, _Case, tu
 def measure_steps(lengths: np.ndarray, *, quick: bool) -> Iterator[dict[str, Any]]:
     """The rows of the table; each is printed as soon as it is measured."""
     for name, case, measured in _cases(lengths, quick=quick):
-        for what in measured:
+        for phase in measured:
             # Few passes where one takes long.
             repetitions = 2 if name == 'real' else _REPETITIONS
-            row = {'lengths': name, **case.row(what, matrix_product_flops(), repetitions)}
+            row = {'lengths': name, **case.row(phase, matrix_product_flops(), repetitions)}
             print(', '.join(f'{column} {value}' for column, value in row.items()), flush=True)
             yield row
         # A process may hold some 80 compiled programs of a CPU: each takes hundreds of memory mappings.
@@ -257,8 +251,8 @@ def main() -> None:
     if values.device:
         jax.config.update('jax_platforms', values.device)
         os.environ['JAX_PLATFORMS'] = values.device
-    train_lib.keep_freed_memory()
-    train_lib.use_compilation_cache()
+    runtime.tune_malloc()
+    runtime.use_compilation_cache()
     try:
         machine = _describe_machine()
     except RuntimeError as error:

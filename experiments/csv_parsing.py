@@ -1,4 +1,4 @@
-"""Time to parse a SPOTER-format CSV, beside `ast.literal_eval` cell by cell, in one run.
+"""Time to parse a SPOTER-format CSV, compared with `ast.literal_eval` cell by cell, in one run.
 
 python -m experiments.csv_parsing --csv=KSL13_train.csv --layout=mediapipe_hands_pose
 """
@@ -12,13 +12,13 @@ from absl import flags
 import numpy as np
 import pandas as pd
 
-from preprocessing import spoter_csv
+from preprocessing.formats import spoter_csv
 from slr_jax import cli, errors
 from slr_jax import landmarks as landmarks_lib
 
 
 def parse_cell_by_cell(path: str, layout: landmarks_lib.Layout) -> list[np.ndarray]:
-    """What the published loaders do; <float64>[frames, points, 2] a clip."""
+    """What the published loaders do; <float64>[frames, points, 2] per clip."""
     table = pd.read_csv(path)
     columns = [column for column in layout.columns if column in table]
     try:
@@ -35,9 +35,11 @@ def _seconds(parse: Callable[[str, landmarks_lib.Layout], object], path: str, la
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('csv', None, 'The file.', required=True)
-    flags.DEFINE_enum('layout', None, sorted(landmarks_lib.LAYOUTS), 'Of its columns.', required=True)
-    flags.DEFINE_integer('repetitions', 5, 'Runs of each, in turn.', lower_bound=1)
+    flags.DEFINE_string('csv', None, 'SPOTER-format CSV file.', required=True)
+    flags.DEFINE_enum(
+        'layout', None, sorted(landmarks_lib.LAYOUTS), 'Landmark layout whose columns the file has.', required=True
+    )
+    flags.DEFINE_integer('repetitions', 5, 'Number of times that each parser reads the file, in turn.', lower_bound=1)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""How fast landmarks are extracted, beside MediaPipe's own calls, and what more workers bring.
+"""How fast landmarks are extracted, compared with MediaPipe's own calls, and how it scales with workers.
 
     python -m experiments.extraction_speed --videos=D --model_dir=M [--output=speed.csv]
 
-On a machine that does nothing else. Three measurements: seconds a frame of the per-clip function, which reads the
-video, over those of MediaPipe's calls alone on frames in memory, in turns in this process; seconds of a run with one
-worker over one with --num_workers, start included; and this process's memory over 100 clips.
+On an otherwise idle machine. Three measurements: seconds per frame of the per-clip function, which reads the video,
+divided by those of MediaPipe's calls alone on frames in memory, in turn in this process; seconds of a run with one
+worker divided by those with --num_workers, start included; and this process's memory over 100 clips.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,9 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder, extract_landmarks, video
-from preprocessing import extractor as extractor_lib
-from preprocessing import landmarker as landmarker_lib
-from slr_jax import cli, errors, files
+from preprocessing.extraction import clip_extractor, model_files, run_local, video, video_files
+from preprocessing.extraction import landmarker as landmarker_lib
+from slr_jax import cli, files
 
 _MEMORY_CLIPS = 100
 _MEMORY_FRAMES = 10
@@ -35,14 +34,15 @@ def _make_clips(names: Sequence[str], copies: int = 1, frame_end: int = clips_li
 
 
 def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.Options, models: dict) -> list[dict]:
-    extractor = extractor_lib.Extractor(options, models)
+    extractor = clip_extractor.Extractor(options, models)
     landmarker = landmarker_lib.Landmarker(options, models)
     rows = []
     for clip in _make_clips(names):
         path = os.path.join(videos, clip.file)
         frames = [frame for _, frame in video.read_frames(path, lambda number: True, None)]
         start = time.perf_counter()
-        landmarker.detect_raw(frames)
+        for number, frame in enumerate(frames):
+            landmarker.run(frame, 40 * number)
         between = time.perf_counter()
         list(extractor.extract((clip,), path))
         alone, ours = between - start, time.perf_counter() - between
@@ -67,7 +67,7 @@ def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.
     for count in (1, num_workers):
         with tempfile.TemporaryDirectory() as scratch:
             start = time.perf_counter()
-            extract_landmarks.extract(
+            run_local.extract(
                 [*clips], videos, os.path.join(scratch, 'landmarks'), flags.FLAGS.model_dir, options, num_workers=count
             )
             seconds[count] = time.perf_counter() - start
@@ -76,7 +76,7 @@ def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.
 
 def _measure_memory(videos: str, name: str, options: landmarker_lib.Options, models: dict) -> list[float]:
     """Megabytes of this process after each of 100 clips of a few frames."""
-    extractor = extractor_lib.Extractor(options, models)
+    extractor = clip_extractor.Extractor(options, models)
     megabytes = []
     for clip in _make_clips([name], _MEMORY_CLIPS, _MEMORY_FRAMES):
         list(extractor.extract((clip,), os.path.join(videos, name)))
@@ -89,32 +89,37 @@ def _measure_memory(videos: str, name: str, options: landmarker_lib.Options, mod
 def _define_flags() -> None:
     flags.DEFINE_string('videos', None, 'Directory of videos.', required=True)
     flags.DEFINE_string('model_dir', None, "Directory of MediaPipe's model files.", required=True)
-    flags.DEFINE_enum('running_mode', 'image', list(landmarker_lib.RUNNING_MODES), 'As of extract_landmarks.')
-    flags.DEFINE_integer('num_workers', 2, 'Compared with one.', lower_bound=2)
-    flags.DEFINE_integer('copies', 3, 'How often each video is extracted when workers are compared.', lower_bound=1)
-    flags.DEFINE_string('output', None, 'CSV of the first measurement.')
+    flags.DEFINE_enum(
+        'running_mode',
+        'image',
+        list(landmarker_lib.RUNNING_MODES),
+        'How MediaPipe runs: image, each frame by itself; video, each clip tracked from its first frame.',
+    )
+    flags.DEFINE_integer('num_workers', 2, 'Number of worker processes that is compared with one.', lower_bound=2)
+    flags.DEFINE_integer(
+        'copies', 3, 'Number of times that each video is extracted when workers are compared.', lower_bound=1
+    )
+    flags.DEFINE_string('output', None, 'CSV file for the first measurement; default: none is written.')
 
 
 def main() -> None:
     """Measures and prints."""
     values = flags.FLAGS
-    names = clips_from_folder.videos_below(values.videos)
-    if not names:
-        raise errors.InputError(f'{values.videos} holds no video')
+    names = video_files.find_videos(values.videos)
     options = landmarker_lib.Options(running_mode=values.running_mode)
-    models = landmarker_lib.read_models(values.model_dir, options)
+    models = model_files.read_models(values.model_dir, options.model_files)
     speedup = _measure_workers(values.videos, names, options, values.num_workers)
     memory = _measure_memory(values.videos, names[0], options, models)
     rows = _measure_frames(values.videos, names, options, models)
     frames = sum(row['frames'] for row in rows)
     ours, alone = (sum(row[name] * row['frames'] for row in rows) / frames for name in ('ours_ms', 'mediapipe_ms'))
     ratios = [row['ratio'] for row in rows]
-    print(f'{ours:.1f} ms a frame, MediaPipe alone {alone:.1f}: {ours / alone:.3f} ×', end=' ')
+    print(f'{ours:.1f} ms per frame, MediaPipe alone {alone:.1f}: {ours / alone:.3f} ×', end=' ')
     print(f'(median of videos {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f})')
     print(f'{values.num_workers} workers against 1: {speedup:.2f} × over {values.copies * frames} frames')
     after = (1, 10, _MEMORY_CLIPS // 2, _MEMORY_CLIPS)
     print('megabytes after clips:', ', '.join(f'{count}: {memory[count - 1]:.0f}' for count in after))
-    print(f'rise over the last half: {np.polyfit(range(50), memory[-50:], 1)[0]:.3f} megabytes a clip')
+    print(f'rise over the last half: {np.polyfit(range(50), memory[-50:], 1)[0]:.3f} megabytes per clip')
     if values.output:
         files.write_csv(values.output, rows)
 

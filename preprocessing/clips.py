@@ -1,29 +1,27 @@
-"""The clips table: a CSV with one row a clip, whatever it was made from.
+"""The clips table: a CSV file with one row per clip, whatever it was made from.
 
 | column | |
 |---|---|
 | video_id | name of the clip, unique, also that of its landmark file |
-| file | the video, relative to --videos; several clips may lie in one; without suffix, its folder of frames |
+| file | the video, relative to --videos; several clips may be in one; without suffix, its folder of frames |
 | label, gloss | class from 0, without gaps, and its name |
 | split | train, validation or test |
 | signer_id | who signs; may be empty |
-| frame_start, frame_end | frames from 1, both in the clip; frame_end −1 is the end of the video |
-| fps | frames a second, where known |
-| bbox | `x0 y0 x1 y1` in pixels around the signer, where known; only kept |
+| frame_start, frame_end | first and last frame of the clip, counted from 1; frame_end −1 is the end of the video |
+| fps | frames per second, where known |
+| bbox | `x0 y0 x1 y1` in pixels around the signer, where known; not used |
 | source | where the video comes from; may be empty |
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import os
-import warnings
+from typing import Any
 
-import pandas as pd
-
+from preprocessing import tables
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
 
-_FIRST_ROW = 2
 TO_THE_END = -1
 
 
@@ -45,8 +43,18 @@ class Clip:
 
     @property
     def num_frames(self) -> int | None:
-        """Frames of the clip; None where only the video can tell."""
+        """Frames of the clip; None where only the video says how many."""
         return None if self.frame_end == TO_THE_END else self.frame_end - self.frame_start + 1
+
+    @property
+    def frame_range(self) -> str:
+        """Its frames, for messages."""
+        return frame_range(self.frame_start, self.frame_end)
+
+
+def frame_range(start: int, end: int) -> str:
+    """`3 to 9`, or `3 to the end`."""
+    return f'{start} to {"the end" if end == TO_THE_END else end}'
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Clip))
@@ -56,94 +64,79 @@ def read_clips(path: str) -> list[Clip]:
     """Reads a clips table.
 
     Raises:
-        InputError: the file is no CSV, lacks a column, has no rows, or a row is not as the table above says; a
-            video_id occurs twice; labels have gaps; a label has two glosses or a gloss two labels.
+        InputError: the file is not a CSV file, lacks a column, has no rows, or a row is not as the table above says; a
+            video_id is not unique; labels have gaps; a label has two glosses or a gloss two labels.
     """
-    try:
-        with warnings.catch_warnings():
-            # That the first row has more cells than the header is only warned of.
-            warnings.simplefilter('error', pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding='utf-8', index_col=False)
-    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise errors.InputError(f'{path} is no clips table: {errors.one_line(error)}') from error
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise errors.InputError(f'{path} has no column {missing[0]!r}, expected {", ".join(COLUMNS)}')
-    rows = table[list(COLUMNS)].itertuples(index=False, name=None)
-    clips = [_parse_row(f'{path}, row {number}', row) for number, row in enumerate(rows, _FIRST_ROW)]
+    table = tables.read_table(path, COLUMNS)
+    rows = table[list(COLUMNS)].to_dict('records')
+    clips = [_parse_row(path, index, row) for index, row in enumerate(rows)]
     _check_clips(path, clips)
     return clips
 
 
-def _parse_row(where: str, row: tuple[str, ...]) -> Clip:
-    values = dict(zip(COLUMNS, row, strict=True))
-
+def _parse_row(path: str, index: int, row: dict[str, Any]) -> Clip:
     def number(column: str, kind: type, expected: str) -> int | float:
         try:
-            return kind(values[column])
+            return kind(row[column])
         except ValueError:
-            raise errors.InputError(
-                f'{where}, column {column}: found {values[column]!r}, expected {expected}'
-            ) from None
+            raise tables.row_error(path, index, column, row[column], expected) from None
 
-    return Clip(
-        **values
-        | {
-            'label': number('label', int, 'a whole number'),
-            'frame_start': number('frame_start', int, 'a whole number'),
-            'frame_end': number('frame_end', int, 'a whole number'),
-            'fps': number('fps', float, 'a number or nothing') if values['fps'] else None,
-        }
-    )
+    whole = {column: number(column, int, 'a whole number') for column in ('label', 'frame_start', 'frame_end')}
+    fps = number('fps', float, 'a number or nothing') if row['fps'] else None
+    return Clip(**row | whole | {'fps': fps})
 
 
 def _check_clips(path: str, clips: Sequence[Clip]) -> None:
     if not clips:
-        raise errors.InputError(f'{path} has no rows, expected one a clip')
-    seen: dict[tuple[str, str | int], int] = {}
-    for row, clip in enumerate(clips, _FIRST_ROW):
-        problem = _problem(clip)
-        for of, key, value in (
-            ('video_id', clip.video_id, row),
-            ('label', clip.label, clip.gloss),
-            ('gloss', clip.gloss, clip.label),
-        ):
-            first = seen.setdefault((of, key), value)
-            if first != value and not problem:
-                other = f'stands in row {first} too' if of == 'video_id' else f'belongs to {first!r} and to {value!r}'
-                problem = f'{of} {key!r} {other}'
-        if problem:
-            raise errors.InputError(f'{path}, row {row}: {problem}')
-    labels = {clip.label for clip in clips}
-    gap = next((label for label in range(max(labels)) if label not in labels), None)
+        raise errors.InputError(f'{path} has no rows, expected one per clip')
+    rows: dict[str, int] = {}
+    glosses: dict[int, str] = {}
+    labels: dict[str, int] = {}
+    for index, clip in enumerate(clips):
+        for column, expected in _find_problems(clip):
+            raise tables.row_error(path, index, column, getattr(clip, column), expected)
+        where = f'{path}, row {index + tables.FIRST_ROW}'
+        first = rows.setdefault(clip.video_id, index)
+        if first != index:
+            raise errors.InputError(
+                f'{where}: duplicate video_id {clip.video_id!r} (also in row {first + tables.FIRST_ROW})'
+            )
+        gloss, label = glosses.setdefault(clip.label, clip.gloss), labels.setdefault(clip.gloss, clip.label)
+        if gloss != clip.gloss:
+            raise errors.InputError(f'{where}: label {clip.label} has two glosses, {gloss!r} and {clip.gloss!r}')
+        if label != clip.label:
+            raise errors.InputError(f'{where}: gloss {clip.gloss!r} has two labels, {label} and {clip.label}')
+    gap = next((label for label in range(max(glosses)) if label not in glosses), None)
     if gap is not None:
-        raise errors.InputError(f'{path}: no clip has label {gap}, expected every label from 0 to {max(labels)}')
+        raise errors.InputError(f'{path}: no clip has label {gap}, expected every label from 0 to {max(glosses)}')
 
 
-def _problem(clip: Clip) -> str | None:
-    # A video_id and a file are parts of paths.
-    outside = os.path.isabs(clip.file) or '..' in clip.file.split('/')
-    problems = {
-        f'video_id is {clip.video_id!r}, expected a name without / and without a dot first': not clip.video_id.strip()
-        or '/' in clip.video_id
-        or clip.video_id.startswith('.'),
-        f'file is {clip.file!r}, expected a path below the directory of videos': not clip.file.strip() or outside,
-        f'label is {clip.label}, expected 0 or more': clip.label < 0,
-        'gloss is empty': not clip.gloss.strip(),
-        f'split is {clip.split!r}, expected {", ".join(dataset_lib.SPLITS)}': clip.split not in dataset_lib.SPLITS,
-        f'frame_start is {clip.frame_start}, expected 1 or more': clip.frame_start < 1,
-        f'frame_end is {clip.frame_end}, expected {TO_THE_END} or at least {clip.frame_start}, which is frame_start': (
-            clip.frame_end not in (TO_THE_END, max(clip.frame_start, clip.frame_end))
-        ),
-        f'fps is {clip.fps}, expected more than 0 and at most 1000': clip.fps is not None and not 0 < clip.fps <= 1000,
-        f'bbox is {clip.bbox!r}, expected x0 y0 x1 y1': bool(clip.bbox) and not _is_box(clip.bbox),
-    }
-    return next((problem for problem, found in problems.items() if found), None)
+def _find_problems(clip: Clip) -> Iterator[tuple[str, str]]:
+    """Columns whose value is not valid, and what is expected there."""
+    # Both become parts of paths: refuse anything that could escape.
+    if not clip.video_id.strip() or '/' in clip.video_id or clip.video_id.startswith('.'):
+        yield 'video_id', 'a name without / that does not begin with a dot'
+    if not clip.file.strip() or os.path.isabs(clip.file) or '..' in clip.file.split('/'):
+        yield 'file', 'a path below the directory of videos'
+    if clip.label < 0:
+        yield 'label', '0 or more'
+    if not clip.gloss.strip():
+        yield 'gloss', 'a name'
+    if clip.split not in dataset_lib.SPLITS:
+        yield 'split', ', '.join(dataset_lib.SPLITS)
+    if clip.frame_start < 1:
+        yield 'frame_start', '1 or more'
+    if clip.frame_end != TO_THE_END and clip.frame_end < clip.frame_start:
+        yield 'frame_end', f'{TO_THE_END} or at least frame_start, which is {clip.frame_start}'
+    if clip.fps is not None and not 0 < clip.fps <= 1000:
+        yield 'fps', 'more than 0 and at most 1000'
+    if clip.bbox and not _is_box(clip.bbox):
+        yield 'bbox', 'x0 y0 x1 y1'
 
 
 def _is_box(text: str) -> bool:
-    words = text.split()
-    return len(words) == 4 and all(word.lstrip('-').replace('.', '', 1).isdigit() for word in words)
+    numbers = text.split()
+    return len(numbers) == 4 and all(number.lstrip('-').replace('.', '', 1).isdigit() for number in numbers)
 
 
 def write_clips(path: str, clips: Sequence[Clip]) -> None:
@@ -154,7 +147,7 @@ def write_clips(path: str, clips: Sequence[Clip]) -> None:
 
 
 def summary(path: str, clips: Sequence[Clip]) -> str:
-    """Clips, glosses and signers of each split, a line each."""
+    """Clips, glosses and signers of each split, one line per split."""
     lines = [f'{path}: {len(clips)} clips of {len({clip.label for clip in clips})} glosses']
     for split in dataset_lib.SPLITS:
         part = [clip for clip in clips if clip.split == split]

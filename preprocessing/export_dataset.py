@@ -1,4 +1,4 @@
-"""Writes a TFDS directory of landmarks as a file of another kind, the way back of build_dataset.
+"""Writes a TFDS directory of landmarks as a file of another kind, the reverse of build_dataset.
 
 python -m preprocessing.export_dataset --dataset=D --format=npz --output=FILE.npz
 python -m preprocessing.export_dataset --dataset=D --format=spoter_csv --output=DIRECTORY
@@ -6,28 +6,29 @@ python -m preprocessing.export_dataset --dataset=D --format=spoter_csv --output=
 
 from absl import flags
 
-from preprocessing import archive, spoter_csv
+from preprocessing import formats
 from slr_jax import cli
 from slr_jax import dataset as dataset_lib
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('dataset', None, 'The TFDS directory.', required=True)
-    flags.DEFINE_enum('format', None, ['npz', 'spoter_csv'], 'What to write.', required=True)
-    flags.DEFINE_string('output', None, 'A new file, or for spoter_csv a new directory.', required=True)
+    writable = [name for name, module in formats.FORMATS.items() if hasattr(module, 'write')]
+    flags.DEFINE_string('dataset', None, 'TFDS directory of the dataset.', required=True)
+    flags.DEFINE_enum('format', None, writable, 'Kind of file to write.', required=True)
+    flags.DEFINE_string('output', None, 'New file, or for spoter_csv new directory.', required=True)
     flags.DEFINE_float(
-        'missing_value', None, 'spoter_csv: what missing coordinates are written as; by default −2, for vision_api 0.'
+        'missing_value',
+        None,
+        "Number that spoter_csv has for missing coordinates; default: the layout's, −2, or 0 for vision_api.",
     )
 
 
 def main() -> None:
     """Writes the dataset that the flags name."""
-    dataset = dataset_lib.load_dataset(flags.FLAGS.dataset)
-    if flags.FLAGS.format == 'npz':
-        archive.write_archive(dataset, flags.FLAGS.output)
-    else:
-        spoter_csv.write_dataset(dataset, flags.FLAGS.output, flags.FLAGS.missing_value)
-    print(f'{flags.FLAGS.output}: {sum(map(len, dataset.splits.values()))} clips')
+    values = flags.FLAGS
+    dataset = dataset_lib.load_dataset(values.dataset)
+    formats.FORMATS[values.format].write(dataset, values.output, values)
+    print(f'{values.output}: {sum(map(len, dataset.splits.values()))} clips')
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 python -m preprocessing.extract_frames --videos=D --output_dir=F [--num_workers=N] [--quality=2]
 
 For those who want frames; `extract_landmarks` reads videos as they are. A folder is written whole or not at all, and
-those that are there are left alone.
+existing folders are left alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,42 +14,41 @@ import shutil
 from absl import flags
 import cv2
 
-from preprocessing import clips_from_folder, extraction, video, workers
-from preprocessing.progress import Progress
+from preprocessing.extraction import video, video_files, worker_pool
 from slr_jax import cli, errors, files
+from slr_jax.progress import Progress
 
 
-def start_worker(videos: str, output_dir: str, quality: int) -> workers.Work:
-    """What a worker process does: a list of videos -> the number of frames of each."""
+def start_worker(videos: str, output_dir: str, quality: int) -> worker_pool.Work:
+    """Returns what a worker process does: a list of videos -> the number of frames of each."""
 
-    def work(names: Sequence[str]) -> Iterator[int | workers.Failure]:
+    def work(names: Sequence[str]) -> Iterator[int | worker_pool.Failure]:
         for name in names:
-            folder = os.path.splitext(name)[0]
-            aside = os.path.join(output_dir, extraction.UNFINISHED, folder)
             try:
-                yield _write_frames(os.path.join(videos, name), aside, os.path.join(output_dir, folder), quality)
+                yield _write_frames(os.path.join(videos, name), output_dir, os.path.splitext(name)[0], quality)
             except video.VideoError as error:
-                yield workers.Failure(str(error))
+                yield worker_pool.Failure(str(error))
 
     return work
 
 
-def _write_frames(path: str, aside: str, folder: str, quality: int) -> int:
-    shutil.rmtree(aside, ignore_errors=True)
-    os.makedirs(aside)
+def _write_frames(path: str, output_dir: str, name: str, quality: int) -> int:
+    temporary, folder = os.path.join(output_dir, files.UNFINISHED, name), os.path.join(output_dir, name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    os.makedirs(temporary)
     number = 0
     for number, frame in video.read_frames(path, lambda number: True, None):
-        name = os.path.join(aside, f'{os.path.basename(folder)}_{number:06d}.jpg')
+        image = os.path.join(temporary, f'{os.path.basename(name)}_{number:06d}.jpg')
         options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality(quality)]
-        if not cv2.imwrite(name, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options):
+        if not cv2.imwrite(image, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options):
             raise errors.InputError(f'{folder}: frame {number} cannot be written')
     os.makedirs(os.path.dirname(folder), exist_ok=True)
-    os.rename(aside, folder)
+    os.rename(temporary, folder)
     return number
 
 
 def jpeg_quality(scale: int) -> int:
-    """JPEG quality (0 to 100) that comes near ffmpeg's -qscale:v (2 best, 31 worst)."""
+    """JPEG quality (0 to 100) that is close to ffmpeg's -qscale:v (2 best, 31 worst)."""
     return 100 - 3 * scale
 
 
@@ -59,36 +58,32 @@ def extract(videos: str, output_dir: str, quality: int, num_workers: int, time_l
     Raises:
         InputError: there are no videos, or the disk is full.
     """
-    names = clips_from_folder.videos_below(videos)
-    if not names:
-        raise errors.InputError(f'{videos} holds no video, expected {", ".join(clips_from_folder.SUFFIXES)}')
+    names = video_files.find_videos(videos)
     folders = [os.path.splitext(name)[0] for name in names]
-    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
-    if twice:
-        raise errors.InputError(f'{videos} holds two videos named {twice}, expected one folder of frames each')
+    duplicate = next((folder for folder in folders if folders.count(folder) > 1), None)
+    if duplicate:
+        raise errors.InputError(f'{videos} holds two videos named {duplicate}, expected one per folder of frames')
     files.make_directories(output_dir)
-    unfinished = os.path.join(output_dir, extraction.UNFINISHED)
-    shutil.rmtree(unfinished, ignore_errors=True)
     to_do = [name for name, folder in zip(names, folders, strict=True) if not os.path.isdir(f'{output_dir}/{folder}')]
     print(f'{len(names)} videos: {len(names) - len(to_do)} done, {len(to_do)} to do', flush=True)
     progress = Progress('videos', len(to_do))
     start = functools.partial(start_worker, videos, output_dir, quality)
-    try:
-        for name, result in workers.run([[name] for name in to_do], start, num_workers, time_limit):
-            if isinstance(result, workers.Failure):
+    with files.unfinished_in(output_dir):
+        for name, result in worker_pool.run_tasks([[name] for name in to_do], start, num_workers, time_limit):
+            if isinstance(result, worker_pool.Failure):
                 progress.add(0, f'{name}: {result.reason}')
             else:
                 progress.add(result)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _define_flags() -> None:
     flags.DEFINE_string('videos', None, 'Directory of videos.', required=True)
     flags.DEFINE_string('output_dir', None, 'Directory for the folders of frames.', required=True)
-    flags.DEFINE_integer('quality', 2, "As ffmpeg's -qscale:v: 2 is best.", 2, 31)
-    flags.DEFINE_integer('num_workers', os.cpu_count(), 'Worker processes; by default one a core.', lower_bound=1)
-    flags.DEFINE_float('time_limit', 600.0, 'Seconds a video may take.', lower_bound=0.1)
+    flags.DEFINE_integer('quality', 2, "JPEG quality as ffmpeg's -qscale:v: 2 is best, 31 worst.", 2, 31)
+    flags.DEFINE_integer(
+        'num_workers', os.cpu_count(), 'Number of worker processes; default: one per core.', lower_bound=1
+    )
+    flags.DEFINE_float('time_limit', 600.0, 'Most seconds per video.', lower_bound=0.1)
 
 
 def main() -> None:

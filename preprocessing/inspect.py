@@ -1,9 +1,9 @@
-"""Draws the landmarks of a clip on its frames, so that a person sees whether extraction worked.
+"""Draws the landmarks of a clip on its frames, to see whether extraction worked.
 
     python -m preprocessing.inspect --landmarks=L --video_id=V --videos=D --output=V.png
 
-A .png is a contact sheet of frames spread over the clip, a .mp4 the whole clip. The signer's right hand is red, the
-left one blue, the body green.
+A .png is a contact sheet of frames spread over the clip, a .mp4 has the whole clip. The signer's right hand is red,
+the left hand blue, the body green.
 """
 
 import os
@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction, video
-from preprocessing import landmarker as landmarker_lib
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
+from preprocessing.extraction import video, video_files
 from slr_jax import cli, errors, files
 from slr_jax import landmarks as landmarks_lib
 
-# RGB, of the signer's own right and left.
-_COLOURS = {'right_hand': (230, 60, 50), 'left_hand': (40, 110, 240), 'body': (60, 190, 90)}
+# RGB; right and left are the signer's own.
+_COLORS = {'right_hand': (230, 60, 50), 'left_hand': (40, 110, 240), 'body': (60, 190, 90)}
 _COLUMNS = 4
 _TILE_HEIGHT = 360
 _VIDEO_HEIGHT = 720
@@ -38,24 +39,24 @@ def draw_frame(frame: np.ndarray, points: np.ndarray, handedness: str) -> np.nda
         A new frame of the same shape.
     """
     layout = landmarker_lib.LAYOUT
-    signers = landmarks_lib.anatomical_order(layout, handedness)
+    order = landmarks_lib.anatomical_order(layout, handedness)
     height, width = frame.shape[:2]
     size = max(1, height // 360)
     drawn = frame.copy()
-    places = np.nan_to_num(points[:, :2] * (width, height), nan=-1.0).round().astype(int)
+    positions = np.nan_to_num(points[:, :2] * (width, height), nan=-1.0).round().astype(int).tolist()
     seen = ~np.isnan(points[:, 0])
-    colours = [_COLOURS[layout.group_of_point[point]] for point in signers]
+    colors = [_COLORS[layout.group_of_point[point]] for point in order]
     for a, b in layout.bones:
         if seen[a] and seen[b]:
-            cv2.line(drawn, places[a].tolist(), places[b].tolist(), colours[a], size, cv2.LINE_AA)
+            cv2.line(drawn, positions[a], positions[b], colors[a], size, cv2.LINE_AA)
     for point in np.flatnonzero(seen):
-        cv2.circle(drawn, places[point].tolist(), size + 1, colours[point], -1, cv2.LINE_AA)
+        cv2.circle(drawn, positions[point], size + 1, colors[point], -1, cv2.LINE_AA)
     return drawn
 
 
 def _resize(frame: np.ndarray, height: int) -> np.ndarray:
     width = round(frame.shape[1] * height / frame.shape[0])
-    # Video codecs want even numbers.
+    # Video codecs need even widths.
     return cv2.resize(frame, (width + width % 2, height), interpolation=cv2.INTER_AREA)
 
 
@@ -63,8 +64,8 @@ def _write_sheet(path: str, frames: list[tuple[int, np.ndarray]]) -> None:
     tiles = []
     for number, frame in frames:
         tile = frame.copy()
-        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-            cv2.putText(tile, f'{number}', (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)
+        for color, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(tile, f'{number}', (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, color, thickness, cv2.LINE_AA)
         tiles.append(tile)
     tiles.extend(np.full_like(tiles[0], 255) for _ in range(-len(tiles) % _COLUMNS))
     sheet = np.vstack([np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)])
@@ -82,56 +83,69 @@ def _write_video(path: str, frames: list[tuple[int, np.ndarray]], fps: float) ->
         raise errors.InputError(f'{path} cannot be written')
 
 
+def draw_clip(
+    landmarks_dir: str, video_id: str, videos: str, output: str, *, kind: str = 'videos', num_tiles: int = 12
+) -> str:
+    """Draws the landmarks of a clip on its frames.
+
+    Args:
+        landmarks_dir: directory of extract_landmarks.
+        video_id: the clip.
+        videos: directory of the videos, or of the folders of frames.
+        output: a new .png or .mp4.
+        kind: `videos` or `frames`, what `videos` holds.
+        num_tiles: frames of a .png.
+
+    Returns:
+        A sentence on what was drawn.
+
+    Raises:
+        InputError: the landmarks or the video are missing, damaged or do not fit each other.
+    """
+    suffix = os.path.splitext(output)[1]
+    if suffix not in ('.png', '.mp4'):
+        raise errors.InputError(f'--output={output}, expected a name that ends in .png or .mp4')
+    description, _ = store_lib.read_description(landmarks_dir)
+    found = store_lib.read_file(os.path.join(landmarks_dir, f'{video_id}.npz'))
+    clip = clips_lib.Clip(video_id, found.video, 0, '', '', frame_start=found.frame_start, frame_end=found.frame_end)
+    path = video_files.video_path(clip, videos, kind)
+    if not os.path.exists(path):
+        raise errors.InputError(f'{path} is missing, expected the video of clip {video_id}')
+    num_frames = len(found.landmarks)
+    height, count = (_TILE_HEIGHT, min(num_frames, num_tiles)) if suffix == '.png' else (_VIDEO_HEIGHT, num_frames)
+    wanted = {clip.frame_start + round(i) for i in np.linspace(0, num_frames - 1, count)}
+    frames = []
+    try:
+        for number, frame in video.read_frames(path, wanted.__contains__, max(wanted)):
+            points = found.landmarks[number - clip.frame_start]
+            frames.append((number, draw_frame(_resize(frame, height), points, description['handedness'])))
+        fps = video.frames_per_second(path) or _DEFAULT_FPS
+    except video.VideoError as error:
+        raise errors.InputError(f'{path}: {error}') from error
+    if len(frames) != len(wanted):
+        raise errors.InputError(f'{path} has fewer frames than the {num_frames} landmarks of clip {video_id}')
+    with files.create_atomically(output) as temporary:
+        if suffix == '.png':
+            _write_sheet(temporary, frames)
+        else:
+            _write_video(temporary, frames, fps)
+    return f'{output}: {len(frames)} of {num_frames} frames'
+
+
 def _define_flags() -> None:
-    flags.DEFINE_string('landmarks', None, 'Directory of landmarks.', required=True)
-    flags.DEFINE_string('video_id', None, 'The clip.', required=True)
-    flags.DEFINE_string('videos', None, 'Directory of the videos.')
-    flags.DEFINE_string('frames', None, 'Instead of --videos: directory with a folder of frames a video.')
-    flags.DEFINE_string('output', None, 'A new .png or .mp4.', required=True)
-    flags.DEFINE_integer('num_tiles', 12, 'Frames of a .png.', lower_bound=1)
+    flags.DEFINE_string('landmarks', None, 'Directory of extract_landmarks.', required=True)
+    flags.DEFINE_string('video_id', None, 'Name of the clip to draw.', required=True)
+    video_files.define_flags()
+    flags.adopt_module_key_flags(video_files)
+    flags.DEFINE_string('output', None, 'New .png (frames spread over the clip) or .mp4 (all frames).', required=True)
+    flags.DEFINE_integer('num_tiles', 12, 'Number of frames in a .png.', lower_bound=1)
 
 
 def main() -> None:
     """Draws the clip that the flags name."""
     values = flags.FLAGS
-    kind = os.path.splitext(values.output)[1]
-    if kind not in ('.png', '.mp4'):
-        raise errors.InputError(f'--output={values.output}, expected a name that ends in .png or .mp4')
-    if bool(values.videos) == bool(values.frames):
-        raise errors.InputError('either --videos or --frames must be given')
-    description = extraction.read_description(values.landmarks)
-    found = extraction.read_file(os.path.join(values.landmarks, f'{values.video_id}.npz'))
-    clip = clips_lib.Clip(
-        values.video_id, found.video, 0, '', '', frame_start=found.frame_start, frame_end=found.frame_end
-    )
-    path = extraction.path_of(clip, values.videos or values.frames, 'frames' if values.frames else 'videos')
-    if not os.path.exists(path):
-        raise errors.InputError(f'{path} is missing, expected the video of clip {values.video_id}')
-    num_frames = len(found.landmarks)
-    height = _TILE_HEIGHT if kind == '.png' else _VIDEO_HEIGHT
-    count = min(num_frames, values.num_tiles) if kind == '.png' else num_frames
-    chosen = {clip.frame_start + round(i) for i in np.linspace(0, num_frames - 1, count)}
-    try:
-        frames = [
-            (
-                number,
-                draw_frame(
-                    _resize(frame, height), found.landmarks[number - clip.frame_start], description['handedness']
-                ),
-            )
-            for number, frame in video.read_frames(path, chosen.__contains__, max(chosen))
-        ]
-        fps = video.frames_per_second(path) or _DEFAULT_FPS
-    except video.VideoError as error:
-        raise errors.InputError(f'{path}: {error}') from error
-    if len(frames) != len(chosen):
-        raise errors.InputError(f'{path} has fewer frames than the {num_frames} landmarks of clip {values.video_id}')
-    with files.create_atomically(values.output) as aside:
-        if kind == '.png':
-            _write_sheet(aside, frames)
-        else:
-            _write_video(aside, frames, fps)
-    print(f'{values.output}: {len(frames)} of {num_frames} frames')
+    videos, kind = video_files.parse_flags(values)
+    print(draw_clip(values.landmarks, values.video_id, videos, values.output, kind=kind, num_tiles=values.num_tiles))
 
 
 if __name__ == '__main__':

@@ -2,16 +2,15 @@
 
     python -m preprocessing.synthetic --data_dir=D
 
-Every point of a clip follows one of `num_classes` paths of its own. The informative points follow the path of the
-clip's class; every other point follows one drawn for it alone, clip by clip. So all points move alike, and no other
-point, nor any group of them, says anything about the class. The informative points are stored in the dataset: they are
-what a learned mask ought to find.
+Every point has `num_classes` trajectories of its own. In a clip, the informative points follow the trajectory of the
+clip's class; for every other point one is drawn. So all points move alike, and no other point, nor any group of them,
+says anything about the class. The informative points are stored in the dataset: a learned mask should find them.
 """
 
 from absl import flags
 import numpy as np
 
-from preprocessing import tfds_writer
+from preprocessing.formats import tfds_writer
 from slr_jax import cli, errors
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
@@ -19,8 +18,8 @@ from slr_jax import landmarks as landmarks_lib
 _MIN_FRAMES, _MAX_FRAMES = 20, 32
 _GROUP_WIDTH = {'body': 0.45}
 _HAND_WIDTH = 0.12
-_GROUP_CENTRE = {'right_hand': (0.3, 0.6), 'left_hand': (0.7, 0.6), 'hand_0': (0.3, 0.6), 'hand_1': (0.7, 0.6)}
-_MISSING_SHARE = 0.05
+_GROUP_CENTER = {'right_hand': (0.3, 0.6), 'left_hand': (0.7, 0.6), 'hand_0': (0.3, 0.6), 'hand_1': (0.7, 0.6)}
+_MISSING_FRACTION = 0.05
 
 
 def make_dataset(
@@ -40,7 +39,7 @@ def make_dataset(
         num_classes: number of classes.
         clips_per_class: split -> clips of each class.
         seed: of everything drawn.
-        informative_points: the points that tell the classes apart, or None to draw `num_informative` of them.
+        informative_points: the points that differ between classes, or None to draw `num_informative` of them.
         num_informative: see informative_points.
 
     Raises:
@@ -58,19 +57,12 @@ def make_dataset(
         raise errors.InputError(
             f'informative_points are {informative_points}, expected some of 0 to {layout.num_points - 1}'
         )
-    paths = _Paths(rng, num_classes, layout.num_points)
-    splits, first = {}, 0
-    for split, count in clips_per_class.items():
-        if count:
-            labels = rng.permutation(np.repeat(np.arange(num_classes, dtype=np.int32), count))
-            splits[split] = dataset_lib.Clips(
-                landmarks=[_make_clip(rng, layout, paths, informative_points, label) for label in labels],
-                labels=labels,
-                video_ids=[f'{split}_{i:05d}' for i in range(len(labels))],
-                signers=[''] * len(labels),
-                index=np.arange(len(labels)) + first,
-            )
-            first += len(labels)
+    trajectories = _Trajectories(rng, num_classes, layout.num_points)
+    labels, landmarks = [], []
+    for count in clips_per_class.values():
+        drawn = rng.permutation(np.repeat(np.arange(num_classes), count))
+        landmarks.extend(_make_clip(rng, layout, trajectories, informative_points, label) for label in drawn)
+        labels.extend(drawn)
     description = dataset_lib.Description(
         name,
         layout.name,
@@ -78,10 +70,11 @@ def make_dataset(
         informative_points=sorted(informative_points),
         source={'kind': 'synthetic', 'seed': seed},
     )
-    return dataset_lib.Dataset(description, splits)
+    splits = [split for split, count in clips_per_class.items() for _ in range(num_classes * count)]
+    return dataset_lib.Dataset.from_clips(description, landmarks, labels, splits)
 
 
-class _Paths:
+class _Trajectories:
     """For every point and class, a closed path of two sine waves in x and y, all of the same mean square."""
 
     def __init__(self, rng: np.random.Generator, num_classes: int, num_points: int) -> None:
@@ -92,37 +85,41 @@ class _Paths:
         self._phase = rng.uniform(0, 2 * np.pi, shape)
         self._offset = rng.normal(0, 1, (num_points, num_classes, 2))
 
-    def positions(self, path_of_point: np.ndarray, time: np.ndarray) -> np.ndarray:
+    def positions(self, trajectory: np.ndarray, time: np.ndarray) -> np.ndarray:
         """<int>[points], <float>[frames] in turns -> <float>[frames, points, 2], standard deviation about 1."""
-        points = np.arange(len(path_of_point))
-        amplitude, phase = self._amplitude[points, path_of_point], self._phase[points, path_of_point]
+        points = np.arange(len(trajectory))
+        amplitude, phase = self._amplitude[points, trajectory], self._phase[points, trajectory]
         turns = np.array([1.0, 2.0])[:, None]
         angle = 2 * np.pi * turns * time[:, None, None, None] + phase
-        return (amplitude * np.sin(angle)).sum(axis=2) + 0.5 * self._offset[points, path_of_point]
+        return (amplitude * np.sin(angle)).sum(axis=2) + 0.5 * self._offset[points, trajectory]
 
 
 def _make_clip(
-    rng: np.random.Generator, layout: landmarks_lib.Layout, paths: _Paths, informative_points: list[int], label: int
+    rng: np.random.Generator,
+    layout: landmarks_lib.Layout,
+    trajectories: _Trajectories,
+    informative_points: list[int],
+    label: int,
 ) -> np.ndarray:
     num_frames = rng.integers(_MIN_FRAMES, _MAX_FRAMES + 1)
-    path_of_point = rng.integers(0, paths.num_classes, layout.num_points)
-    path_of_point[informative_points] = label
+    trajectory = rng.integers(0, trajectories.num_classes, layout.num_points)
+    trajectory[informative_points] = label
     time = np.linspace(0, 1, num_frames) * rng.uniform(0.9, 1.1) + rng.uniform(-0.05, 0.05)
-    motion = paths.positions(path_of_point, time) + rng.normal(0, 0.1, (num_frames, layout.num_points, 2))
+    motion = trajectories.positions(trajectory, time) + rng.normal(0, 0.1, (num_frames, layout.num_points, 2))
     clip = np.full((num_frames, layout.num_points, 3), np.nan, np.float32)
     for group, points in layout.groups.items():
         width = _GROUP_WIDTH.get(group, _HAND_WIDTH)
-        place = np.array(layout.figure)[list(points)] * (width, -width) + _GROUP_CENTRE.get(group, (0.5, 0.5))
+        figure = np.array(layout.figure)[list(points)] * (width, -width) + _GROUP_CENTER.get(group, (0.5, 0.5))
         drift = rng.normal(0, 0.02, 2) + np.outer(np.linspace(-1, 1, num_frames), rng.normal(0, 0.02, 2))
-        clip[:, points, :2] = place + drift[:, None] + 0.04 * motion[:, points]
+        clip[:, points, :2] = figure + drift[:, None] + 0.04 * motion[:, points]
         clip[:, points, 2] = rng.normal(0, 0.01, (num_frames, len(points)))
         # A detector loses whole hands, never the only frame of a clip.
-        lost = np.flatnonzero(rng.random(num_frames - 1) < _MISSING_SHARE) + 1
+        lost = np.flatnonzero(rng.random(num_frames - 1) < _MISSING_FRACTION) + 1
         clip[np.ix_(lost, points)] = np.nan
     return clip
 
 
-def _whole_numbers(flag: str, values: list[str]) -> list[int]:
+def _parse_numbers(flag: str, values: list[str]) -> list[int]:
     if not all(value.strip().isdecimal() for value in values):
         raise errors.InputError(f'--{flag} is {",".join(values)}, expected whole numbers with commas between them')
     return [int(value) for value in values]
@@ -131,22 +128,22 @@ def _whole_numbers(flag: str, values: list[str]) -> list[int]:
 def _define_flags() -> None:
     flags.DEFINE_string('data_dir', None, 'Directory that datasets are written to.', required=True)
     flags.DEFINE_string('name', 'synthetic', 'Name of the dataset.')
-    flags.DEFINE_enum('layout', 'mediapipe_hand', sorted(landmarks_lib.LAYOUTS), 'Landmark layout.')
+    flags.DEFINE_enum('layout', 'mediapipe_hand', sorted(landmarks_lib.LAYOUTS), 'Landmark layout of the dataset.')
     flags.DEFINE_integer('num_classes', 8, 'Number of classes.', lower_bound=2)
-    flags.DEFINE_list('clips_per_class', ['60', '15', '30'], 'Clips a class: train,validation,test.')
-    flags.DEFINE_list('informative_points', None, 'Points that tell the classes apart; drawn if not given.')
-    flags.DEFINE_integer('num_informative', 5, 'How many points to draw.', lower_bound=1)
-    flags.DEFINE_integer('seed', 379, 'Seed of everything.', lower_bound=0)
+    flags.DEFINE_list('clips_per_class', ['60', '15', '30'], 'Clips per class in train,validation,test.')
+    flags.DEFINE_list('informative_points', None, 'Indices of the points that differ between classes; default: drawn.')
+    flags.DEFINE_integer('num_informative', 5, 'Number of informative points to draw.', lower_bound=1)
+    flags.DEFINE_integer('seed', 379, 'Seed for everything that is drawn.', lower_bound=0)
 
 
 def main() -> None:
     """Makes the dataset that the flags describe."""
-    counts = _whole_numbers('clips_per_class', flags.FLAGS.clips_per_class)
+    counts = _parse_numbers('clips_per_class', flags.FLAGS.clips_per_class)
     if len(counts) != len(dataset_lib.SPLITS):
         raise errors.InputError(f'--clips_per_class has {len(counts)} numbers, expected train,validation,test')
-    informative_points = flags.FLAGS.informative_points and _whole_numbers(
-        'informative_points', flags.FLAGS.informative_points
-    )
+    informative_points = flags.FLAGS.informative_points
+    if informative_points:
+        informative_points = _parse_numbers('informative_points', informative_points)
     dataset = make_dataset(
         flags.FLAGS.name,
         landmarks_lib.LAYOUTS[flags.FLAGS.layout],
@@ -158,7 +155,7 @@ def main() -> None:
     )
     tfds_writer.write_dataset(dataset, flags.FLAGS.data_dir)
     points = ', '.join(dataset.layout.points[point] for point in dataset.description.informative_points)
-    print(f'  points that tell the classes apart: {points}')
+    print(f'  informative points: {points}')
 
 
 if __name__ == '__main__':

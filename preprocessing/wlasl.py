@@ -2,12 +2,11 @@
 
     python -m preprocessing.wlasl --json=WLASL_v0.3.json --output_dir=O [--num_glosses=100,300,1000]
 
-Writes O/WLASL_v0.3.csv and O/WLASL100_v0.3.csv, …, with ; between the columns as published, and beside each a clips
-table for the other commands: O/clips_WLASL.csv, O/clips_WLASL100.csv, ….
+Writes O/WLASL_v0.3.csv and O/WLASL100_v0.3.csv, …, separated by ; as published, and for each a clips table that
+the other commands read: O/clips_WLASL.csv, O/clips_WLASL100.csv, ….
 """
 
-import csv
-import json
+from collections.abc import Sequence
 import os
 from typing import Any
 
@@ -32,20 +31,13 @@ Row = dict[str, Any]
 
 
 def read_wlasl(path: str) -> list[Row]:
-    """Reads the JSON: one row an instance, with the published columns.
+    """Reads the JSON: one row per instance, with the published columns.
 
     Raises:
-        InputError: the file is no JSON, or not a list of glosses with instances that have all fields.
+        InputError: the file is not a JSON list of glosses whose instances have all fields.
     """
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except ValueError as error:
-        raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
-    if not isinstance(content, list) or not content:
-        raise errors.InputError(f'{path} holds no list of glosses')
     rows = []
-    for number, entry in enumerate(content):
+    for number, entry in enumerate(files.read_json(path, kind=list)):
         if not isinstance(entry, dict) or not isinstance(entry.get('instances'), list) or 'gloss' not in entry:
             raise errors.InputError(f'{path}, entry {number}: expected an object with gloss and instances')
         if not isinstance(entry['gloss'], str):
@@ -53,6 +45,8 @@ def read_wlasl(path: str) -> list[Row]:
         for instance in entry['instances']:
             where = f'{path}, gloss {entry["gloss"]!r}'
             rows.append({'gloss_number': number, 'gloss_name': entry['gloss']} | _fields(where, instance))
+    if not rows:
+        raise errors.InputError(f'{path} holds no instances of glosses')
     return rows
 
 
@@ -60,12 +54,13 @@ def _fields(where: str, instance: Any) -> Row:
     missing = [field for field in COLUMNS[2:] if not isinstance(instance, dict) or field not in instance]
     if missing:
         raise errors.InputError(f'{where}: an instance has no {missing[0]!r}')
-    found = {field: expected for field, (kind, expected) in _EXPECTED.items() if not isinstance(instance[field], kind)}
+    expected = {field: words for field, (kind, words) in _EXPECTED.items() if not isinstance(instance[field], kind)}
     if instance['split'] not in list(_SPLITS):
-        found['split'] = ', '.join(_SPLITS)
-    for field, expected in found.items():
-        video_id, value = instance['video_id'], instance[field]
-        raise errors.InputError(f'{where}, video {video_id}: {field} is {value!r}, expected {expected}')
+        expected['split'] = ', '.join(_SPLITS)
+    for field, words in expected.items():
+        raise errors.InputError(
+            f'{where}, video {instance["video_id"]}: {field} is {instance[field]!r}, expected {words}'
+        )
     return {field: instance[field] for field in COLUMNS[2:]}
 
 
@@ -74,8 +69,8 @@ def make_clip(row: Row, raw_videos: bool) -> clips_lib.Clip:
 
     Args:
         row: of read_wlasl.
-        raw_videos: the videos are as downloaded: named by the YouTube id where they come from there, and to be cut to
-            frame_start and frame_end. Else each clip has its own video, cut already.
+        raw_videos: whether the videos are as downloaded: named by their YouTube ids where they have one, and to be cut
+            to frame_start and frame_end. If not, each clip has its own video, which is cut already.
     """
     from_youtube = 'youtube' in row['url'] or 'youtu.be' in row['url']
     name = row['url'][-_YOUTUBE_ID:] if raw_videos and from_youtube else row['video_id']
@@ -95,36 +90,27 @@ def make_clip(row: Row, raw_videos: bool) -> clips_lib.Clip:
     )
 
 
-def _write_published(path: str, rows: list[Row]) -> None:
-    with files.atomic_write(path) as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter=';', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _subsets(path: str, num_glosses: int) -> list[int]:
-    if flags.FLAGS.num_glosses is None:
+def _parse_subsets(values: Sequence[str] | None, path: str, num_glosses: int) -> list[int]:
+    if values is None:
         return [subset for subset in SUBSETS if subset <= num_glosses]
-    try:
-        subsets = [int(word) for word in flags.FLAGS.num_glosses]
-    except ValueError:
-        subsets = [0]
-    wrong = [subset for subset in subsets if not 1 <= subset <= num_glosses]
-    if wrong:
-        given = ','.join(flags.FLAGS.num_glosses)
-        raise errors.InputError(f'--num_glosses={given}: {path} has {num_glosses} glosses, expected 1 to as many')
-    return subsets
+    if not all(value.isdecimal() and 1 <= int(value) <= num_glosses for value in values):
+        raise errors.InputError(
+            f'--num_glosses={",".join(values)}, expected whole numbers from 1 to {num_glosses}, the glosses of {path}'
+        )
+    return [int(value) for value in values]
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('json', None, 'WLASL_v0.3.json, of the WLASL start kit.', required=True)
-    flags.DEFINE_string('output_dir', None, 'Directory that the tables are written to.', required=True)
-    flags.DEFINE_list('num_glosses', None, 'Subsets, the first glosses each; by default 100,300,1000.')
+    flags.DEFINE_string('json', None, 'WLASL_v0.3.json of the WLASL start kit.', required=True)
+    flags.DEFINE_string('output_dir', None, 'Directory for the tables.', required=True)
+    flags.DEFINE_list(
+        'num_glosses', None, 'Sizes of the subsets, which have the first glosses each; default 100,300,1000.'
+    )
     flags.DEFINE_bool(
         'raw_videos',
         False,
-        "The videos are as WLASL's video_downloader.py leaves them, to be cut to frame_start and frame_end and named "
-        'by YouTube ids, and not one cut video a clip.',
+        "Whether the videos are as WLASL's video_downloader.py leaves them, named by YouTube ids and to be cut to "
+        'frame_start and frame_end, and not one cut video per clip.',
     )
 
 
@@ -132,14 +118,14 @@ def main() -> None:
     """Writes the tables of all glosses and of each subset."""
     path, output_dir = flags.FLAGS.json, flags.FLAGS.output_dir
     rows = read_wlasl(path)
-    num_glosses = rows[-1]['gloss_number'] + 1 if rows else 0
-    subsets = _subsets(path, num_glosses)
-    tables = {f'WLASL{size}': size for size in subsets} | {'WLASL': num_glosses}
+    num_glosses = rows[-1]['gloss_number'] + 1
+    subsets = _parse_subsets(flags.FLAGS.num_glosses, path, num_glosses)
+    sizes = {f'WLASL{size}': size for size in subsets} | {'WLASL': num_glosses}
     summaries = []
     with files.replace_files_in(output_dir) as scratch:
-        for name, size in tables.items():
+        for name, size in sizes.items():
             part = [row for row in rows if row['gloss_number'] < size]
-            _write_published(os.path.join(scratch, f'{name}_v0.3.csv'), part)
+            files.write_csv(os.path.join(scratch, f'{name}_v0.3.csv'), part, COLUMNS, delimiter=';')
             clips = [make_clip(row, flags.FLAGS.raw_videos) for row in part]
             clips_lib.write_clips(os.path.join(scratch, f'clips_{name}.csv'), clips)
             summaries.append(clips_lib.summary(os.path.join(output_dir, f'clips_{name}.csv'), clips))

@@ -12,6 +12,14 @@ from typing import Any
 
 from slr_jax import errors
 
+# Names of what is being written.
+_PREFIX, _SUFFIX = '.unfinished-', '.unfinished'
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a crash of this module's functions may have left a file or folder of this name."""
+    return name.startswith(_PREFIX) or name.endswith(_SUFFIX)
+
 
 @contextlib.contextmanager
 def create_atomically(path: str) -> Iterator[str]:
@@ -48,7 +56,7 @@ def replace_files_in(directory: str) -> Iterator[str]:
 @contextlib.contextmanager
 def _scratch(parent: str, path: str) -> Iterator[str]:
     made = make_directories(parent)
-    scratch = tempfile.mkdtemp(prefix='.unfinished-', dir=parent)
+    scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
     try:
         with _naming(path):
             yield scratch
@@ -86,7 +94,7 @@ def remove_tree_retrying(directory: str) -> None:
 
 
 def make_directories(path: str) -> list[str]:
-    """Makes a directory and those above it; returns those that were not there, from the top."""
+    """Makes a directory and those above it; returns the new ones, from the top."""
     missing = []
     path = os.path.abspath(path)
     while not os.path.isdir(path):
@@ -98,49 +106,81 @@ def make_directories(path: str) -> list[str]:
     return missing
 
 
+UNFINISHED = '.unfinished'
+
+
+@contextlib.contextmanager
+def unfinished_in(directory: str) -> Iterator[str]:
+    """Gives the empty folder `.unfinished`, that several processes write to before they move files to `directory`.
+
+    What an interrupted command has left there is removed at the start.
+    """
+    path = os.path.join(directory, UNFINISHED)
+    shutil.rmtree(path, ignore_errors=True)
+    os.mkdir(path)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The content of a file, None where there is none."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
 def write_json(path: str, content: Mapping[str, Any]) -> None:
     """Writes a JSON object, indented."""
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
-def read_json(path: str) -> dict[str, Any]:
-    """Reads a JSON object; InputError where the file holds none."""
+def read_json(path: str, kind: type = dict) -> Any:
+    """Reads a JSON object, or with `kind=list` a list; InputError where the file holds something else."""
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except ValueError as error:
         raise errors.InputError(f'{path} is damaged, expected JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a JSON object')
+    if not isinstance(content, kind):
+        expected = 'JSON object' if kind is dict else 'JSON list'
+        raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a {expected}')
     return content
 
 
 def read_label_names(path: str) -> list[str]:
-    """Reads one gloss a line; InputError where the file is empty or no text."""
+    """Reads one gloss a line; InputError where the file is empty or not text."""
     try:
         with open(path, encoding='utf-8') as file:
             names = [line.strip() for line in file.read().splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise errors.InputError(f'{path} is no text in UTF-8, expected one gloss a line') from None
+        raise errors.InputError(f'{path} is not UTF-8 text, expected one gloss a line') from None
     if not names:
         raise errors.InputError(f'{path} is empty, expected one gloss a line')
     return names
 
 
-def write_csv(path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+def write_csv(
+    path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None, *, delimiter: str = ','
+) -> None:
     """Writes rows of the same fields, or of `columns`, below a header."""
-    rows = list(rows)
+    if columns is None:
+        rows = list(rows)
+        columns = rows[0]
     with atomic_write(path) as file:
-        writer = csv.DictWriter(file, list(columns or rows[0]))
+        writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
 
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[Any]:
-    """Opens a text file that takes the place of `path` at the end, and is gone after an error."""
-    temporary = f'{path}.unfinished'
+    """Opens a text file that replaces `path` at the end, and is gone after an error."""
+    temporary = f'{path}{_SUFFIX}'
     try:
         with _naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
             yield file

@@ -1,115 +1,58 @@
-"""Clips in memory -> what the model is fed: features of each clip, and batches of them."""
+"""Features in memory -> batches: order from a seed, length buckets, padding masks."""
 
 import bisect
 from collections.abc import Iterator, Sequence
-from typing import Any
+import math
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, normalize
-from slr_jax import landmarks as landmarks_lib
+from slr_jax import errors
 
-# The axes of a point that are fed.
-COORDINATES = {'xy': 2, 'xyz': 3}
-# Images have 0.5 in their middle; the models see coordinates relative to it.
-_SHIFT = 0.5
-_CLIPS_AT_ONCE = 128
 # Lengths that training clips are padded to, at most: each is compiled.
 _NUM_BUCKETS = 8
 
 Batch = dict[str, np.ndarray]
 
 
-def input_width(config: ml_collections.ConfigDict, layout: landmarks_lib.Layout) -> int:
-    """Numbers a frame that the model is fed."""
-    return layout.num_points * COORDINATES[config.coordinates]
-
-
-def prepare_features(
-    clips: dataset_lib.Clips, layout: landmarks_lib.Layout, config: ml_collections.ConfigDict
-) -> list[np.ndarray]:
-    """Normalises clips, fills what is missing, and flattens each frame to `[x0, y0, x1, y1, …]` − 0.5.
-
-    Args:
-        clips: any clips of the layout.
-        layout: of the landmarks.
-        config: of which `normalize`, `coordinates` and `missing_value` are read.
-
-    Returns:
-        One <float32>[frames, dim] a clip.
-
-    Raises:
-        InputError: `coordinates` asks for z and a clip has none.
-    """
-    axes = COORDINATES[config.coordinates]
-    landmarks = [clip[..., :axes] for clip in clips.landmarks]
-    if axes == 3:
-        for clip, video_id in zip(landmarks, clips.video_ids, strict=True):
-            if np.isnan(clip[..., 2]).all():
-                raise errors.InputError(f"coordinates is 'xyz', but clip {video_id} has no z; use 'xy'")
-    if config.normalize != 'none':
-        landmarks = _normalize(landmarks, layout, config.normalize)
-    return [
-        (np.where(np.isnan(clip), config.missing_value, clip) - _SHIFT).reshape(len(clip), -1).astype(np.float32)
-        for clip in landmarks
-    ]
-
-
-def _normalize(landmarks: Sequence[np.ndarray], layout: landmarks_lib.Layout, method: str) -> list[np.ndarray]:
-    order = np.argsort([len(clip) for clip in landmarks], kind='stable')
-    normalized = [np.array([])] * len(landmarks)
-    for start in range(0, len(order), _CLIPS_AT_ONCE):
-        chosen = order[start : start + _CLIPS_AT_ONCE]
-        padded, mask = pad([landmarks[i] for i in chosen], num_slots=_CLIPS_AT_ONCE, fill=np.nan)
-        result = np.asarray(normalize.normalize_batch(method, jnp.asarray(padded), layout.name))
-        for slot, i in enumerate(chosen):
-            normalized[i] = result[slot, mask[slot]]
-    return normalized
-
-
 def padded_length(num_frames: int, lengths: Sequence[int] = ()) -> int:
     """The length that clips of up to `num_frames` are padded to.
 
-    The next of the ascending `lengths`; behind them two lengths for each doubling, so that few shapes are compiled.
+    Rounds up to the next of the ascending `lengths`; beyond the last, to two lengths per power of two, to limit
+    compilations.
     """
-    place = bisect.bisect_left(lengths, num_frames)
-    if place < len(lengths):
-        return int(lengths[place])
+    index = bisect.bisect_left(lengths, num_frames)
+    if index < len(lengths):
+        return int(lengths[index])
     step = max(16, (1 << (int(num_frames) - 1).bit_length()) // 4)
-    return -(-num_frames // step) * step
+    return math.ceil(num_frames / step) * step
 
 
-def pad(clips: Sequence[np.ndarray], num_slots: int, fill: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Puts clips side by side.
+def pad_batch(
+    clips: Sequence[np.ndarray], batch_size: int, length: int | None = None, fill: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stacks clips, padded to one length.
 
     Args:
         clips: at least one, each <float32>[frames, …].
-        num_slots: places; those behind the clips stay empty.
-        fill: what padding holds.
+        batch_size: rows of the batch; those after the clips stay empty.
+        length: frames of the batch; None for the padded length of the longest clip.
+        fill: value of the padding.
 
     Returns:
-        <float32>[num_slots, time, …] and <bool>[num_slots, time], True for real frames.
+        <float32>[batch, time, …] and the padding mask <bool>[batch, time], True for real frames.
     """
-    return pad_to(padded_length(max(len(clip) for clip in clips)), clips, num_slots, clips[0].shape[1:], fill)
+    length = padded_length(max(len(clip) for clip in clips)) if length is None else length
+    padded = np.full((batch_size, length, *clips[0].shape[1:]), fill, np.float32)
+    padding_mask = np.zeros((batch_size, length), bool)
+    for row, clip in enumerate(clips):
+        padded[row, : len(clip)] = clip
+        padding_mask[row, : len(clip)] = True
+    return padded, padding_mask
 
 
-def pad_to(
-    length: int, clips: Sequence[np.ndarray], num_slots: int, shape: tuple[int, ...], fill: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """As pad, for any number of clips with frames of `shape`, to `length` frames."""
-    padded = np.full((num_slots, length, *shape), fill, np.float32)
-    mask = np.zeros((num_slots, length), bool)
-    for slot, clip in enumerate(clips):
-        padded[slot, : len(clip)] = clip
-        mask[slot, : len(clip)] = True
-    return padded, mask
-
-
-def epoch_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
+def shuffle(num_clips: int, seed: int, epoch: int) -> np.ndarray:
     """The order of the clips in an epoch, drawn from the seed and the epoch alone."""
     return np.random.default_rng([seed, epoch]).permutation(num_clips)
 
@@ -122,24 +65,24 @@ def length_buckets(lengths: np.ndarray, batch_size: int, num_buckets: int = _NUM
 
     Args:
         lengths: <int>[clips], frames.
-        batch_size: clips a batch.
-        num_buckets: at most so many.
+        batch_size: clips per batch.
+        num_buckets: upper bound of their number.
 
     Returns:
-        The places of the clips of each bucket, from short to long.
+        The indices of the clips of each bucket, from short to long.
     """
     order = np.argsort(lengths, kind='stable')
     ends = np.arange(len(order) % batch_size or batch_size, len(order) + 1, batch_size)
     if not len(ends):
         return [order]
-    # The first, perhaps smaller batch takes all slots of a batch.
+    # Matrices are [start, end], in batches; the first, perhaps smaller batch takes all rows of a batch.
     batches_before = np.arange(len(ends) + 1)
+    num_batches = batches_before[None, :] - batches_before[:, None]
     longest = np.concatenate([[0], lengths[order[ends - 1]]])
     cost = np.concatenate([[0.0], np.full(len(ends), np.inf)])
     starts = []
     for _ in range(min(num_buckets, len(ends))):
-        candidates = cost[:, None] + (batches_before[None, :] - batches_before[:, None]) * longest[None, :]
-        candidates[batches_before[:, None] >= batches_before[None, :]] = np.inf
+        candidates = np.where(num_batches > 0, cost[:, None] + num_batches * longest[None, :], np.inf)
         starts.append(candidates.argmin(axis=0))
         cost = candidates.min(axis=0)
     cuts, end = [], len(ends)
@@ -149,7 +92,7 @@ def length_buckets(lengths: np.ndarray, batch_size: int, num_buckets: int = _NUM
     return np.split(order, ends[np.array(cuts[:0:-1], int) - 1])
 
 
-def bucket_order(buckets: Sequence[np.ndarray], batch_size: int, seed: int, epoch: int) -> np.ndarray:
+def shuffle_buckets(buckets: Sequence[np.ndarray], batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """An order in which every batch is of one bucket, and batches of all buckets are mixed.
 
     Clips are drawn within their bucket from the seed and the epoch. Which bucket comes when is drawn from the epoch
@@ -170,71 +113,70 @@ def batches(
     order: np.ndarray,
     batch_size: int,
     num_devices: int,
-    lengths: Sequence[int] = (),
+    bucket_lengths: Sequence[int] = (),
     devices: range | None = None,
 ) -> Iterator[Batch]:
     """Divides clips into batches, and each batch over devices.
 
     Args:
-        features: one <float32>[frames, dim] a clip.
+        features: <float32>[frames, dim] of each clip.
         labels: <int32>[clips].
-        order: the places of the clips, in the order wanted.
-        batch_size: clips of all devices together; the last batch may have fewer.
-        num_devices: devices to divide over; slots that no clip fills weigh 0.
-        lengths: see padded_length.
-        devices: those of this process, whose share is made; None for all.
+        order: indices of the clips, in the order wanted.
+        batch_size: clips per batch, of all devices together; the last batch may have fewer.
+        num_devices: devices to divide over; empty rows weigh 0.
+        bucket_lengths: lengths to pad to, see padded_length.
+        devices: those of this process, whose part is made; None for all.
 
     Yields:
-        landmarks <float32>[devices, slots, time, dim], mask <bool>[devices, slots, time], labels
-        <int32>[devices, slots] and weights <float32>[devices, slots], 1 for a clip and 0 for an empty slot.
+        landmarks <float32>[devices, rows, time, dim], padding_mask <bool>[devices, rows, time], labels
+        <int32>[devices, rows] and weights <float32>[devices, rows], 1 for a clip and 0 for an empty row.
     """
-    slots = -(-batch_size // num_devices)
+    rows = math.ceil(batch_size / num_devices)
     devices = range(num_devices) if devices is None else devices
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        length = padded_length(max(len(features[i]) for i in chosen), lengths)
-        chosen = chosen[devices.start * slots : devices.stop * slots]
-        landmarks, mask = pad_to(length, [features[i] for i in chosen], len(devices) * slots, features[0].shape[1:])
+        length = padded_length(max(len(features[i]) for i in chosen), bucket_lengths)
+        chosen = chosen[devices.start * rows : devices.stop * rows]
+        size = len(devices) * rows
+        # Without clips for its devices, the last batch of a process is empty.
+        clips = [features[i] for i in chosen] or [features[0][:0]]
+        landmarks, padding_mask = pad_batch(clips, size, length)
         batch = {
             'landmarks': landmarks,
-            'mask': mask,
-            'labels': _fill(labels[chosen], len(devices) * slots),
-            'weights': _fill(np.ones(len(chosen), np.float32), len(devices) * slots),
+            'padding_mask': padding_mask,
+            'labels': _pad_zeros(labels[chosen], size),
+            'weights': _pad_zeros(np.ones(len(chosen), np.float32), size),
         }
-        yield {name: x.reshape(len(devices), slots, *x.shape[1:]) for name, x in batch.items()}
+        yield {name: x.reshape(len(devices), rows, *x.shape[1:]) for name, x in batch.items()}
 
 
-def stack_runs(of_runs: Sequence[Iterator[Batch]], *, spread: bool) -> Iterator[Batch]:
-    """Puts the batches of several runs together, each [devices, slots, …], padded to the longest.
+def stack_runs(run_batches: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
+    """Puts the batches of several runs together, each [devices, rows, …], padded to the longest.
 
     Yields:
-        [devices, runs, slots, …]; with `spread`, for batches of one device each, the runs are divided over the local
-        devices: [devices, runs / devices, slots, …].
+        [devices, runs, rows, …].
     """
-    for of_each in zip(*of_runs, strict=True):
-        length = max(batch['mask'].shape[2] for batch in of_each)
-        batch = {name: np.stack([_lengthen(name, x[name], length) for x in of_each], axis=1) for name in of_each[0]}
-        yield {name: spread_runs(x[0]) for name, x in batch.items()} if spread else batch
+    for batches_per_run in zip(*run_batches, strict=True):
+        length = max(batch['padding_mask'].shape[2] for batch in batches_per_run)
+        yield {
+            name: np.stack([_pad_time(name, batch[name], length) for batch in batches_per_run], axis=1)
+            for name in batches_per_run[0]
+        }
 
 
-def spread_runs(x: Any) -> Any:
-    """[runs, …] -> [local devices, runs / devices, …]."""
-    return x.reshape(jax.local_device_count(), -1, *x.shape[1:])
-
-
-def _lengthen(name: str, x: np.ndarray, length: int) -> np.ndarray:
-    if name not in ('landmarks', 'mask'):
+def _pad_time(name: str, x: np.ndarray, length: int) -> np.ndarray:
+    if name not in ('landmarks', 'padding_mask'):
         return x
     return np.pad(x, [(0, 0), (0, 0), (0, length - x.shape[2])] + [(0, 0)] * (x.ndim - 3))
 
 
-def _fill(values: np.ndarray, size: int) -> np.ndarray:
+def _pad_zeros(values: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([values, np.zeros(size - len(values), values.dtype)])
 
 
-def count_batches(num_clips: int, batch_size: int) -> int:
-    """Batches an epoch."""
-    return -(-num_clips // batch_size)
+def steps_per_epoch(num_clips: int, batch_size: int) -> int:
+    """Batches per epoch."""
+    return math.ceil(num_clips / batch_size)
 
 
 def training_clips(
@@ -242,31 +184,31 @@ def training_clips(
 ) -> tuple[dataset_lib.Clips, dataset_lib.Clips | None]:
     """The clips to train on and to validate on, None for `config.validation = 'none'`.
 
-    `validation_fraction` and `train_fraction` are stratified shares drawn from the seed.
+    `validation_fraction` and `train_fraction` are stratified fractions drawn from the seed.
 
     Raises:
         InputError: the dataset lacks a split, or nothing is left in one.
     """
     train, validation = dataset.split('train'), None
-    if config.validation == 'from_file':
+    if config.validation == 'split':
         if 'validation' not in dataset.splits:
             raise errors.InputError(
-                f"dataset {dataset.description.name} has no validation split; config.validation = 'from_train' takes a "
-                "share of the training clips, 'none' does without"
+                f"dataset {dataset.description.name} has no validation split; config.validation = 'holdout' takes a "
+                "fraction of the training clips, 'none' does without"
             )
         validation = dataset.split('validation')
-    elif config.validation == 'from_train':
+    elif config.validation == 'holdout':
         kept, held_out = dataset_lib.stratified_split(train.labels, config.validation_fraction, config.seed)
         train, validation = train.take(kept), train.take(held_out)
     if config.train_fraction < 1:
         _, kept = dataset_lib.stratified_split(train.labels, config.train_fraction, config.seed)
         train = train.take(kept)
-    for name, part in (('train', train), ('validation', validation)):
+    for name, part in (('training', train), ('validation', validation)):
         if part is not None and not len(part):
-            raise errors.InputError(f'no clip is left to {name} on: see config.validation_fraction and train_fraction')
+            raise errors.InputError(f'no clip is left for {name}: see config.validation_fraction and train_fraction')
     return train, validation
 
 
-def describe(clips: dataset_lib.Clips | None) -> Any:
+def describe(clips: dataset_lib.Clips | None) -> str:
     """Clips and frames, for a message."""
     return 'none' if clips is None else f'{len(clips)} clips of {clips.num_frames} frames'

@@ -1,4 +1,4 @@
-"""Accuracy with its intervals, per class, and the confusion matrix, from logits. NumPy only."""
+"""Accuracy with its intervals, per class, and the confusion matrix, from logits."""
 
 from collections.abc import Sequence
 import math
@@ -6,34 +6,28 @@ import statistics
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 _Z95 = 1.959963984540054
-_PAPER_Z = 1.96
 
 
 def wilson_interval(correct: float, clips: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927); (0, 1) without clips."""
+    """The 95 % interval of a fraction (Wilson, 1927); (0, 1) without clips."""
     if not clips:
         return 0.0, 1.0
-    share, z2 = correct / clips, _Z95**2
-    centre = (share + z2 / (2 * clips)) / (1 + z2 / clips)
-    half = _Z95 / (1 + z2 / clips) * math.sqrt(share * (1 - share) / clips + z2 / (4 * clips**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    fraction, z2 = correct / clips, _Z95**2
+    center = (fraction + z2 / (2 * clips)) / (1 + z2 / clips)
+    half = _Z95 / (1 + z2 / clips) * math.sqrt(fraction * (1 - fraction) / clips + z2 / (4 * clips**2))
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def normal_half_width(correct: int, clips: int) -> float:
     """Half the width of the paper's 95 % interval, 1.96·√(p(1−p)/n)."""
-    share = correct / clips
-    return _PAPER_Z * math.sqrt(share * (1 - share) / clips)
+    fraction = correct / clips
+    return 1.96 * math.sqrt(fraction * (1 - fraction) / clips)
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """<float>[clips, classes] -> <float64>[clips, classes]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def best_classes(logits: np.ndarray, k: int = 5) -> np.ndarray:
+def top_k(logits: np.ndarray, k: int = 5) -> np.ndarray:
     """<int>[clips, at most k], the classes with the highest logits, best first; ties go to the lower class."""
     return np.argsort(-logits, axis=-1, kind='stable')[:, :k]
 
@@ -45,7 +39,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return matrix
 
 
-def summarize_runs(accuracies: Sequence[float], clips: int) -> dict[str, float | list[float]]:
+def aggregate_runs(accuracies: Sequence[float], clips: int) -> dict[str, float | list[float]]:
     """The mean accuracy of runs that differ in their seed.
 
     With the sample standard deviation, 0 for one run, and the Wilson interval that so many clips leave to the mean.
@@ -60,7 +54,7 @@ def summarize_runs(accuracies: Sequence[float], clips: int) -> dict[str, float |
     }
 
 
-def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The numbers of metrics.json.
 
     Args:
@@ -71,16 +65,16 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         accuracy, its Wilson and normal intervals, top5 (of as many classes as there are), mean per-class accuracy over
         the classes that have clips, cross-entropy loss, and clips.
     """
-    best = best_classes(logits)
-    right = best[:, 0] == labels
-    correct, clips = int(right.sum()), len(labels)
+    best = top_k(logits)
+    is_correct = best[:, 0] == labels
+    correct, clips = int(is_correct.sum()), len(labels)
     half = normal_half_width(correct, clips)
     return {
         'accuracy': correct / clips,
         'accuracy_wilson95': list(wilson_interval(correct, clips)),
         'accuracy_normal95': [correct / clips - half, correct / clips + half],
         'top5': float((best == labels[:, None]).any(axis=1).mean()),
-        'mean_per_class_accuracy': float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
-        'loss': float(-log_softmax(logits)[np.arange(clips), labels].mean()),
+        'mean_per_class_accuracy': float(np.mean([is_correct[labels == label].mean() for label in np.unique(labels)])),
+        'loss': float(-scipy.special.log_softmax(logits.astype(np.float64), axis=-1)[np.arange(clips), labels].mean()),
         'clips': clips,
     }

@@ -1,10 +1,8 @@
 """Normalisations of the landmarks of one clip: pure functions, usable under jit and vmap.
 
 All take <float32>[frames, points, axes] with NaN for missing points and padded frames, axes x, y and perhaps z, and
-return the same shape; missing points stay NaN.
+return the same shape in the numbers that a model is fed; missing points stay NaN.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +11,9 @@ from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
+
+# The middle of an image in normalised coordinates, which the published models are fed as 0.
+IMAGE_CENTER = 0.5
 
 
 def normalize(method: str, landmarks: Array, layout: landmarks_lib.Layout) -> Array:
@@ -27,16 +28,16 @@ def normalize(method: str, landmarks: Array, layout: landmarks_lib.Layout) -> Ar
 
 
 def none(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
-    """Leaves the landmarks as they are, as published by Luna-Jiménez et al."""
+    """Coordinates relative to the middle of the image, as published by Luna-Jiménez et al."""
     del layout
-    return landmarks
+    return jnp.asarray(landmarks) - IMAGE_CENTER
 
 
 def spoter(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
-    """SPOTER's normalisation (Boháček & Hrúz, WACVW 2022, section 3.2), frame by frame; z stays.
+    """SPOTER's normalisation (Boháček & Hrúz, WACVW 2022, section 3.2), frame by frame, less 0.5.
 
     The body is placed in a box measured in heads (the distance of the shoulders, or of neck and nose), each hand in the
-    square around it. A layout without a body has its hands normalised only.
+    square around it; z is not scaled. A layout without a body has its hands normalised only.
     """
     landmarks = jnp.asarray(landmarks)
     # SPOTER's data has 0 where a point is missing, and its formulas read those zeros.
@@ -52,7 +53,7 @@ def spoter(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
         corner, size, usable = _hand_boxes(points[:, jnp.array(hand)])
         normalized = _into_box(normalized, hand, corner, size, usable)
     normalized = jnp.where(jnp.isnan(landmarks[..., :2]), jnp.nan, normalized)
-    return landmarks.at[..., :2].set(normalized)
+    return landmarks.at[..., :2].set(normalized) - IMAGE_CENTER
 
 
 def _into_box(points: Array, group: tuple[int, ...], corner: Array, size: Array, usable: Array) -> Array:
@@ -66,14 +67,14 @@ def _into_box(points: Array, group: tuple[int, ...], corner: Array, size: Array,
 
 def _body_boxes(points: Array, layout: landmarks_lib.Layout) -> tuple[Array, Array, Array]:
     """Start and end <float32>[frames, 2] of the box of each frame, and <bool>[frames] whether there is one."""
-    place = {name: _middle(points, parts) for name, parts in layout.body_box.items()}
-    present = {name: xy[:, 0] != 0 for name, xy in place.items()}
+    point = {name: _midpoint(points, parts) for name, parts in layout.body_box.items()}
+    present = {name: xy[:, 0] != 0 for name, xy in point.items()}
     has_shoulders = present['left_shoulder'] & present['right_shoulder']
     has_neck = present['neck'] & present['nose']
-    shoulders = jnp.linalg.norm(place['left_shoulder'] - place['right_shoulder'], axis=-1)
-    head = jnp.where(has_shoulders, shoulders, jnp.linalg.norm(place['neck'] - place['nose'], axis=-1))
-    start = jnp.stack([place['neck'][:, 0] - 3 * head, place['left_eye'][:, 1] + head], axis=-1)
-    end = jnp.stack([place['neck'][:, 0] + 3 * head, start[:, 1] - 6 * head], axis=-1)
+    shoulders = jnp.linalg.norm(point['left_shoulder'] - point['right_shoulder'], axis=-1)
+    head = jnp.where(has_shoulders, shoulders, jnp.linalg.norm(point['neck'] - point['nose'], axis=-1))
+    start = jnp.stack([point['neck'][:, 0] - 3 * head, point['left_eye'][:, 1] + head], axis=-1)
+    end = jnp.stack([point['neck'][:, 0] + 3 * head, start[:, 1] - 6 * head], axis=-1)
     boxes = jnp.maximum(jnp.concatenate([start, end], axis=-1), 0)
 
     def keep_last(carry: tuple[Array, Array], frame: tuple[Array, Array]) -> tuple[tuple[Array, Array], ...]:
@@ -86,15 +87,15 @@ def _body_boxes(points: Array, layout: landmarks_lib.Layout) -> tuple[Array, Arr
     return boxes[:, :2], boxes[:, 2:], has_box
 
 
-def _middle(points: Array, parts: tuple[int, ...]) -> Array:
-    """<float32>[frames, 2], the middle of some points, 0 where one of them is missing."""
+def _midpoint(points: Array, parts: tuple[int, ...]) -> Array:
+    """<float32>[frames, 2], the midpoint of some points, 0 where one of them is missing."""
     chosen = points[:, jnp.array(parts)]
     present = (chosen[..., :1] != 0).all(axis=1)
     return jnp.where(present, chosen.mean(axis=1), 0)
 
 
 def _hand_boxes(hand: Array) -> tuple[Array, Array, Array]:
-    """<float32>[frames, 21, 2] -> corner and size [frames, 2] of the widened square of each frame, and its presence."""
+    """<float32>[frames, 21, 2] -> corner and size [frames, 2] of the widened square of each frame, and if it exists."""
     present = hand != 0
     low = jnp.where(present, hand, jnp.inf).min(axis=1)
     high = jnp.where(present, hand, -jnp.inf).max(axis=1)
@@ -110,12 +111,12 @@ def _hand_boxes(hand: Array) -> tuple[Array, Array, Array]:
     )
 
 
-def centred(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
-    """Takes the place and the size of the signer out of a clip.
+def centered(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
+    """Takes the position and the size of the signer out of a clip.
 
-    Wrists and body: centred at the clip's mean of all present points and divided by their standard deviation. Fingers:
-    relative to their wrist in the same frame, divided by the root mean square of all fingers of the clip. 0.5 is added,
-    the middle of an image. Two unordered hand slots are first put in order from left to right.
+    Wrists and body: relative to the clip's mean of all present points, divided by their standard deviation. Fingers:
+    relative to their wrist in the same frame, divided by the root mean square of all fingers of the clip. Two unordered
+    hand slots are first put in order from left to right.
     """
     landmarks = jnp.asarray(landmarks)
     if layout.has_unordered_hands:
@@ -123,9 +124,9 @@ def centred(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
     fingers = jnp.array([point for hand in layout.hands for point in hand[1:]], int)
     wrists = jnp.array([hand[0] for hand in layout.hands for _ in hand[1:]], int)
     relative = landmarks[:, fingers] - landmarks[:, wrists]
-    centre = jnp.nan_to_num(jnp.nanmean(landmarks, axis=(0, 1)))
-    placed = (landmarks - centre) / _root_mean_square(landmarks[..., :2] - centre[:2])
-    return 0.5 + placed.at[:, fingers].set(relative / _root_mean_square(relative[..., :2]))
+    center = jnp.nan_to_num(jnp.nanmean(landmarks, axis=(0, 1)))
+    centered = (landmarks - center) / _root_mean_square(landmarks[..., :2] - center[:2])
+    return centered.at[:, fingers].set(relative / _root_mean_square(relative[..., :2]))
 
 
 def _root_mean_square(values: Array) -> Array:
@@ -154,11 +155,4 @@ def order_hands(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
     return jnp.where(swap[:, None, None], swapped, landmarks)
 
 
-METHODS = {'none': none, 'spoter': spoter, 'centred': centred}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def normalize_batch(method: str, landmarks: Array, layout_name: str) -> Array:
-    """`normalize` for <float32>[clips, frames, points, axes], padded with NaN."""
-    layout = landmarks_lib.LAYOUTS[layout_name]
-    return jax.vmap(lambda clip: normalize(method, clip, layout))(landmarks)
+METHODS = {'none': none, 'spoter': spoter, 'centered': centered}

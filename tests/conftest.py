@@ -15,7 +15,8 @@ import ml_collections
 import pytest
 
 from configs import default
-from preprocessing import synthetic, tfds_writer
+from preprocessing import synthetic
+from preprocessing.formats import tfds_writer
 from slr_jax import landmarks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -1,6 +1,8 @@
 """How tests run a command within their own process, and check that it refuses."""
 
 import itertools
+import os
+import re
 import runpy
 import shlex
 import sys
@@ -37,12 +39,22 @@ def run_here(words, capfd, monkeypatch):
     return status, capfd.readouterr().err
 
 
+def modules(package):
+    """Names of all modules of a package of the project, those of its packages included."""
+    paths = (path.relative_to(ROOT).with_suffix('') for path in (ROOT / package).rglob('*.py'))
+    return sorted('.'.join(path.parts).removesuffix('.__init__') for path in paths)
+
+
 def snapshot(*directories):
     """Every path below the directories, with size and time for files."""
     found = {}
-    for path in itertools.chain.from_iterable(directory.rglob('*') for directory in directories):
-        if '__pycache__' not in path.parts:
-            found[str(path)] = None if path.is_dir() else (path.stat().st_size, path.stat().st_mtime_ns)
+    for parent, folders, names in itertools.chain.from_iterable(map(os.walk, directories)):
+        if '__pycache__' in folders:
+            folders.remove('__pycache__')
+        found |= {os.path.join(parent, folder): None for folder in folders}
+        for path in (os.path.join(parent, name) for name in names):
+            stat = os.stat(path)
+            found[path] = (stat.st_size, stat.st_mtime_ns)
     return found
 
 
@@ -55,3 +67,10 @@ def check_refusal(status, stderr, words):
     assert stderr.endswith('\n')
     for word in words:
         assert word in stderr
+
+
+def whole(fact):
+    """The regular expression of a name, a number or a value as a whole: 2 is not found in 21, nor in 2.5."""
+    start = r'(?<!\w)(?<!\d\.)' if re.match(r'\w', fact) else ''
+    end = r'(?!\w|\.\w)' if re.search(r'\w$', fact) else ''
+    return f'{start}{re.escape(fact)}{end}'

@@ -11,7 +11,8 @@ pytest.importorskip('cv2')
 import cv2
 import numpy as np
 
-from preprocessing import extract_frames, video
+from preprocessing import extract_frames
+from preprocessing.extraction import video
 from tests.conftest import ROOT
 
 CUT = 'the video is truncated or damaged: it has 26 of 72 frames'
@@ -98,7 +99,7 @@ def test_every_video_has_a_folder_of_its_frames(videos, tmp_path, num_workers):
             assert np.abs(frame.astype(int) - 8 * number).max() <= 4
 
 
-def test_folders_that_are_there_are_left_alone(videos, tmp_path):
+def test_existing_folders_are_left_alone(videos, tmp_path):
     output = tmp_path / 'frames'
     succeed(videos, output)
     first = output / 'a' / 'a_000001.jpg'
@@ -112,7 +113,7 @@ def test_folders_that_are_there_are_left_alone(videos, tmp_path):
     assert paths(output) == frame_paths(COUNTS | {'z': 2})
 
 
-def test_bad_videos_are_told_and_the_others_are_done(videos, tmp_path, shared):
+def test_bad_videos_are_reported_and_the_others_are_done(videos, tmp_path, shared):
     good = (shared / 'videos' / '00338.mp4').read_bytes()
     (videos / 'cut.mp4').write_bytes(good[: len(good) // 2])
     (videos / 'empty.mp4').touch()
@@ -122,7 +123,7 @@ def test_bad_videos_are_told_and_the_others_are_done(videos, tmp_path, shared):
     printed = succeed(videos, tmp_path / 'frames', '--num_workers=2')
     assert printed[0] == '7 videos: 0 done, 7 to do'
     assert sorted(line for line in printed if line.startswith('failed: ')) == [
-        'failed: book/text.mp4: the file is no video, or has lost its end or its header',
+        'failed: book/text.mp4: the file is not a video, or has lost its end or its header',
         f'failed: cut.mp4: {CUT}',
         'failed: empty.mp4: the file is empty',
     ]
@@ -166,7 +167,7 @@ def test_what_is_refused(videos, tmp_path):
     assert done.stderr.startswith(f'error: {empty} holds no video, expected .mp4, ')
     assert done.returncode == 1
     write_video(videos / 'a.mkv', 1)
-    refuse(f'{videos} holds two videos named a, expected one folder of frames each', videos, output)
+    refuse(f'{videos} holds two videos named a, expected one per folder of frames', videos, output)
     assert not output.exists()
     done = call(videos, output, '--quality=1')
     assert done.returncode == 1
@@ -174,6 +175,6 @@ def test_what_is_refused(videos, tmp_path):
     assert done.stderr.count('\n') == 1
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(videos, tmp_path):
+def test_a_full_disk_leaves_nothing(videos, tmp_path):
     refuse(f'{tmp_path}/frames/a: frame 1 cannot be written', videos, tmp_path / 'frames', full_disk=True)
     assert paths(tmp_path / 'frames') == set()

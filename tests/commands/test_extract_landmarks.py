@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import json
 import os
 import pathlib
 import pickle
@@ -21,11 +22,12 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import clips as clips_lib
-from preprocessing import extract_landmarks, extraction, landmarker
+from preprocessing.extraction import landmarker, model_files, run_local
+from preprocessing.extraction import store as store_lib
 from slr_jax import errors
 from tests.conftest import ROOT
 
-NO_VIDEO = 'the file is no video, or has lost its end or its header'
+NO_VIDEO = 'the file is not a video, or has lost its end or its header'
 
 
 def make_clip(name, file, start=1, end=clips_lib.TO_THE_END):
@@ -143,19 +145,25 @@ def wait_until(holds, seconds):
 
 
 def test_what_workers_are_started_with_fits_into_a_pipe():
-    # Else a worker that is killed while it starts stops the run: see workers.run.
-    start = functools.partial(extract_landmarks.start_worker, landmarker.Options(), '/' + 'm' * 4000, '/' + 'v' * 4000)
-    assert len(pickle.dumps(start)) < 10_000
+    # Else a worker that is killed while it starts stops the run: see worker_pool.run_tasks.
+    start = functools.partial(
+        run_local.start_worker,
+        landmarker.Options(),
+        '/' + 'm' * 4000,
+        '/' + 'v' * 4000,
+        store_lib.LandmarkStore('/' + 'o' * 4000, 'abc'),
+    )
+    assert len(pickle.dumps(start)) < 20_000
 
 
-def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
+def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
     names = ('empty.mp4', 'noise.mp4', 'text.mp4', 'cut.mp4', 'no_frame.avi', 'one_frame.avi', 'missing.mp4')
     clips = [make_clip(f'clip {name}', name) for name in names]
     clips[3:3] = [make_clip('good', '69241.mp4', 20, 21), make_clip('too long', '69241.mp4', 74, 99)]
     clips.append(make_clip('good, too', '00339.mp4', 58))
     printed = succeed(command(clips, tmp_path / 'out', 'num_workers=2'))
     cut = 'the video is truncated or damaged: it has 26 of 72 frames'
-    too_long = 'the clip starts at frame 74 and ends at 99, the video has 75 frames'
+    too_long = 'the clip needs frames 74 to 99, the video has 75 frames'
     expected = {
         'clip empty.mp4': ('failed', 'the file is empty'),
         'clip noise.mp4': ('failed', NO_VIDEO),
@@ -182,7 +190,7 @@ def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
     assert (done['body'] == 0).all()
     shares = {}
     for name, path in ((name, tmp_path / 'out' / f'{name}.npz') for name in done.index):
-        landmarks = extraction.read_file(str(path)).landmarks
+        landmarks = store_lib.read_file(str(path)).landmarks
         shares[name] = [np.isfinite(landmarks[:, 33 + 21 * hand, 0]).mean() for hand in (0, 1)]
         assert len(landmarks) == int(report.set_index('video_id')['frames'][name])
     assert sum(shares['good']) > 0
@@ -200,7 +208,7 @@ def test_each_bad_video_is_told_and_the_others_are_done(command, tmp_path):
 def test_no_clip_at_all(command, tmp_path):
     output = tmp_path / 'out'
     clips = [make_clip('a', 'empty.mp4'), make_clip('b', 'missing.mp4')]
-    printed = refuse(command(clips, output), f'no clip could be extracted; {output}/{extraction.REPORT} says why')
+    printed = refuse(command(clips, output), f'no clip could be extracted; {output}/{store_lib.REPORT} says why')
     assert '0 clips done, 1 failed, 1 missing\n' in printed
     report = pd.read_csv(output / 'report.csv')
     assert report['reason'].tolist() == ['the file is empty', 'there is no such file']
@@ -213,16 +221,16 @@ def test_no_clip_at_all(command, tmp_path):
 def test_what_a_run_writes(whole, shared):
     names = ['extraction.json', 'report.csv', *(f'{clip.video_id}.npz' for clip in WHOLE)]
     assert sorted(os.listdir(whole)) == sorted(names)
-    description = extraction.read_description(str(whole))
+    description, fingerprint = store_lib.read_description(str(whole))
     options = landmarker.Options(('hands',))
-    assert description == options.describe(landmarker.read_models(str(shared / 'models'), options))
+    assert description == options.describe(model_files.read_models(str(shared / 'models'), options.model_files))
     for clip in WHOLE:
-        found = extraction.read_file(str(whole / f'{clip.video_id}.npz'))
+        found = store_lib.read_file(str(whole / f'{clip.video_id}.npz'))
         assert (found.video, found.frame_start, found.frame_end) == (clip.file, clip.frame_start, clip.frame_end)
-        assert found.extraction == extraction.fingerprint(description)
+        assert found.extraction == fingerprint == store_lib.fingerprint(description)
         assert found.landmarks.shape == (3, 75, 3)
     # Clips that overlap agree where they do.
-    first, second = (extraction.read_file(str(whole / f'69241_{start}.npz')).landmarks for start in (22, 24))
+    first, second = (store_lib.read_file(str(whole / f'69241_{start}.npz')).landmarks for start in (22, 24))
     assert np.isfinite(first).any()
     np.testing.assert_array_equal(first[2], second[0])
 
@@ -268,7 +276,7 @@ def test_killed_three_times_it_ends_with_the_same_bytes(command, whole, tmp_path
         assert parent.returncode == -signal.SIGKILL
         assert len(workers) >= 2
         assert wait_until(lambda workers=workers: not any(map(runs, workers)), 2)
-        # What stands there is whole.
+        # What was written is whole.
         expected = snapshot(whole)
         assert all(path.read_bytes() == expected[path.name] for path in output.glob('*.npz'))
         assert not (output / 'report.csv').exists()
@@ -310,10 +318,35 @@ def test_from_folders_of_frames(command, videos, tmp_path):
     printed = succeed(command(clips, tmp_path / 'out', 'videos=none', f'frames={tmp_path}/frames'))
     assert '4 clips done, 0 failed, 1 missing\n' in printed
     assert pd.read_csv(tmp_path / 'out' / 'report.csv')['frames'].tolist() == [3, 3, 3, 2, 0]
-    assert extraction.read_description(str(tmp_path / 'out'))['input'] == 'frames'
-    first, second = (extraction.read_file(f'{tmp_path}/out/00339_{start}.npz').landmarks for start in (20, 22))
+    assert store_lib.read_description(str(tmp_path / 'out'))[0]['input'] == 'frames'
+    first, second = (store_lib.read_file(f'{tmp_path}/out/00339_{start}.npz').landmarks for start in (20, 22))
     assert np.isfinite(first).any()
     np.testing.assert_array_equal(first[2], second[0])
+
+
+def test_a_directory_of_slr_jax_0_1_0_is_continued(command, whole, tmp_path):
+    output = tmp_path / 'out'
+    shutil.copytree(whole, output)
+    description = json.loads((output / 'extraction.json').read_text())
+    description['hand_names'] = {'signer': 'anatomical'}[description.pop('handedness')]
+    del description['format']
+    fingerprint = store_lib.fingerprint(description)
+    old = json.dumps({'format': 'slr_jax extraction 1', **description})
+    (output / 'extraction.json').write_text(old)
+    for clip in WHOLE:
+        path = output / f'{clip.video_id}.npz'
+        path.write_bytes(store_lib.encode(clip, store_lib.read_file(str(path)).landmarks, fingerprint))
+    before = snapshot(output)
+    for name in ('69241_16.npz', 'report.csv'):
+        (output / name).unlink()
+    printed = succeed(command(WHOLE, output))
+    assert printed.splitlines()[0] == '16 clips: 15 done or missing, 1 to do'
+    assert snapshot(output) == before
+    refuse(
+        command(WHOLE, output, 'handedness=swapped'),
+        f"{output}/extraction.json says handedness = 'signer', this run has 'swapped'; use another --output for other "
+        'options',
+    )
 
 
 # --- What is refused
@@ -337,7 +370,7 @@ def test_a_missing_video_where_all_are_required(command, videos, tmp_path):
 )
 def test_other_options_in_the_same_directory(command, whole, option, words):
     before = snapshot(whole)
-    sentence = f'{whole}/extraction.json says {words}; one directory holds one kind, take another'
+    sentence = f'{whole}/extraction.json says {words}; use another --output for other options'
     refuse(command(WHOLE, whole, option), sentence)
     assert snapshot(whole) == before
 
@@ -346,8 +379,8 @@ def test_another_segment_of_a_clip_that_is_done(command, whole):
     before = snapshot(whole)
     clips = [*WHOLE[:3], make_clip(WHOLE[3].video_id, '69241.mp4', 22, 25)]
     sentence = (
-        f'{whole}/69241_22.npz holds frames 22 to 24 of 69241.mp4, the clips table says 22 to 25 of 69241.mp4; '
-        'remove the file or take another directory'
+        f'{whole}/69241_22.npz holds frames 22 to 24 of 69241.mp4, but the clips table says 22 to 25 of '
+        '69241.mp4; remove the file or use another directory'
     )
     refuse(command(clips, whole), sentence)
     assert snapshot(whole) == before
@@ -356,9 +389,9 @@ def test_another_segment_of_a_clip_that_is_done(command, whole):
 def test_a_file_of_another_extraction(command, whole, tmp_path):
     shutil.copytree(whole, tmp_path / 'out')
     path = tmp_path / 'out' / f'{WHOLE[0].video_id}.npz'
-    path.write_bytes(extraction.encode(WHOLE[0], np.zeros((3, 75, 3), np.float32), 'other'))
-    sentence = f'{path} was extracted with other options than extraction.json beside it says; '
-    refuse(command(WHOLE, tmp_path / 'out'), sentence + 'one directory holds one kind')
+    path.write_bytes(store_lib.encode(WHOLE[0], np.zeros((3, 75, 3), np.float32), 'other'))
+    sentence = f'{path} was extracted with other options than extraction.json beside it; remove it'
+    refuse(command(WHOLE, tmp_path / 'out'), sentence)
 
 
 def test_a_damaged_file_of_a_clip(command, whole, tmp_path):
@@ -370,21 +403,21 @@ def test_a_damaged_file_of_a_clip(command, whole, tmp_path):
     assert snapshot(tmp_path / 'out') == before
 
 
-def test_damage_anywhere_in_a_file_is_told_or_harmless():
+def test_damage_anywhere_in_a_file_is_found_or_harmless():
     landmarks = np.random.default_rng(0).random((2, 75, 3), np.float32)
-    content = extraction.encode(WHOLE[0], landmarks, 'abc')
-    told = 0
+    content = store_lib.encode(WHOLE[0], landmarks, 'abc')
+    num_found = 0
     for place in range(len(content)):
         spoiled = content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
         try:
-            found = extraction.decode('a.npz', spoiled)
+            found = store_lib.decode('a.npz', spoiled)
         except errors.InputError as error:
             assert str(error) == 'a.npz is damaged or holds no extracted landmarks; remove it'
-            told += 1
+            num_found += 1
         else:
             np.testing.assert_array_equal(found.landmarks, landmarks)
-    # Some fields of a zip, as its times, are never looked at.
-    assert told > 0.8 * len(content)
+    # Some fields of a zip, as its times, are never read.
+    assert num_found > 0.8 * len(content)
 
 
 def test_two_runs_at_once(command, whole):
@@ -411,8 +444,8 @@ def test_a_directory_of_other_things(command, tmp_path):
         (['parts='], '--parts=, expected some of hands,pose'),
         (['videos=none'], 'either --videos or --frames must be given'),
         (['frames=/tmp'], 'either --videos or --frames must be given'),
-        (['videos=/nowhere'], '/nowhere is no directory, expected one of videos'),
-        (['videos=none', 'frames=/nowhere'], '/nowhere is no directory, expected one of frames'),
+        (['videos=/nowhere'], '/nowhere is not a directory, expected one of videos'),
+        (['videos=none', 'frames=/nowhere'], '/nowhere is not a directory, expected one of frames'),
         (
             ['model_dir=/nowhere'],
             '/nowhere/hand_landmarker.task is missing: '
@@ -430,7 +463,7 @@ def test_options_that_cannot_be(command, tmp_path, options, sentence):
 
 
 @pytest.mark.parametrize(('blocks', 'written', 'left'), [(0, 'extraction.json', []), (8, 'a.npz', ['extraction.json'])])
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(command, tmp_path, blocks, written, left):
+def test_a_full_disk_leaves_nothing_half_written(command, tmp_path, blocks, written, left):
     output = tmp_path / 'out'
     clips = [make_clip('a', '69241.mp4', 11, 34)]
     refuse(command(clips, output), f'{output}/{written}: File too large', full_disk=blocks)

@@ -1,4 +1,4 @@
-"""The command that draws landmarks on frames: pictures of the whole clip, colours at the places of points."""
+"""The command that draws landmarks on frames: pictures of the whole clip, colours at the positions of points."""
 
 import pytest
 
@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import extraction, inspect, landmarker, video
+from preprocessing import inspect
+from preprocessing.extraction import landmarker, video
+from preprocessing.extraction import store as store_lib
 from slr_jax import files
 from tests.in_process import check_refusal, run_here
 
@@ -57,7 +59,7 @@ def directory(tmp_path, handedness):
     """A directory of landmarks, as extract_landmarks writes it."""
     path = tmp_path / 'landmarks'
     path.mkdir()
-    files.write_json(str(path / 'extraction.json'), {'format': extraction.FORMAT, 'handedness': handedness})
+    files.write_json(str(path / 'extraction.json'), {'format': store_lib.FORMAT, 'handedness': handedness})
     points = np.stack([make_points(frame) for frame in range(NUM_FRAMES)])
     for name, file, start in (
         ('clip', 'a.avi', START),
@@ -66,7 +68,7 @@ def directory(tmp_path, handedness):
         ('longer', 'a.avi', 8),
     ):
         clip = clips_lib.Clip(name, file, 0, 'book', 'test', frame_start=start, frame_end=start + NUM_FRAMES - 1)
-        (path / f'{name}.npz').write_bytes(extraction.encode(clip, points, 'abc'))
+        (path / f'{name}.npz').write_bytes(store_lib.encode(clip, points, 'abc'))
     return path
 
 
@@ -183,7 +185,7 @@ def test_points_outside_of_the_frame_are_passed_over(handedness):
         ),
         ('clip', 'a.png', {'landmarks': '/nowhere'}, '/nowhere has no extraction.json'),
         ('gone', 'a.png', {}, 'gone.avi is missing, expected the video of clip gone'),
-        ('broken', 'a.mp4', {}, 'broken.avi: the file is no video, or has lost its end or its header'),
+        ('broken', 'a.mp4', {}, 'broken.avi: the file is not a video, or has lost its end or its header'),
         ('longer', 'a.png', {}, 'a.avi has fewer frames than the 5 landmarks of clip longer'),
         ('clip', 'a.gif', {}, 'a.gif, expected a name that ends in .png or .mp4'),
         ('clip', 'a', {}, 'a, expected a name that ends in .png or .mp4'),

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import train_lib
 from tests.conftest import ROOT
 
 SMALL = ['--config.num_layers=1', '--config.mlp_dim=16', '--config.num_epochs=1', '--config.batch_size=26']
@@ -98,4 +98,4 @@ def test_export_and_build_again(tiny_dir, tmp_path):
 def test_every_config_is_legal(path):
     config = importlib.import_module(f'configs.{path.stem}').get_config()
     config.dataset = config.dataset or 'data'
-    train_lib.check_config(config)
+    config_lib.expand(config)

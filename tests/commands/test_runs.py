@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slr_jax import checkpoint, errors, evaluate, interpret, landmarks, runs, train_lib
+from slr_jax import checkpoint, errors, evaluation, interpretation, landmarks, masks, train_lib
+from slr_jax import workdir as workdir_lib
 from tests.conftest import ROOT, make_tiny_config
 
 # Not adamw: it makes whole steps of gradients that are nothing but rounding, such as those of the keys' biases.
@@ -66,15 +67,15 @@ def test_seeds_together_equal_each_alone(alone, together):
 
 
 def test_seeds_one_after_another_equal_each_alone_bit_for_bit(tiny_dir, alone, tmp_path):
-    workdir = train(tiny_dir, tmp_path / 'w', seed=3, num_seeds=2)
-    assert [run.seed for run in runs.read_index(str(workdir))] == [3, 4]
+    workdir = train(tiny_dir, tmp_path / 'w', seeds=(3, 4))
+    assert [run.seed for run in workdir_lib.read_index(str(workdir))] == [3, 4]
     for seed in (3, 4):
         assert_equal_bits(params_of(workdir / f'seed_{seed}'), params_of(alone[seed]))
     assert pd.read_csv(workdir / 'best_epochs.csv')['run'].tolist() == ['seed_3', 'seed_4']
 
 
 def test_a_validation_share_of_each_seeds_own(tiny_dir, tmp_path):
-    fields = {'validation': 'from_train', 'bucket_by_length': True}
+    fields = {'validation': 'holdout', 'bucket_by_length': True}
     workdir = train(tiny_dir, tmp_path / 'w', seeds=(1, 2), runs_at_once=2, **fields)
     one = train(tiny_dir, tmp_path / 'one', seed=2, **fields)
     assert_equal_params(params_of(one), params_of(workdir / 'seed_2'), 1e-5)
@@ -85,7 +86,7 @@ def test_a_sweep_equals_each_alone(tiny_dir, tmp_path, optimizer):
     sweep = {'learning_rate': (0.05, 0.002), 'dropout_rate': (0.0, 0.3), 'weight_decay': (0.1,)}
     fields = {'optimizer': optimizer, 'seed': 5, 'num_layers': 2, 'warmup_epochs': 0.5}
     workdir = train(tiny_dir, tmp_path / 'w', sweep=sweep, runs_at_once=4, **fields)
-    assert len(runs.read_index(str(workdir))) == 4
+    assert len(workdir_lib.read_index(str(workdir))) == 4
     for learning_rate, dropout_rate in ((0.05, 0.3), (0.002, 0.0)):
         setting = {'dropout_rate': dropout_rate, 'learning_rate': learning_rate, 'weight_decay': 0.1}
         name = ','.join([*(f'{field}={value}' for field, value in setting.items()), 'seed_5'])
@@ -113,7 +114,7 @@ def test_runs_together_go_on_from_the_last_checkpoint_of_all(tiny_dir, together,
 @pytest.mark.parametrize('at_once', [1, 3])
 def test_a_loss_that_is_not_finite_stops_its_run_alone(tiny_dir, tmp_path, capsys, at_once):
     sweep = {'learning_rate': (1e38, 0.05, 0.002)}
-    message = r'1 of 3 runs stopped: learning_rate=1e\+38,seed_379 \| the loss of step [23] is (nan|inf)'
+    message = r'1 of 3 runs diverged: learning_rate=1e\+38,seed_379 \| the loss of step [23] is (nan|inf)'
     workdir = tmp_path / 'w'
     with pytest.raises(errors.InputError, match=message):
         train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
@@ -128,25 +129,25 @@ def test_a_loss_that_is_not_finite_stops_its_run_alone(tiny_dir, tmp_path, capsy
         train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
     assert (workdir / 'learning_rate=0.05,seed_379' / 'metrics.csv').read_text() == before
     capsys.readouterr()
-    summary = evaluate.evaluate_runs(str(workdir))
-    assert 'left out, as stopped in training: learning_rate=1e+38,seed_379 | the loss' in capsys.readouterr().out
+    summary = evaluation.evaluate(str(workdir))
+    assert 'left out, as diverged: learning_rate=1e+38,seed_379 | the loss' in capsys.readouterr().out
     assert list(summary['stopped']) == ['learning_rate=1e+38,seed_379']
     assert [setting['learning_rate'] for setting in summary['settings']] == [0.05, 0.002]
-    interpret.interpret_runs(str(workdir), str(tmp_path / 'mask'))
+    interpretation.interpret(str(workdir), str(tmp_path / 'mask'))
     assert not (tmp_path / 'mask' / 'learning_rate=1e+38,seed_379').exists()
 
 
 def test_a_workdir_whose_runs_were_all_stopped(tiny_dir, tmp_path):
     for _ in range(2):
-        with pytest.raises(errors.InputError, match=r'all 2 runs were stopped: seed_1 \| the loss of step'):
+        with pytest.raises(errors.InputError, match=r'all 2 runs diverged: seed_1 \| the loss of step'):
             train(tiny_dir, tmp_path / 'w', seeds=(1, 2), learning_rate=1e38, runs_at_once=2)
-    with pytest.raises(errors.InputError, match='all 2 runs were stopped'):
-        evaluate.evaluate_runs(str(tmp_path / 'w'))
+    with pytest.raises(errors.InputError, match='all 2 runs diverged'):
+        evaluation.evaluate(str(tmp_path / 'w'))
 
 
 def test_evaluation_of_all_runs(together, tmp_path):
-    summary = evaluate.evaluate_runs(str(together), output_dir=str(tmp_path / 'out'))
-    accuracies = [evaluate.evaluate(str(together / f'seed_{seed}'))['accuracy'] for seed in SEEDS]
+    summary = evaluation.evaluate(str(together), output_dir=str(tmp_path / 'out'))
+    accuracies = [evaluation.evaluate(str(together / f'seed_{seed}'))['accuracy'] for seed in SEEDS]
     assert summary == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     (setting,) = summary['settings']
     assert setting['accuracy_mean'] == pytest.approx(np.mean(accuracies))
@@ -160,7 +161,7 @@ def test_evaluation_of_all_runs(together, tmp_path):
 
 
 def test_mask_of_all_runs(together, tmp_path):
-    interpret.interpret_runs(str(together), str(tmp_path))
+    interpretation.interpret(str(together), str(tmp_path))
     masks = [params_of(together / f'seed_{seed}', 'best')['encoder_mask'].reshape(21, 2).mean(axis=1) for seed in SEEDS]
     table = pd.read_csv(tmp_path / 'runs.csv')
     np.testing.assert_allclose(table['mean'], np.mean(masks, axis=0), rtol=1e-6)
@@ -173,12 +174,12 @@ def test_mask_of_all_runs(together, tmp_path):
 
 def test_masks_of_different_kinds_have_no_mean():
     hand, two = (
-        interpret.Mask('encoder_mask', np.ones((layout.num_points, 2)), layout, 'signer')
+        masks.Mask('encoder_mask', np.ones((layout.num_points, 2)), layout, 'signer')
         for layout in (landmarks.LAYOUTS['mediapipe_hand'], landmarks.LAYOUTS['mediapipe_two_hands'])
     )
     with pytest.raises(errors.InputError, match='masks of 2 kinds'):
-        interpret.mean_masks([[hand], [two]])
-    assert interpret.mean_masks([[hand], [hand]])[0].weights.shape == (21, 2)
+        masks.mean_masks([[hand], [two]])
+    assert masks.mean_masks([[hand], [hand]])[0].weights.shape == (21, 2)
 
 
 def test_one_of_several_runs_must_be_named(together):

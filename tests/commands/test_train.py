@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slr_jax import checkpoint, errors, evaluate, input_pipeline, train_lib
+import slr_jax
+from slr_jax import checkpoint, errors, evaluation, input_pipeline, models, run_log, train_lib, train_step
 from slr_jax import dataset as dataset_lib
+from slr_jax import workdir as workdir_lib
+from slr_jax.features import Features
+from slr_jax.run_group import RunGroupSteps
+from slr_jax.train_step import Steps
 from tests.conftest import ROOT, make_tiny_config
 
 
@@ -50,9 +56,10 @@ def test_what_a_run_writes(run, tiny_dataset):
     assert table['step'].tolist() == [4, 8, 12]  # 15 clips, 4 a step
     assert table.notna().all().all()
     assert best['validation_accuracy'] == table['validation_accuracy'].max()
-    assert json.loads((workdir / 'config.json').read_text()) == config.to_dict()
+    assert json.loads((workdir / 'config.json').read_text()) == {'format': 1, **config.to_dict()}
     assert json.loads((workdir / 'dataset.json').read_text())['fingerprint'] == tiny_dataset.fingerprint()
-    assert json.loads((workdir / 'environment.json').read_text())['jax'] == jax.__version__
+    environment = json.loads((workdir / 'environment.json').read_text())
+    assert (environment['slr_jax'], environment['jax']) == (slr_jax.__version__, jax.__version__)
     assert any('tfevents' in path.name for path in (workdir / 'tensorboard').iterdir())
 
 
@@ -61,12 +68,12 @@ def test_validation_accuracy_is_that_of_the_checkpoint(run, tiny_dataset):
     loaded = checkpoint.load_model(str(workdir))
     assert loaded.step == best['step']
     clips = tiny_dataset.splits['validation']
-    features = input_pipeline.prepare_features(clips, tiny_dataset.layout, config)
+    features = Features.from_config(config, 'mediapipe_hand').compute(clips.landmarks)
     answers = [
         loaded.model.apply({'params': loaded.params}, clip[None], np.ones((1, len(clip)), bool))[0] for clip in features
     ]
     assert np.mean(np.argmax(answers, axis=1) == clips.labels) == pytest.approx(best['validation_accuracy'])
-    logits = evaluate.Evaluator(str(workdir), 'validation').logits(loaded)
+    logits = evaluation.Evaluator(str(workdir), 'validation').logits(loaded)
     np.testing.assert_allclose(logits, answers, atol=1e-5)
 
 
@@ -82,7 +89,7 @@ def test_same_seed_same_bits_and_a_finished_run_stays_as_it_is(run, tiny_dir, tm
 
 def test_published_protocol(run, tmp_path):
     workdir, *_ = run
-    metrics = evaluate.evaluate(str(workdir), checkpoint='published', output_dir=str(tmp_path))
+    metrics = evaluation.evaluate(str(workdir), checkpoint='published', output_dir=str(tmp_path))
     table = pd.read_csv(tmp_path / 'published_protocol.csv')
     assert metrics['accuracy'] == table['test_accuracy'].max()
     assert metrics['selected_on'] == 'test'
@@ -146,10 +153,10 @@ def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
     config = make_tiny_config(tiny_dir, dropout_rate=0.0, noise_std=0.0, learning_rate=0.1, label_smoothing=0.1)
     dataset = dataset_lib.load_dataset(tiny_dir)
     clips = dataset.splits['train'].take([0, 1, 2])
-    features = input_pipeline.prepare_features(clips, dataset.layout, config)
-    model = checkpoint.make_model(config, dataset.description)
-    optimizer = train_lib.make_optimizer(config, lambda step: 0.1)
-    state = train_lib.create_train_state(model, optimizer, 42, jax.random.key(0))
+    features = Features.from_config(config, 'mediapipe_hand').compute(clips.landmarks)
+    model = models.model_from_config(config, 3)
+    steps = RunGroupSteps(config, 3, Steps(4, 4), 1)
+    state = steps.initial_state(42, 0, {})
     before = jax.tree.map(np.asarray, state.params)
 
     def loss_fn(params, clip, label):
@@ -160,7 +167,7 @@ def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
     results = [jax.value_and_grad(loss_fn)(before, *pair) for pair in zip(features, clips.labels, strict=True)]
     expected = jax.tree.map(lambda p, *g: p - 0.1 * sum(g) / 3, before, *(grads for _, grads in results))
     (batch,) = input_pipeline.batches(features, clips.labels, np.arange(3), 5, jax.local_device_count())
-    state, sums = train_lib.make_train_step(model, optimizer, config)(state, batch, jax.random.key(0))
+    state, sums = steps.train_step(state, batch, jax.random.key(0), {})
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, expected)
     assert float(sums['clips']) == 3
     assert float(sums['loss']) == pytest.approx(sum(float(loss) for loss, _ in results), abs=1e-4)
@@ -169,34 +176,35 @@ def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
 @pytest.mark.parametrize('num_runs', [1, 2])
 def test_a_step_is_compiled_once(tiny_dir, caplog, num_runs):
     config, dataset = make_tiny_config(tiny_dir), dataset_lib.load_dataset(tiny_dir)
-    program = train_lib.Program(config, dataset.description, (4, 8), num_runs)
-    state = program.join_states([program.initial_state(42, seed, {}) for seed in range(num_runs)])
-    keys, numbers = program.join([jax.random.key(seed) for seed in range(num_runs)]), program.join([{}] * num_runs)
+    steps = RunGroupSteps(config, dataset.description.num_classes, Steps(4, 8), num_runs)
+    state = steps.stack_and_place([steps.initial_state(42, seed, {}) for seed in range(num_runs)])
+    keys, swept = steps.stack([jax.random.key(seed) for seed in range(num_runs)]), steps.stack([{}] * num_runs)
     clips = dataset.splits['train']
-    features = input_pipeline.prepare_features(clips, dataset.layout, config)
-    of_run = features, clips.labels, np.arange(4)
-    (batch,) = train_lib.run_batches([of_run] * num_runs, 4, program.spread)
+    features = Features.from_config(config, 'mediapipe_hand').compute(clips.landmarks)
+    (batch,) = steps.batches([(features, clips.labels, np.arange(4))] * num_runs)
     with jax.log_compiles():
         for _ in range(3):
-            state, _ = program.train_step(state, batch, keys, numbers)
+            state, _ = steps.train_step(state, batch, keys, swept)
     assert len([record for record in caplog.records if record.getMessage().startswith('Compiling')]) == 1
 
 
 def test_learning_rates():
     config = make_tiny_config('d', learning_rate=1.0, schedule='cosine', warmup_epochs=0.4)
-    schedule = train_lib.learning_rate_schedule(config, steps_per_epoch=10, num_steps=24)
+    schedule = train_step.learning_rate_schedule(config, train_step.all_hyperparameters(config, {}), Steps(10, 24))
     rates = [float(schedule(step)) for step in range(25)]
     assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert rates[14] == pytest.approx(0.5)
     assert rates[24] == pytest.approx(0, abs=1e-6)
-    constant = train_lib.learning_rate_schedule(make_tiny_config('d'), 10, 100)
+    config = make_tiny_config('d')
+    constant = train_step.learning_rate_schedule(config, train_step.all_hyperparameters(config, {}), Steps(10, 100))
     assert float(constant(0)) == float(constant(99)) == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize('optimizer', ['sgd', 'momentum', 'adamw'])
 def test_optimizers(optimizer):
-    config = make_tiny_config('d', optimizer=optimizer, weight_decay=0.1, grad_clip_norm=1.0)
-    transformation = train_lib.make_optimizer(config, lambda step: 0.5)
+    config = make_tiny_config('d', optimizer=optimizer, learning_rate=0.5, weight_decay=0.1, grad_clip_norm=1.0)
+    hyperparameters = train_step.all_hyperparameters(config, {})
+    transformation = train_step.make_optimizer(config, hyperparameters, Steps(1, 1))
     params = {'kernel': jnp.array([2.0, 0.0]), 'bias': jnp.array([2.0])}
     grads = {'kernel': jnp.array([3.0, 0.0]), 'bias': jnp.array([4.0])}  # of norm 5, clipped to 0.6, 0 and 0.8
     updates, _ = transformation.update(grads, transformation.init(params), params)
@@ -227,17 +235,68 @@ def test_without_validation_the_latest_is_the_best(tiny_dir, tmp_path):
 def test_another_run_is_refused(run, tiny_dataset):
     workdir, config, _ = run
     other = config.copy_and_resolve_references()
-    other.batch_size, other.normalize = 2, 'centred'
+    other.batch_size, other.normalize = 2, 'centered'
     with pytest.raises(errors.InputError, match=r"batch_size is 4 there and 2 here; config\.normalize is 'none'"):
-        checkpoint.open_workdir(str(workdir), other, tiny_dataset)
+        workdir_lib.create_or_check(str(workdir), other, tiny_dataset)
     fewer = dataset_lib.Dataset(tiny_dataset.description, {'train': tiny_dataset.splits['train']})
     with pytest.raises(errors.InputError, match='another run: dataset'):
-        checkpoint.open_workdir(str(workdir), config, fewer)
+        workdir_lib.create_or_check(str(workdir), config, fewer)
     config.dataset = '/elsewhere/the/same/data'
-    checkpoint.open_workdir(str(workdir), config, tiny_dataset)
+    workdir_lib.create_or_check(str(workdir), config, tiny_dataset)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_dir, tmp_path):
     config = make_tiny_config(tiny_dir, learning_rate=1e38)
     with pytest.raises(errors.InputError, match=r'the loss of step [23] is (nan|inf), expected a finite number'):
         train_lib.train_and_evaluate(config, str(tmp_path / 'w'))
+
+
+def age(workdir, target):
+    """Copies a workdir as slr_jax 0.1.0 would have written it, which had fewer fields and other names."""
+    shutil.copytree(workdir, target)
+    config = json.loads((target / 'config.json').read_text())
+    del config['format'], config['label_smoothing']
+    config |= {'validation': 'from_file', 'missing_value': -2.0, 'num_seeds': 1}
+    (target / 'config.json').write_text(json.dumps(config))
+    dataset = json.loads((target / 'dataset.json').read_text())
+    description = dataset['description']
+    description |= {'hand_names': 'anatomical', 'known_points': description['informative_points']}
+    del description['handedness'], description['informative_points']
+    (target / 'dataset.json').write_text(json.dumps(dataset))
+
+
+def test_an_older_workdir_loads_and_lacks_nothing(run, tmp_path):
+    workdir, *_ = run
+    age(workdir, tmp_path / 'old')
+    old, new = (checkpoint.load_model(str(path)) for path in (tmp_path / 'old', workdir))
+    assert old.config.label_smoothing == 0.0
+    assert old.config.validation == 'split'
+    assert (old.features.missing_value, old.description) == (-2.5, new.description)
+    clip = np.random.default_rng(0).uniform(0, 1, (9, 21, 3)).astype(np.float32)
+    clip[3] = np.nan
+    assert old.predict(clip) == new.predict(clip)
+
+
+def test_a_metrics_csv_without_a_newer_column_is_read(tmp_path):
+    (tmp_path / 'metrics.csv').write_text('epoch,step,train_loss,train_accuracy,learning_rate,clips_per_second,old\n')
+    with open(tmp_path / 'metrics.csv', 'a', encoding='utf-8') as file:
+        file.write('1,4,1.5,0.25,0.001,9.0,7\n')
+    (row,) = run_log.read_rows(str(tmp_path / 'metrics.csv'), 1)
+    assert row['validation_loss'] is None
+    assert (row['train_loss'], row['old']) == (1.5, 7)
+
+
+def test_predict_gives_glosses_with_probabilities(run, tiny_dataset):
+    workdir, *_ = run
+    loaded = checkpoint.load_model(str(workdir))
+    clips = tiny_dataset.splits['test'].landmarks
+    answers = loaded.predict(clips)
+    logits = evaluation.Evaluator(str(workdir)).logits(loaded)
+    for answer, row in zip(answers, logits, strict=True):
+        expected = np.exp(row) / np.exp(row).sum()
+        assert [gloss for gloss, _ in answer] == [f'sign_{label}' for label in np.argsort(-row)]
+        np.testing.assert_allclose([p for _, p in answer], np.sort(expected)[::-1], rtol=1e-4)
+    alone = loaded.predict(clips[0], k=2)
+    assert [gloss for gloss, _ in alone] == [gloss for gloss, _ in answers[0][:2]]
+    with pytest.raises(errors.InputError, match=r'\(9, 20, 3\).*21'):
+        loaded.predict(np.zeros((9, 20, 3), np.float32))

@@ -10,9 +10,9 @@ def row(epoch, train, validation, loss=1.0):
 
 def test_rank():
     rows = [row(1, 0, 0.5), row(2, 0, 0.6, 2.0), row(3, 0, 0.6, 1.5), row(4, 0, 0.6, 1.5)]
-    assert max(rows, key=checkpoint.rank)['epoch'] == 3
+    assert max(rows, key=checkpoint.selection_key)['epoch'] == 3
     without = [row(1, 0.9, None), row(2, 0.8, None)]
-    assert max(without, key=checkpoint.rank)['epoch'] == 2
+    assert max(without, key=checkpoint.selection_key)['epoch'] == 2
 
 
 def test_published_steps_are_the_best_of_each_ten_epochs():

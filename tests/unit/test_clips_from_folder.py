@@ -89,47 +89,52 @@ def test_no_signer_is_in_two_splits(videos, convert):
         assert Counter(split for split, _ in signers) == {'train': 5, 'validation': 2, 'test': 3}
 
 
-def test_a_small_share_is_one_signer(videos, convert):
+def test_a_small_fraction_is_one_signer(videos, convert):
     clips = convert(videos, '--split_by=signer', '--validation=0', '--test=0.01')
     signers = {(clip.split, clip.signer_id) for clip in clips}
     assert Counter(split for split, _ in signers) == {'train': 9, 'test': 1}
 
 
 BAD = {
-    'no directory': (['a/x_1.mp4'], '/nowhere', '', '{d}/nowhere is no directory, expected one with a folder a class'),
-    'a file': (['a'], '/a', '', '{d}/a is no directory, expected one with a folder a class'),
-    'no folders': (['x_1.mp4', '.hidden/x_1.mp4'], '', '', '{d} holds no folders, expected one a class'),
+    'no directory': (
+        ['a/x_1.mp4'],
+        '/nowhere',
+        '',
+        '{d}/nowhere is not a directory, expected one with a folder per class',
+    ),
+    'a file': (['a'], '/a', '', '{d}/a is not a directory, expected one with a folder per class'),
+    'no folders': (['x_1.mp4', '.hidden/x_1.mp4'], '', '', '{d} holds no folders, expected one per class'),
     'folder without videos': (['a/x_1.mp4', 'b/x.txt'], '', '', '{d}/b holds no video, expected .mp4, .mov'),
     'one id for two videos': (
         ['a/x_1.mp4', 'a/x_1.mov'],
         '',
         '',
-        "{out}, row 3: video_id 'a_x_1' stands in row 2 too",
+        "{out}, row 3: duplicate video_id 'a_x_1' (also in row 2)",
     ),
     'shares': (['a/x_1.mp4'], '', '--validation=0.6 --test=0.4', '--validation and --test are 1 in all, expected less'),
     'shares nan': (['a/x_1.mp4'], '', '--test=nan', '--validation and --test are nan in all, expected less than 1'),
     'share negative': (['a/x_1.mp4'], '', '--test=-0.1', 'flag --test=-0.1: -0.1 is not a number in the range [0, 1]'),
     'seed': (['a/x_1.mp4'], '', '--seed=-1', 'flag --seed=-1: '),
     'split_by': (['a/x_1.mp4'], '', '--split_by=class', 'flag --split_by=class: '),
-    'no group': (['a/x_1.mp4'], '', '--signer=^[a-z]', '--signer=^[a-z] is no regular expression with a group'),
-    'no expression': (['a/x_1.mp4'], '', '--signer=(', '--signer=( is no regular expression with a group'),
+    'no group': (['a/x_1.mp4'], '', '--signer=^[a-z]', '--signer=^[a-z] is not a regular expression with a group'),
+    'no expression': (['a/x_1.mp4'], '', '--signer=(', '--signer=( is not a regular expression with a group'),
     'no signer': (
         ['a/x_1.mp4', 'a/y.mp4'],
         '',
         '--split_by=signer',
-        'a/y.mp4: --signer finds no signer in it, expected one',
+        'a/y.mp4: --signer finds no signer',
     ),
     'an optional signer': (
         ['a/x_1.mp4', 'a/y.mp4'],
         '',
         '--split_by=signer --signer=^(x)?',
-        'a/y.mp4: --signer finds no signer in it, expected one',
+        'a/y.mp4: --signer finds no signer',
     ),
     'too few signers': (
         ['a/x_1.mp4', 'a/y_1.mp4'],
         '',
         '--split_by=signer',
-        'there are 2 signers, expected more than 2',
+        '--split_by=signer needs at least 3 signers, found 2',
     ),
     'no videos': (['a/x_1.mp4'], None, '', '--videos must be given'),
 }
@@ -148,7 +153,7 @@ def test_bad_folders(tmp_path, capfd, monkeypatch, paths, below, options, words)
 
 
 def test_a_bad_name_of_a_class(tmp_path):
-    with pytest.raises(errors.InputError, match='row 2: gloss is empty'):
+    with pytest.raises(errors.InputError, match="row 2, column gloss: found ' '"):
         clips_lib.write_clips(
             str(tmp_path / 'clips.csv'), clips_from_folder.find_clips(str(make(tmp_path, ' /x_1.mp4')), '(x)')
         )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from preprocessing import archive, spoter_csv, tfds_writer
+from preprocessing.formats import npz, spoter_csv, tfds_writer
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
+from tests import in_process
 from tests.conftest import ROOT
 
 
@@ -71,15 +72,15 @@ def test_there_and_back(tiny_dataset, tiny_dir, tmp_path):
     read = dataset_lib.load_dataset(tiny_dir)
     assert_same(read, tiny_dataset)
     assert read.fingerprint() == tiny_dataset.fingerprint()
-    archive.write_archive(read, str(tmp_path / 'a.npz'))
-    assert_same(archive.read_archive(str(tmp_path / 'a.npz'), 'tiny'), tiny_dataset)
+    npz.write_archive(read, str(tmp_path / 'a.npz'))
+    assert_same(npz.read_archive(str(tmp_path / 'a.npz'), 'tiny'), tiny_dataset)
 
 
 @pytest.mark.parametrize('name', ['wlasl100_hands', 'ksl13_hands_pose'])
 def test_real_archives_there_and_back(shared, name, tmp_path):
     path = shared / 'data' / f'{name}.npz'
-    directory = tfds_writer.write_dataset(archive.read_archive(str(path), name), str(tmp_path))
-    archive.write_archive(dataset_lib.load_dataset(directory), str(tmp_path / 'back.npz'))
+    directory = tfds_writer.write_dataset(npz.read_archive(str(path), name), str(tmp_path))
+    npz.write_archive(dataset_lib.load_dataset(directory), str(tmp_path / 'back.npz'))
     with np.load(path) as given, np.load(tmp_path / 'back.npz') as back:
         for field in given:
             np.testing.assert_array_equal(given[field], back[field])
@@ -147,8 +148,9 @@ def test_names_that_no_dataset_may_have(tiny_dataset, tmp_path):
 
 def test_preprocessing_imports_no_jax():
     pytest.importorskip('cv2')
-    modules = sorted(path.stem for path in (ROOT / 'preprocessing').glob('*.py') if path.stem != 'beam_pipeline')
-    code = f'import sys; from preprocessing import {", ".join(modules)}; print("jax" in sys.modules)'
+    modules = [name for name in in_process.modules('preprocessing') if name != 'preprocessing.extraction.run_beam']
+    assert 'preprocessing.formats.npz' in modules
+    code = f'import sys, {", ".join(modules)}; print("jax" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == 'False'
 

@@ -7,17 +7,18 @@ import zipfile
 
 import pytest
 
-from preprocessing import download_models, landmarker
+from preprocessing import download_models
+from preprocessing.extraction import landmarker, model_files
 from slr_jax import errors
 
-OPTIONS = landmarker.Options(pose='lite')
+NAMES = landmarker.Options(pose='lite').model_files
 HANDS, POSE = 'hand_landmarker.task', 'pose_landmarker_lite.task'
 
 
 def make_bundle(part):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, 'w') as bundle:
-        for name in landmarker.BUNDLE_MEMBERS[part]:
+        for name in model_files.BUNDLE_MEMBERS[part]:
             bundle.writestr(name, f'the network {name} ' * 20)
     return buffer.getvalue()
 
@@ -60,12 +61,12 @@ def files_in(directory):
     ],
 )
 def test_addresses(name, path):
-    assert download_models.address(name) == f'https://storage.googleapis.com/mediapipe-models/{path}'
-    assert download_models.address(name, 'file:///m') == f'file:///m/{path}'
+    assert download_models.model_url(name) == f'https://storage.googleapis.com/mediapipe-models/{path}'
+    assert download_models.model_url(name, 'file:///m') == f'file:///m/{path}'
 
 
-def test_both_files_are_got_once(published, address, model_dir, capsys):
-    download_models.download(str(model_dir), OPTIONS, address)
+def test_both_files_are_downloaded_once(published, address, model_dir, capsys):
+    download_models.download(str(model_dir), NAMES, address)
     assert files_in(model_dir) == GOOD
     assert capsys.readouterr().out.splitlines() == [
         f'{model_dir}/{name}: {len(content):,} bytes' for name, content in GOOD.items()
@@ -73,46 +74,46 @@ def test_both_files_are_got_once(published, address, model_dir, capsys):
     times = [path.stat().st_mtime_ns for path in sorted(model_dir.iterdir())]
     for path in published.values():
         path.unlink()
-    download_models.download(str(model_dir), OPTIONS, address)
+    download_models.download(str(model_dir), NAMES, address)
     assert files_in(model_dir) == GOOD
     assert [path.stat().st_mtime_ns for path in sorted(model_dir.iterdir())] == times
-    assert capsys.readouterr().out.splitlines() == [f'{model_dir}/{name}: there already, and whole' for name in GOOD]
-    models = landmarker.read_models(str(model_dir), OPTIONS)
+    assert capsys.readouterr().out.splitlines() == [f'{model_dir}/{name}: exists, and is whole' for name in GOOD]
+    models = model_files.read_models(str(model_dir), NAMES)
     assert models == {'hands': GOOD[HANDS], 'pose': GOOD[POSE]}
 
 
 @pytest.mark.parametrize('content', [b'', GOOD[HANDS][:200], b'<!DOCTYPE html>\n<title>Not here</title>', GOOD[POSE]])
-def test_what_is_no_whole_model_is_not_kept(published, address, model_dir, content):
+def test_what_is_not_a_whole_model_is_not_kept(published, address, model_dir, content):
     published[HANDS].write_bytes(content)
-    url = download_models.address(HANDS, address)
-    with pytest.raises(errors.InputError, match=rf'^{url} is no whole model bundle.* get it again$'):
-        download_models.download(str(model_dir), OPTIONS, address)
+    url = download_models.model_url(HANDS, address)
+    with pytest.raises(errors.InputError, match=rf'^{url} is not a whole model bundle.* get it again$'):
+        download_models.download(str(model_dir), NAMES, address)
     assert not model_dir.exists()
 
 
 def test_a_damaged_second_model_leaves_the_first(published, address, model_dir):
     published[POSE].write_bytes(GOOD[POSE][:-9])
-    with pytest.raises(errors.InputError, match=f'{POSE} is no whole model bundle'):
-        download_models.download(str(model_dir), OPTIONS, address)
+    with pytest.raises(errors.InputError, match=f'{POSE} is not a whole model bundle'):
+        download_models.download(str(model_dir), NAMES, address)
     assert files_in(model_dir) == {HANDS: GOOD[HANDS]}
     published[POSE].write_bytes(GOOD[POSE])
-    download_models.download(str(model_dir), OPTIONS, address)
+    download_models.download(str(model_dir), NAMES, address)
     assert files_in(model_dir) == GOOD
 
 
-def test_a_damaged_file_that_is_there_is_told(published, address, model_dir):
+def test_a_damaged_file_that_exists_is_refused(published, address, model_dir):
     model_dir.mkdir(parents=True)
     (model_dir / HANDS).write_bytes(GOOD[HANDS][:200])
-    with pytest.raises(errors.InputError, match=rf'^{model_dir}/{HANDS} is no whole model bundle: it has 200 bytes'):
-        download_models.download(str(model_dir), OPTIONS, address)
+    with pytest.raises(errors.InputError, match=rf'^{model_dir}/{HANDS} is not a whole model bundle: it has 200 bytes'):
+        download_models.download(str(model_dir), NAMES, address)
     assert files_in(model_dir) == {HANDS: GOOD[HANDS][:200]}
 
 
-def test_what_cannot_be_reached_is_told(published, address, model_dir):
+def test_a_file_that_cannot_be_reached(published, address, model_dir):
     published[HANDS].unlink()
-    url = download_models.address(HANDS, address)
+    url = download_models.model_url(HANDS, address)
     with pytest.raises(errors.InputError) as error:
-        download_models.download(str(model_dir), OPTIONS, address)
+        download_models.download(str(model_dir), NAMES, address)
     words = str(error.value)
     assert words.startswith(f'{url} cannot be reached (')
     assert 'No such file or directory' in words
@@ -120,11 +121,11 @@ def test_what_cannot_be_reached_is_told(published, address, model_dir):
     assert not model_dir.exists()
 
 
-def test_a_server_that_does_not_answer_is_told(model_dir):
+def test_a_server_that_does_not_answer(model_dir):
     # Nothing listens at the port of discard.
-    url = download_models.address(HANDS, 'http://127.0.0.1:9')
+    url = download_models.model_url(HANDS, 'http://127.0.0.1:9')
     with pytest.raises(errors.InputError) as error:
-        download_models.download(str(model_dir), OPTIONS, 'http://127.0.0.1:9')
+        download_models.download(str(model_dir), NAMES, 'http://127.0.0.1:9')
     words = str(error.value)
     assert words.startswith(f'{url} cannot be reached (')
     assert 'refused' in words
@@ -145,11 +146,11 @@ class Cut(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_connection_that_breaks_is_told(model_dir):
+def test_a_connection_that_breaks(model_dir):
     with http.server.HTTPServer(('127.0.0.1', 0), Cut) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         with pytest.raises(errors.InputError) as error:
-            download_models.download(str(model_dir), OPTIONS, f'http://127.0.0.1:{server.server_port}')
+            download_models.download(str(model_dir), NAMES, f'http://127.0.0.1:{server.server_port}')
     words = str(error.value)
     assert ' cannot be reached (IncompleteRead(300 bytes read, ' in words
     assert words.endswith(f'): get it elsewhere and put it in {model_dir} as {HANDS}')

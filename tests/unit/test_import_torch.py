@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from slr_jax import checkpoint, errors, import_torch, models, runs
+from slr_jax import checkpoint, errors, models, pth, torch_models, workdir
 from tests import torch_files
 
 GOLDEN = {'originalSpoterPE': models.SpoterPE, 'ownModelwquery': models.ClassQuery}
-CLASS_PATHS = {name: path for path, name in import_torch._MODEL_CLASSES.items()}
+CLASS_PATHS = {name: path for path, name in pth.MODEL_CLASSES.items()}
 
 
 def logits(model, params, clip):
@@ -22,7 +22,7 @@ def logits(model, params, clip):
 
 @pytest.fixture(scope='module', params=GOLDEN)
 def golden(request, shared):
-    model, params = import_torch.load_pth(str(shared / 'golden' / f'{request.param}_h42_c13.pth'))
+    model, params = torch_models.load_pth(str(shared / 'golden' / f'{request.param}_h42_c13.pth'))
     assert type(model) is GOLDEN[request.param]
     assert (model.num_heads, model.num_classes) == (7, 13)
     return model, params, np.load(shared / 'golden' / f'{request.param}_h42_c13.npz')
@@ -59,7 +59,7 @@ def test_sgd_of_the_reference(golden):
 def tiny(name):
     model = models.create_model(name, num_classes=3, num_heads=2, num_layers=2, mlp_dim=8)
     keys = iter(jax.random.split(jax.random.key(0), 100))
-    shapes = checkpoint.param_shapes(model, 42)
+    shapes = models.param_shapes(model, 42)
     return model, jax.tree.map(lambda x: np.asarray(jax.random.normal(next(keys), x.shape)), shapes)
 
 
@@ -71,7 +71,7 @@ def test_every_model_as_module_and_as_state_dict(name, as_module, old_mask_name,
     state = torch_files.state_dict(name, params, old_mask_name)
     content = torch_files.module(CLASS_PATHS[name], state, num_heads=2) if as_module else state
     torch_files.save(tmp_path / 'model.pth', content)
-    read, read_params = import_torch.load_pth(str(tmp_path / 'model.pth'), num_heads=None if as_module else 2)
+    read, read_params = torch_models.load_pth(str(tmp_path / 'model.pth'), num_heads=None if as_module else 2)
     assert read == model
     assert jax.tree.structure(read_params) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, read_params, params)
@@ -79,7 +79,7 @@ def test_every_model_as_module_and_as_state_dict(name, as_module, old_mask_name,
 
 def refuse(path, words, **options):
     with pytest.raises(errors.InputError, match=words) as caught:
-        import_torch.load_pth(str(path), **options)
+        torch_models.load_pth(str(path), **options)
     assert '\n' not in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -179,13 +179,13 @@ def test_random_bytes_in_the_pickle_are_refused(tmp_path, shared):
 
 def test_several_checkpoints_become_runs(shared, tmp_path, capsys):
     paths = [str(shared / 'golden' / f'{name}_h42_c13.pth') for name in list(GOLDEN)[:2]]
-    import_torch.import_checkpoints(paths, str(tmp_path / 'w'), layout='mediapipe_hand')
+    torch_models.import_checkpoints(paths, str(tmp_path / 'w'), layout='mediapipe_hand')
     assert 'unfinished' not in capsys.readouterr().out
-    found = runs.read_index(str(tmp_path / 'w'))
+    found = workdir.read_index(str(tmp_path / 'w'))
     assert [run.name for run in found] == [f'{name}_h42_c13' for name in list(GOLDEN)[:2]]
     for run, path in zip(found, paths, strict=True):
         params = checkpoint.load_model(run.workdir(str(tmp_path / 'w'))).params
-        jax.tree.map(np.testing.assert_array_equal, params, import_torch.load_pth(path)[1])
+        jax.tree.map(np.testing.assert_array_equal, params, torch_models.load_pth(path)[1])
     with pytest.raises(errors.InputError, match='two files of one name'):
-        import_torch.import_checkpoints([paths[0], paths[0]], str(tmp_path / 'v'))
+        torch_models.import_checkpoints([paths[0], paths[0]], str(tmp_path / 'v'))
     assert not (tmp_path / 'v').exists()

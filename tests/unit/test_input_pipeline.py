@@ -4,7 +4,6 @@ import itertools
 import numpy as np
 import pytest
 
-from slr_jax import dataset as dataset_lib
 from slr_jax import errors, input_pipeline
 from tests.conftest import make_tiny_config
 
@@ -14,21 +13,23 @@ def test_every_clip_counts_once(num_devices):
     rng = np.random.default_rng(0)
     clips = [rng.normal(size=(length, 4)).astype(np.float32) for length in (1, 5, 16, 17, 40, 33, 2)]
     labels = np.arange(7, dtype=np.int32)
-    order = input_pipeline.epoch_order(7, seed=1, epoch=2)
+    order = input_pipeline.shuffle(7, seed=1, epoch=2)
     seen = []
     for batch in input_pipeline.batches(clips, labels, order, batch_size=4, num_devices=num_devices):
         assert batch['landmarks'].shape[:2] == (num_devices, -(-4 // num_devices))
         for device, slot in np.argwhere(batch['weights']):
             label = batch['labels'][device, slot]
-            np.testing.assert_array_equal(batch['landmarks'][device, slot][batch['mask'][device, slot]], clips[label])
+            np.testing.assert_array_equal(
+                batch['landmarks'][device, slot][batch['padding_mask'][device, slot]], clips[label]
+            )
             seen.append(label)
-        assert not batch['mask'][batch['weights'] == 0].any()
+        assert not batch['padding_mask'][batch['weights'] == 0].any()
     assert seen == list(order)
     assert sorted(seen) == list(range(7))
 
 
 def test_order_is_drawn_from_seed_and_epoch():
-    orders = [input_pipeline.epoch_order(50, seed, epoch).tolist() for seed, epoch in ((1, 1), (1, 1), (1, 2), (2, 1))]
+    orders = [input_pipeline.shuffle(50, seed, epoch).tolist() for seed, epoch in ((1, 1), (1, 1), (1, 2), (2, 1))]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2] != orders[3] != orders[0]
 
@@ -66,7 +67,7 @@ def test_bucket_order_mixes_clips_and_buckets():
     bucket_of = np.empty(331, int)
     for number, bucket in enumerate(buckets):
         bucket_of[bucket] = number
-    orders = {key: input_pipeline.bucket_order(buckets, 16, *key) for key in ((1, 1), (1, 2), (2, 1))}
+    orders = {key: input_pipeline.shuffle_buckets(buckets, 16, *key) for key in ((1, 1), (1, 2), (2, 1))}
     for order in orders.values():
         assert sorted(order) == list(range(331))
         assert all(len(set(bucket_of[order[start : start + 16]])) == 1 for start in range(0, 331, 16))
@@ -75,7 +76,7 @@ def test_bucket_order_mixes_clips_and_buckets():
     assert (of_batches[1, 1] != of_batches[1, 2]).any()
     assert (np.diff(of_batches[1, 1]) != 0).sum() > 7  # sorted batches would change bucket 7 times
     assert (orders[1, 1] != orders[2, 1]).any()
-    np.testing.assert_array_equal(orders[1, 1], input_pipeline.bucket_order(buckets, 16, 1, 1))
+    np.testing.assert_array_equal(orders[1, 1], input_pipeline.shuffle_buckets(buckets, 16, 1, 1))
 
 
 def test_real_clips_are_padded_by_at_most_15_percent(shared):
@@ -83,7 +84,7 @@ def test_real_clips_are_padded_by_at_most_15_percent(shared):
     lengths = np.diff(archive['offsets'])[archive['split'] == 'train']
     for batch_size in (1, 8, 32):
         buckets = input_pipeline.length_buckets(lengths, batch_size)
-        order = input_pipeline.bucket_order(buckets, batch_size, 0, 1)
+        order = input_pipeline.shuffle_buckets(buckets, batch_size, 0, 1)
         padded_lengths = [lengths[bucket].max() for bucket in buckets]
         assert padded_frames(lengths, order, batch_size, padded_lengths) <= 1.15 * lengths.sum()
 
@@ -95,37 +96,6 @@ def test_padded_lengths():
     assert (padded[lengths > 32] <= 1.5 * lengths[lengths > 32]).all()
     assert sorted(set(padded[lengths <= 256])) == [16, 32, 48, 64, 96, 128, 192, 256]
     assert [input_pipeline.padded_length(length, [5, 70]) for length in (1, 5, 6, 70, 71)] == [5, 5, 70, 70, 96]
-
-
-def one_clip(*frames):
-    landmarks = np.array(frames, np.float32).reshape(len(frames), 1, 3).repeat(21, axis=1)
-    return dataset_lib.Clips([landmarks], np.array([0], np.int32), ['v'], [''], np.array([0]))
-
-
-def test_features_are_shifted_flat_and_filled(tiny_dataset):
-    clips = one_clip((0.7, 0.1, 3), (np.nan, np.nan, np.nan))
-    (features,) = input_pipeline.prepare_features(clips, tiny_dataset.layout, make_tiny_config('d'))
-    np.testing.assert_allclose(features[0], np.tile([0.2, -0.4], 21), atol=1e-6)
-    np.testing.assert_allclose(features[1], np.full(42, -2.5))
-    config = make_tiny_config('d', coordinates='xyz', missing_value=0.0)
-    (features,) = input_pipeline.prepare_features(clips, tiny_dataset.layout, config)
-    np.testing.assert_allclose(features[0], np.tile([0.2, -0.4, 2.5], 21), atol=1e-6)
-    np.testing.assert_allclose(features[1], np.full(63, -0.5))
-
-
-def test_z_must_be_there(tiny_dataset):
-    clips = one_clip((0.7, 0.1, np.nan))
-    with pytest.raises(errors.InputError, match="coordinates is 'xyz', but clip v has no z"):
-        input_pipeline.prepare_features(clips, tiny_dataset.layout, make_tiny_config('d', coordinates='xyz'))
-
-
-def test_normalised_features_do_not_depend_on_the_other_clips(tiny_dataset):
-    clips = tiny_dataset.splits['train']
-    config = make_tiny_config('d', normalize='centred')
-    together = input_pipeline.prepare_features(clips, tiny_dataset.layout, config)
-    for i in (0, 7):
-        (alone,) = input_pipeline.prepare_features(clips.take([i]), tiny_dataset.layout, config)
-        np.testing.assert_allclose(alone, together[i], atol=1e-5)
 
 
 def test_validation_from_train_and_fraction(tiny_dataset):

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from slr_jax import errors, figures, interpret, landmarks
+from slr_jax import errors, figures, interpretation, landmarks, masks
 
 POSE = landmarks.LAYOUTS['mediapipe_hands_pose']
 
@@ -15,35 +15,35 @@ def read(path, delimiter=','):
 
 def test_the_published_thumb_is_on_the_right_hand(shared, tmp_path):
     path = shared / 'data' / 'published_masks' / 'wlasl100_class_query.csv'
-    mask = interpret.read_mask_csv(str(path))
-    best = max(interpret.point_table(mask), key=lambda row: row['weight'])
+    mask = masks.read_mask_csv(str(path))
+    best = max(masks.point_table(mask), key=lambda row: row['weight'])
     assert (best['column'], best['point'], best['group']) == ('LHx4', 'right_hand_thumb_tip', 'right_hand')
     assert best['weight'] == pytest.approx(1.5426, abs=1e-4)
     assert mask.anatomical_weights[4] == best['weight']
     np.testing.assert_array_equal(mask.anatomical_weights[42:], mask.point_weights[42:])
-    as_named = interpret.read_mask_csv(str(path), 'signer')
-    assert interpret.point_table(as_named)[21 + 4]['point'] == 'left_hand_thumb_tip'
-    interpret.write_published(str(tmp_path / 'again.csv'), mask)
+    as_named = masks.read_mask_csv(str(path), 'signer')
+    assert masks.point_table(as_named)[21 + 4]['point'] == 'left_hand_thumb_tip'
+    masks.write_published(str(tmp_path / 'again.csv'), mask)
     given, again = (read(file, ';') for file in (path, tmp_path / 'again.csv'))
     assert given[0] == again[0]
     np.testing.assert_array_equal(np.array(given[1], float), np.array(again[1], float))
 
 
 def test_one_hand_has_no_side(shared):
-    mask = interpret.read_mask_csv(str(shared / 'data' / 'published_masks' / 'ipnhand_class_query.csv'))
-    best = min(interpret.point_table(mask), key=lambda row: row['rank'])
+    mask = masks.read_mask_csv(str(shared / 'data' / 'published_masks' / 'ipnhand_class_query.csv'))
+    best = min(masks.point_table(mask), key=lambda row: row['rank'])
     assert (best['column'], best['point'], best['group']) == ('x4', 'thumb_tip', 'hand')
 
 
 def make_mask():
     weights = np.arange(150, dtype=float).reshape(75, 2)
     weights[3] = (500, 0)
-    return interpret.Mask('encoder_mask', weights, POSE, 'signer')
+    return masks.Mask('encoder_mask', weights, POSE, 'signer')
 
 
 def test_tables():
     mask = make_mask()
-    rows = interpret.coordinate_table(mask)
+    rows = masks.coordinate_table(mask)
     assert len(rows) == 150
     assert rows[7] == {
         'column': 'RHx3',
@@ -54,7 +54,7 @@ def test_tables():
         'rank': 150,
     }
     assert rows[6]['rank'] == 1
-    points = interpret.point_table(mask, informative_points=[3])
+    points = masks.point_table(mask, informative_points=[3])
     assert points[3] == {
         'column': 'RHx3',
         'point': 'right_hand_thumb_ip',
@@ -68,14 +68,14 @@ def test_tables():
 
 def test_auroc():
     scores = np.array([3.0, 2.0, 2.0, 1.0])
-    assert interpret.auroc(scores, np.array([True, False, False, False])) == 1
-    assert interpret.auroc(scores, np.array([False, False, False, True])) == 0
-    assert interpret.auroc(scores, np.array([False, True, False, True])) == pytest.approx((0 + 0.5 + 0 + 0) / 4)
-    assert np.isnan(interpret.auroc(scores, np.zeros(4, bool)))
+    assert masks.auroc(scores, np.array([True, False, False, False])) == 1
+    assert masks.auroc(scores, np.array([False, False, False, True])) == 0
+    assert masks.auroc(scores, np.array([False, True, False, True])) == pytest.approx((0 + 0.5 + 0 + 0) / 4)
+    assert np.isnan(masks.auroc(scores, np.zeros(4, bool)))
 
 
 def test_all_files_are_written(tmp_path, capsys):
-    interpret.interpret([make_mask()], str(tmp_path), 'run', informative_points=[3, 70])
+    interpretation.write_masks([make_mask()], str(tmp_path), 'run', informative_points=[3, 70])
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         'points.csv',
@@ -118,4 +118,4 @@ def test_figure_has_a_panel_for_each_group_and_a_number_for_each_point(layout):
 def test_bad_weights_files(tmp_path, content, words):
     (tmp_path / 'mask.csv').write_text(content)
     with pytest.raises(errors.InputError, match=words):
-        interpret.read_mask_csv(str(tmp_path / 'mask.csv'))
+        masks.read_mask_csv(str(tmp_path / 'mask.csv'))

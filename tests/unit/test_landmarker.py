@@ -1,7 +1,4 @@
-"""Which hand is whose, model files that are not whole, and MediaPipe itself."""
-
-import io
-import zipfile
+"""Which hand is whose, and MediaPipe itself."""
 
 import pytest
 
@@ -9,12 +6,10 @@ pytest.importorskip('cv2')
 
 import numpy as np
 
-from preprocessing import landmarker, video
-from slr_jax import errors
+from preprocessing.extraction import landmarker, model_files, video
 
 # As MediaPipe counts the points of a body.
 LEFT_WRIST, RIGHT_WRIST = 15, 16
-HANDS = ('hand_detector.tflite', 'hand_landmarks_detector.tflite')
 
 
 def make_hand(x, y):
@@ -30,12 +25,12 @@ def make_body(right, left):
     return body
 
 
-def name_hands(hands, body, aspect=1.0):
+def resolve(hands, body, aspect=1.0):
     """Name -> number of the hand that gets it."""
-    places = [make_hand(*place) for _, _, place in hands]
-    given = [(name, score, hand) for (name, score, _), hand in zip(hands, places, strict=True)]
-    named = landmarker.name_hands(given, body, aspect)
-    return {name: next(i for i, hand in enumerate(places) if hand is found) for name, found in named.items()}
+    points = [make_hand(*position) for _, _, position in hands]
+    given = [(name, score, hand) for (name, score, _), hand in zip(hands, points, strict=True)]
+    named = landmarker.resolve_handedness(given, body, aspect)
+    return {name: next(i for i, hand in enumerate(points) if hand is found) for name, found in named.items()}
 
 
 BODY = make_body((0.3, 0.5), (0.7, 0.5))
@@ -45,141 +40,56 @@ OTHER = {'right': 'left', 'left': 'right'}
 @pytest.mark.parametrize('name', ['right', 'left'])
 @pytest.mark.parametrize('body', [None, BODY])
 def test_hands_of_different_names_keep_them(name, body):
-    assert name_hands([(name, 0.6, (0.1, 0.1))], body) == {name: 0}
+    assert resolve([(name, 0.6, (0.1, 0.1))], body) == {name: 0}
     # Even where they lie at the other's wrist: signers cross their hands.
     crossed = [(name, 0.6, (0.3, 0.5)), (OTHER[name], 0.9, (0.7, 0.5))]
-    assert name_hands(crossed, body) == {name: 0, OTHER[name]: 1}
-    assert name_hands(crossed[::-1], body) == {name: 1, OTHER[name]: 0}
+    assert resolve(crossed, body) == {name: 0, OTHER[name]: 1}
+    assert resolve(crossed[::-1], body) == {name: 1, OTHER[name]: 0}
 
 
 @pytest.mark.parametrize('scores', [(0.6, 0.9), (0.9, 0.6)])
 def test_the_second_of_a_name_takes_the_free_one_at_the_other_wrist(scores):
     places = (0.32, 0.5), (0.68, 0.55)
     right = [('right', score, place) for score, place in zip(scores, places, strict=True)]
-    assert name_hands(right, BODY) == {'right': 0, 'left': 1}
-    assert name_hands(right[::-1], BODY) == {'right': 1, 'left': 0}
+    assert resolve(right, BODY) == {'right': 0, 'left': 1}
+    assert resolve(right[::-1], BODY) == {'right': 1, 'left': 0}
     left = [('left', score, place) for score, place in zip(scores, places, strict=True)]
-    assert name_hands(left, BODY) == {'right': 0, 'left': 1}
-    assert name_hands(left[::-1], BODY) == {'right': 1, 'left': 0}
+    assert resolve(left, BODY) == {'right': 0, 'left': 1}
+    assert resolve(left[::-1], BODY) == {'right': 1, 'left': 0}
 
 
 @pytest.mark.parametrize('scores', [(0.6, 0.9), (0.9, 0.6)])
 def test_a_hand_that_was_found_twice_is_dropped(scores):
     # Both nearer to the right wrist, 0.02 and 0.1 away from it.
     twice = [('right', score, place) for score, place in zip(scores, ((0.32, 0.5), (0.4, 0.5)), strict=True)]
-    assert name_hands(twice, BODY) == {'right': 0}
-    assert name_hands(twice[::-1], BODY) == {'right': 1}
+    assert resolve(twice, BODY) == {'right': 0}
+    assert resolve(twice[::-1], BODY) == {'right': 1}
     # As far from the one wrist as from the other.
-    assert name_hands([('right', 0.6, (0.32, 0.5)), ('right', 0.9, (0.5, 0.9))], BODY) == {'right': 0}
+    assert resolve([('right', 0.6, (0.32, 0.5)), ('right', 0.9, (0.5, 0.9))], BODY) == {'right': 0}
 
 
 def test_two_hands_at_the_wrist_of_the_other_name():
     # Called right, but both at the left wrist, 0.3 and 0.4 away from the right one.
-    assert name_hands([('right', 0.9, (0.7, 0.5)), ('right', 0.6, (0.6, 0.5))], BODY) == {'right': 1, 'left': 0}
+    assert resolve([('right', 0.9, (0.7, 0.5)), ('right', 0.6, (0.6, 0.5))], BODY) == {'right': 1, 'left': 0}
 
 
 def test_of_two_hands_without_a_body_the_surer_one_stays():
-    assert name_hands([('right', 0.6, (0.3, 0.5)), ('right', 0.9, (0.7, 0.5))], None) == {'right': 1}
-    assert name_hands([('left', 0.9, (0.3, 0.5)), ('left', 0.6, (0.7, 0.5))], None) == {'left': 0}
+    assert resolve([('right', 0.6, (0.3, 0.5)), ('right', 0.9, (0.7, 0.5))], None) == {'right': 1}
+    assert resolve([('left', 0.9, (0.3, 0.5)), ('left', 0.6, (0.7, 0.5))], None) == {'left': 0}
 
 
 def test_distances_are_those_of_the_picture():
     # The second hand is 0.2 of the width beside the right wrist, and 0.25 of the height above the left one.
     body = make_body((0.3, 0.5), (0.5, 0.75))
     hands = [('right', 0.9, (0.3, 0.5)), ('right', 0.9, (0.5, 0.5))]
-    assert name_hands(hands, body, aspect=1.0) == {'right': 0}
-    assert name_hands(hands, body, aspect=1.2) == {'right': 0}
-    assert name_hands(hands, body, aspect=1.3) == {'right': 0, 'left': 1}
+    assert resolve(hands, body, aspect=1.0) == {'right': 0}
+    assert resolve(hands, body, aspect=1.2) == {'right': 0}
+    assert resolve(hands, body, aspect=1.3) == {'right': 0, 'left': 1}
     # And 0.2 of the height below the right wrist, and 0.25 of the width beside the left one.
     body = make_body((0.5, 0.3), (0.75, 0.5))
     hands = [('right', 0.9, (0.5, 0.3)), ('right', 0.9, (0.5, 0.5))]
-    assert name_hands(hands, body, aspect=1.0) == {'right': 0}
-    assert name_hands(hands, body, aspect=0.7) == {'right': 0, 'left': 1}
-
-
-# --- Model files
-
-
-def make_bundle(*names, method=zipfile.ZIP_STORED):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, 'w', method) as bundle:
-        for name in names:
-            bundle.writestr(name, f'the network {name} ' * 40)
-    return buffer.getvalue()
-
-
-def spoil(content, place, length=4):
-    return content[:place] + bytes(255 - byte for byte in content[place : place + length]) + content[place + length :]
-
-
-GOOD = make_bundle(*HANDS)
-POSE = make_bundle('pose_detector.tflite', 'pose_landmarks_detector.tflite')
-PACKED = make_bundle(*HANDS, method=zipfile.ZIP_DEFLATED)
-HTML = b'<!DOCTYPE html>\n<html><head><title>404</title></head></html>'
-
-
-@pytest.mark.parametrize('content', [GOOD, PACKED, make_bundle('more.txt', *HANDS)])
-def test_a_whole_bundle_is_taken(content):
-    landmarker.check_bundle('m.task', content, 'hands')
-
-
-@pytest.mark.parametrize(
-    ('content', 'sentence'),
-    [
-        (b'', "m.task is no whole model bundle: it has 0 bytes and begins with ''; get it again"),
-        (
-            HTML,
-            'm.task is no whole model bundle: it has 60 bytes and begins with '
-            "'<!DOCTYPE html>\\n<html><head><t'; get it again",
-        ),
-        (make_bundle(HANDS[0]), f'm.task is no whole model bundle for hands: it has no {HANDS[1]}; get it again'),
-        (POSE, f'm.task is no whole model bundle for hands: it has no {HANDS[0]}; get it again'),
-        (
-            spoil(GOOD, GOOD.index(b'the network hand_landmarks')),
-            f'm.task is no whole model bundle for hands: {HANDS[1]} is damaged; get it again',
-        ),
-    ],
-    ids=['empty', 'html', 'one network', 'pose', 'checksum'],
-)
-def test_a_bundle_that_is_not_whole_is_told(content, sentence):
-    with pytest.raises(errors.InputError) as error:
-        landmarker.check_bundle('m.task', content, 'hands')
-    assert str(error.value) == sentence
-
-
-@pytest.mark.parametrize('content', [GOOD, PACKED], ids=['stored', 'packed'])
-def test_a_bundle_that_is_cut_or_damaged_anywhere_is_told(content):
-    for length in range(len(content)):
-        with pytest.raises(errors.InputError, match=rf'^m.task is no whole .* {length:,} bytes .* get it again$'):
-            landmarker.check_bundle('m.task', content[:length], 'hands')
-    # Not all bytes of a zip matter, but those of its networks do.
-    start = content.index(HANDS[0].encode()) + len(HANDS[0])
-    for place in range(start, content.index(b'PK\3\4', 4) - 4, 3):
-        with pytest.raises(errors.InputError, match=r'^m.task is no whole model bundle.* get it again$'):
-            landmarker.check_bundle('m.task', spoil(content, place), 'hands')
-
-
-def test_a_missing_model_file_tells_how_to_get_it(tmp_path):
-    options = landmarker.Options(pose='heavy')
-    for part, name, ending in (
-        ('hands', 'hand_landmarker.task', ''),
-        ('pose', 'pose_landmarker_heavy.task', ' --pose=heavy'),
-    ):
-        with pytest.raises(errors.InputError) as error:
-            landmarker.read_models(str(tmp_path), options)
-        command = f'python -m preprocessing.download_models --model_dir={tmp_path}{ending}'
-        assert str(error.value) == f'{tmp_path}/{name} is missing: {command} gets it'
-        (tmp_path / name).write_bytes(GOOD if part == 'hands' else POSE)
-    assert landmarker.read_models(str(tmp_path), options) == {'hands': GOOD, 'pose': POSE}
-    assert landmarker.read_models(str(tmp_path), landmarker.Options(('pose',), pose='heavy')) == {'pose': POSE}
-    (tmp_path / 'pose_landmarker_heavy.task').write_bytes(POSE[:-9])
-    with pytest.raises(errors.InputError, match=r'pose_landmarker_heavy.task is no whole model bundle'):
-        landmarker.read_models(str(tmp_path), options)
-
-
-def test_the_shared_models_are_whole(shared):
-    models = landmarker.read_models(str(shared / 'models'), landmarker.Options())
-    assert list(models) == ['hands', 'pose']
+    assert resolve(hands, body, aspect=1.0) == {'right': 0}
+    assert resolve(hands, body, aspect=0.7) == {'right': 0, 'left': 1}
 
 
 # --- MediaPipe
@@ -228,7 +138,7 @@ def expected(shared, frames):
 
 def check(shared, frame, expected, **fields):
     options = landmarker.Options(**fields)
-    found = landmarker.Landmarker(options, landmarker.read_models(str(shared / 'models'), options))
+    found = landmarker.Landmarker(options, model_files.read_models(str(shared / 'models'), options.model_files))
     points = found.detect(frame, 0)
     np.testing.assert_array_equal(found.detect(frame, 40), points)
     found.close()
@@ -254,7 +164,7 @@ def test_points_are_those_of_mediapipe(shared, frames, expected, number):
 
 
 @pytest.mark.parametrize('number', [PLAIN, BOTH_RIGHT])
-def test_published_names_swap_the_hands(shared, frames, expected, number):
+def test_swapped_handedness_swaps_the_hands(shared, frames, expected, number):
     points = expected[number][1]
     swapped = {'right_hand': points['left_hand'], 'left_hand': points['right_hand'], 'body': points['body']}
     check(shared, frames[number], swapped, handedness='swapped')

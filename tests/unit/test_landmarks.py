@@ -80,6 +80,6 @@ def test_a_face_is_not_a_hand():
     landmarks.check_layout(layout)
     assert layout.hands == hand.hands
     clip = np.random.default_rng(0).uniform(0, 1, (5, 23, 3)).astype(np.float32)
-    np.testing.assert_array_equal(normalize.spoter(clip, layout)[:, 21:], clip[:, 21:])
+    np.testing.assert_array_equal(normalize.spoter(clip, layout)[:, 21:], clip[:, 21:] - 0.5)
     drawn = figures.draw_body_and_hands(np.linspace(0, 1, 23), layout, 'a face')
     assert [ax.get_title() for ax in drawn.axes] == ['hand, mean 0.45', 'face, mean 0.98']

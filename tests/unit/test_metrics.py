@@ -19,7 +19,7 @@ def test_normal_interval_is_that_of_the_paper():
 
 def test_summary_of_hand_made_logits():
     logits = np.array([[3, 0, 0], [0, 2, 1], [2, 1, 0], [0, 1, 5]], np.float32)
-    summary = metrics.summarize(logits, np.array([0, 1, 1, 2]))
+    summary = metrics.compute_metrics(logits, np.array([0, 1, 1, 2]))
     assert summary['accuracy'] == 0.75
     assert summary['mean_per_class_accuracy'] == pytest.approx((1 + 0.5 + 1) / 3)
     assert summary['top5'] == 1
@@ -30,7 +30,7 @@ def test_summary_of_hand_made_logits():
 
 def test_top5_counts_the_fifth_and_not_the_sixth():
     logits = np.tile(np.arange(8, 0, -1, dtype=np.float32), (2, 1))
-    assert metrics.summarize(logits, np.array([4, 5]))['top5'] == 0.5
+    assert metrics.compute_metrics(logits, np.array([4, 5]))['top5'] == 0.5
 
 
 def test_confusion_matrix():

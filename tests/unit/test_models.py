@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slr_jax import errors, models
+from slr_jax import cpu_matmul, errors, models
+from slr_jax.dropout import dropout
 from tests import numpy_models
 
 DIM, HEADS, CLASSES = 42, 7, 13
@@ -171,7 +172,7 @@ def words_of(seed):
 
 
 def drop(x, seed, rate=0.1):
-    return np.asarray(models.dropout(x, rate, words_of(seed)))
+    return np.asarray(dropout(x, rate, words_of(seed)))
 
 
 def test_dropout_keeps_its_share_independently():
@@ -199,7 +200,7 @@ def test_dropout_of_a_place_is_the_same_beside_more_padding():
 
 def test_gradient_passes_where_dropout_kept():
     x = jax.random.normal(jax.random.key(0), (4, 50))
-    gradient = jax.grad(lambda x: models.dropout(x, 0.3, words_of(2)).sum())(x)
+    gradient = jax.grad(lambda x: dropout(x, 0.3, words_of(2)).sum())(x)
     np.testing.assert_allclose(gradient * x, drop(x, 2, 0.3), rtol=1e-6)
     assert 0 < (gradient == 0).sum() < 200
 
@@ -209,7 +210,7 @@ def test_gradient_of_the_feed_forward_product():
     x, kernel = (jax.random.normal(key, shape) for shape in ((3, 5, 16), (16, 4)))
     grads = [
         jax.grad(lambda x, kernel, f=f: (f(x, kernel) ** 2).sum(), argnums=(0, 1))(x, kernel)
-        for f in (models._matmul, jnp.matmul)
+        for f in (cpu_matmul._matmul, jnp.matmul)
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *grads)
 

@@ -15,7 +15,7 @@ def test_spoter_equals_the_reference(shared, clip):
     given = golden[f'input_{clip}'].astype(np.float32)
     missing = (given == 0).all(axis=-1, keepdims=True)
     answer = normalize.spoter(np.where(missing, np.nan, given), VISION)
-    np.testing.assert_allclose(np.nan_to_num(answer), golden[f'output_{clip}'], atol=1e-6)
+    np.testing.assert_allclose(np.nan_to_num(answer + 0.5), golden[f'output_{clip}'], atol=1e-6)
 
 
 def test_spoter_on_mediapipe_is_that_of_the_matching_points():
@@ -34,27 +34,27 @@ def test_spoter_on_mediapipe_is_that_of_the_matching_points():
     for name, point in body.items():
         np.testing.assert_allclose(of_pose[:, point], of_vision[:, VISION.points.index(name)], atol=1e-6)
     np.testing.assert_allclose(of_pose[:, :42], np.roll(of_vision[:, 12:], 21, axis=1), atol=1e-6)
-    np.testing.assert_array_equal(of_pose[..., 2], pose[..., 2])
+    np.testing.assert_array_equal(of_pose[..., 2], pose[..., 2] - 0.5)
 
 
-def test_centred_equals_numpy():
+def test_centered_equals_numpy():
     rng = np.random.default_rng(0)
     clip = rng.normal(0.4, 0.1, (6, 75, 2)).astype(np.float32)
     clip[2, :21] = np.nan
     centre = np.nanmean(clip, axis=(0, 1))
     spread = np.sqrt(np.nanmean((clip - centre) ** 2))
-    expected = 0.5 + (clip - centre) / spread
+    expected = (clip - centre) / spread
     fingers = np.concatenate([clip[:, 1:21] - clip[:, :1], clip[:, 22:42] - clip[:, 21:22]], axis=1)
-    fingers = 0.5 + fingers / np.sqrt(np.nanmean(fingers**2))
+    fingers = fingers / np.sqrt(np.nanmean(fingers**2))
     expected[:, 1:21], expected[:, 22:42] = fingers[:, :20], fingers[:, 20:]
-    np.testing.assert_allclose(normalize.centred(clip, POSE), expected, atol=1e-5)
+    np.testing.assert_allclose(normalize.centered(clip, POSE), expected, atol=1e-5)
 
 
-def test_centred_forgets_place_and_size():
+def test_centered_forgets_place_and_size():
     clip = np.random.default_rng(0).uniform(0.3, 0.6, (5, 42, 2)).astype(np.float32)
     clip[:2, 21:] = np.nan
-    moved = normalize.centred(1.7 * clip - 0.3, TWO_HANDS)
-    np.testing.assert_allclose(moved, normalize.centred(clip, TWO_HANDS), atol=1e-4)
+    moved = normalize.centered(1.7 * clip - 0.3, TWO_HANDS)
+    np.testing.assert_allclose(moved, normalize.centered(clip, TWO_HANDS), atol=1e-4)
 
 
 def two_hands(*wrists):
@@ -86,5 +86,5 @@ def test_padding_changes_nothing_and_gives_no_numbers(method):
 
 
 def test_unknown_method_is_refused():
-    with pytest.raises(errors.InputError, match="normalize is 'zscore', expected one of none, spoter, centred"):
+    with pytest.raises(errors.InputError, match="normalize is 'zscore', expected one of none, spoter, centered"):
         normalize.normalize('zscore', np.zeros((1, 54, 2)), VISION)

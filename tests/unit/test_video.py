@@ -9,9 +9,9 @@ pytest.importorskip('cv2')
 import cv2
 import numpy as np
 
-from preprocessing import video
+from preprocessing.extraction import video
 
-NO_VIDEO = 'the file is no video, or has lost its end or its header'
+NO_VIDEO = 'the file is not a video, or has lost its end or its header'
 NO_FRAMES = 'the video has no frames'
 
 
@@ -234,5 +234,5 @@ def test_a_folder_that_numbers_from_0(tmp_path):
 def test_a_folder_with_a_frame_that_is_no_image(tmp_path, content):
     path = write_folder(tmp_path / 'a', 3)
     (path / 'a_000002.jpg').write_bytes(content)
-    refuse(path, 'a_000002.jpg is no image')
+    refuse(path, 'a_000002.jpg is not an image')
     check(read(path, {1, 3}.__contains__), [1, 3], 6)

@@ -1,0 +1,170 @@
+"""Extracts the landmarks of clips; every way of running it, on one machine or many, calls `extract_video`."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from preprocessing import clips as clips_lib
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
+from preprocessing.extraction import video, worker_pool
+from slr_jax import errors
+
+_DEFAULT_FPS = 30.0
+
+
+class Extractor:
+    """Landmarks of clips; one in each process."""
+
+    def __init__(self, options: landmarker_lib.Options, models: Mapping[str, bytes]) -> None:
+        self._options, self._models = options, models
+        # In video mode every clip has its own, so that tracking cannot leak from one into the next.
+        self._shared = landmarker_lib.Landmarker(options, models) if options.running_mode == 'image' else None
+
+    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[np.ndarray | worker_pool.Failure]:
+        """Extracts clips of one video, which is read once, forward.
+
+        Args:
+            clips: in the order of `group_by_video`.
+            path: the video, or its folder of frames.
+
+        Yields:
+            For each clip, in their order, <float32>[frames, 75, 3] or why there are none.
+        """
+        waiting = deque(clips)
+        opened: dict[str, _OpenClip] = {}
+        to_the_end = clips[-1].frame_end == clips_lib.TO_THE_END
+        number = 0
+        try:
+            fps = video.frames_per_second(path)
+            frames = video.read_frames(
+                path,
+                wanted=lambda number: any(_contains(clip, number) for clip in waiting),
+                last=None if to_the_end else clips[-1].frame_end,
+            )
+            for number, frame in frames:
+                for clip in waiting:
+                    if _contains(clip, number):
+                        if clip.video_id not in opened:
+                            opened[clip.video_id] = _OpenClip(self._landmarker(), fps or clip.fps or _DEFAULT_FPS)
+                        opened[clip.video_id].add(frame)
+                while waiting and waiting[0].frame_end == number:
+                    yield self._finish(opened.pop(waiting.popleft().video_id))
+            for clip in waiting:
+                if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in opened:
+                    yield self._finish(opened.pop(clip.video_id))
+                else:
+                    yield worker_pool.Failure(
+                        f'the clip needs frames {clip.frame_range}, the video has {number} frames'
+                    )
+        except video.VideoError as error:
+            for _ in waiting:
+                yield worker_pool.Failure(str(error))
+        finally:
+            for clip in opened.values():
+                self._close(clip)
+
+    def close(self) -> None:
+        """Frees MediaPipe."""
+        if self._shared:
+            self._shared.close()
+
+    def _landmarker(self) -> landmarker_lib.Landmarker:
+        return self._shared or landmarker_lib.Landmarker(self._options, self._models)
+
+    def _close(self, clip: '_OpenClip') -> None:
+        if clip.landmarker is not self._shared:
+            clip.landmarker.close()
+
+    def _finish(self, clip: '_OpenClip') -> np.ndarray:
+        self._close(clip)
+        return np.stack(clip.frames)
+
+
+class _OpenClip:
+    """A clip whose first frame was read."""
+
+    def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
+        self.landmarker, self.frames, self._fps = landmarker, [], fps
+
+    def add(self, frame: np.ndarray) -> None:
+        milliseconds = round(len(self.frames) * 1000 / self._fps)
+        self.frames.append(self.landmarker.detect(frame, milliseconds))
+
+
+def _contains(clip: clips_lib.Clip, number: int) -> bool:
+    return clip.frame_start <= number and (clip.frame_end == clips_lib.TO_THE_END or number <= clip.frame_end)
+
+
+def group_by_video(clips: Sequence[clips_lib.Clip]) -> list[tuple[clips_lib.Clip, ...]]:
+    """Groups clips by their video; within a group, clips that end first come first."""
+    groups: dict[str, list[clips_lib.Clip]] = {}
+    for clip in clips:
+        groups.setdefault(clip.file, []).append(clip)
+    return [tuple(sorted(group, key=_last_frame)) for group in groups.values()]
+
+
+def _last_frame(clip: clips_lib.Clip) -> float:
+    return float('inf') if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
+
+
+def extract_video(
+    clips: Sequence[clips_lib.Clip],
+    store: store_lib.LandmarkStore,
+    extractor: Extractor,
+    find_video: Callable[[], str | None],
+) -> Iterator[store_lib.Row]:
+    """Extracts the clips of one video that a store lacks, and saves them.
+
+    Args:
+        clips: in the order of `group_by_video`.
+        store: where their landmarks are.
+        extractor: of this process.
+        find_video: gives the path of the video or its folder of frames, None where it is missing; called where a clip
+            is to be extracted.
+
+    Yields:
+        The row of the report for each clip, in their order.
+
+    Raises:
+        InputError: a file of the store is damaged or of something else, or cannot be written.
+    """
+    rows = {}
+    for clip in clips:
+        landmarks = store.load(clip)
+        if landmarks is not None:
+            rows[clip] = store_lib.done_row(clip, landmarks)
+    to_do = [clip for clip in clips if clip not in rows]
+    path = find_video() if to_do else None
+    results = _results(extractor, to_do, path) if path else iter(())
+    for clip in clips:
+        if clip in rows:
+            yield rows[clip]
+        elif path is None:
+            yield store_lib.missing_row(clip)
+        else:
+            result = next(results)
+            if isinstance(result, worker_pool.Failure):
+                yield store_lib.failed_row(clip, result.reason)
+            else:
+                store.save(clip, result)
+                yield store_lib.done_row(clip, result)
+
+
+def _results(
+    extractor: Extractor, clips: Sequence[clips_lib.Clip], path: str
+) -> Iterator[np.ndarray | worker_pool.Failure]:
+    """As Extractor.extract; an error fails its clip only, and the video is read again for those after it."""
+    waiting = deque(clips)
+    while waiting:
+        try:
+            for result in extractor.extract(tuple(waiting), path):
+                waiting.popleft()
+                yield result
+        except errors.InputError:
+            raise
+        # MediaPipe and OpenCV raise many kinds of errors.
+        except Exception as error:
+            waiting.popleft()
+            yield worker_pool.Failure(errors.one_line(error))

@@ -1,0 +1,255 @@
+"""A directory of extracted landmarks.
+
+extraction.json (how they were made), one <video_id>.npz per clip, and report.csv. A clip's file holds
+landmarks <float32>[frames, 75, 3] in the layout mediapipe_hands_pose, NaN where not seen; video (its `file`),
+frame_start and frame_end as in the clips table; and extraction, the fingerprint of extraction.json.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import os
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from preprocessing import clips as clips_lib
+from preprocessing.extraction import landmarker as landmarker_lib
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors, files
+
+FORMAT = 'slr_jax extraction 2'
+# Its hand_names are now handedness.
+_OLD_FORMAT = 'slr_jax extraction 1'
+DESCRIPTION = 'extraction.json'
+REPORT = 'report.csv'
+_GROUPS = ('right_hand', 'left_hand', 'body')
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipLandmarks:
+    """What a clip's file holds; see the top of this file."""
+
+    landmarks: np.ndarray
+    video: str
+    frame_start: int
+    frame_end: int
+    extraction: str
+
+
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """A hash of what extraction.json says."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def encode(clip: clips_lib.Clip, landmarks: np.ndarray, extraction: str) -> bytes:
+    """The bytes of a clip's file; the same for the same content."""
+    buffer = io.BytesIO()
+    content = ClipLandmarks(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction)
+    np.savez_compressed(buffer, **{key: np.array(value) for key, value in vars(content).items()})
+    return buffer.getvalue()
+
+
+def decode(path: str, content: bytes) -> ClipLandmarks:
+    """Reads the bytes of a clip's file; InputError, naming `path`, where they are damaged or something else."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            fields = {field.name: archive[field.name] for field in dataclasses.fields(ClipLandmarks)}
+        landmarks = fields.pop('landmarks')
+        if landmarks.dtype != np.float32 or landmarks.shape[1:] != (landmarker_lib.LAYOUT.num_points, 3):
+            raise ValueError(landmarks.shape)
+        return ClipLandmarks(landmarks, **{key: value.item() for key, value in fields.items()})
+    # Damaged zips raise many kinds of errors.
+    except Exception as error:
+        raise errors.InputError(f'{path} is damaged or holds no extracted landmarks; remove it') from error
+
+
+def read_file(path: str) -> ClipLandmarks:
+    """Reads a clip's file; InputError where there is none or it is damaged."""
+    content = files.read_bytes(path)
+    if content is None:
+        raise errors.InputError(f'{path} is missing, expected the landmarks of a clip')
+    return decode(path, content)
+
+
+def read_description(directory: str) -> tuple[dict[str, Any], str]:
+    """What extraction.json says, and its fingerprint; InputError where there is none."""
+    path = os.path.join(directory, DESCRIPTION)
+    content = files.read_bytes(path)
+    if content is None:
+        raise errors.InputError(f'{directory} has no {DESCRIPTION}, expected a directory of extract_landmarks')
+    return _parse_description(path, content)
+
+
+def _parse_description(path: str, content: bytes) -> tuple[dict[str, Any], str]:
+    try:
+        description = json.loads(content)
+    except ValueError as error:
+        raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
+    if not isinstance(description, dict) or description.pop('format', None) not in (FORMAT, _OLD_FORMAT):
+        raise errors.InputError(f'{path} is of another kind, expected format {FORMAT!r}')
+    # The files beside it have the fingerprint of the fields as they were named then.
+    return dataset_lib.upgrade_fields(description), fingerprint(description)
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkStore:
+    """A directory of landmarks to write to; small enough to be sent to worker processes.
+
+    Attributes:
+        path: the directory.
+        fingerprint: of its extraction.json.
+    """
+
+    path: str
+    fingerprint: str
+
+    @classmethod
+    def create_or_continue(cls, path: str, description: Mapping[str, Any]) -> Self:
+        """Writes extraction.json to a directory, or checks the one that is there.
+
+        Raises:
+            InputError: it has another description.
+        """
+        name = os.path.join(path, DESCRIPTION)
+        content = cls.read(name)
+        if content is None:
+            store = cls(path, fingerprint(description))
+            text = json.dumps({'format': FORMAT, **description}, indent=2, ensure_ascii=False)
+            store.write(DESCRIPTION, f'{text}\n'.encode())
+            return store
+        found, found_fingerprint = _parse_description(name, content)
+        for field in dict.fromkeys((*description, *found)):
+            if found.get(field) != description.get(field):
+                raise errors.InputError(
+                    f'{name} says {field} = {found.get(field)!r}, this run has {description.get(field)!r}; use another '
+                    '--output for other options'
+                )
+        return cls(path, found_fingerprint)
+
+    @staticmethod
+    def read(path: str) -> bytes | None:
+        """The content of a file, None where there is none."""
+        return files.read_bytes(path)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file, whole or not at all, also where the machine dies."""
+        temporary, path = os.path.join(self.path, files.UNFINISHED, name), os.path.join(self.path, name)
+        try:
+            with open(temporary, 'wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise errors.InputError(f'{path}: {error.strerror or error}') from error
+
+    def load(self, clip: clips_lib.Clip) -> np.ndarray | None:
+        """Reads a clip's landmarks; None where there is no file.
+
+        Raises:
+            InputError: the file is damaged, or of another clip or extraction.
+        """
+        path = os.path.join(self.path, f'{clip.video_id}.npz')
+        content = self.read(path)
+        if content is None:
+            return None
+        found = decode(path, content)
+        if found.extraction != self.fingerprint:
+            raise errors.InputError(f'{path} was extracted with other options than {DESCRIPTION} beside it; remove it')
+        if (found.video, found.frame_start, found.frame_end) != (clip.file, clip.frame_start, clip.frame_end):
+            frames = clips_lib.frame_range(found.frame_start, found.frame_end)
+            raise errors.InputError(
+                f'{path} holds frames {frames} of {found.video}, but the clips table says {clip.frame_range} of '
+                f'{clip.file}; remove the file or use another directory'
+            )
+        return found.landmarks
+
+    def save(self, clip: clips_lib.Clip, landmarks: np.ndarray) -> None:
+        """Writes a clip's landmarks."""
+        self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint))
+
+    def save_report(self, rows: Sequence[Row]) -> None:
+        """Writes report.csv."""
+        self.write(REPORT, pd.DataFrame(rows).to_csv(index=False).encode())
+
+
+@contextlib.contextmanager
+def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkStore]:
+    """Makes a directory, or continues one of the same description, that one run at a time writes to.
+
+    Raises:
+        InputError: it holds other things or another description, or another run writes to it.
+    """
+    files.make_directories(path)
+    names = [name for name in os.listdir(path) if not name.startswith('.')]
+    if names and DESCRIPTION not in names:
+        raise errors.InputError(f'{path} holds {names[0]!r} and no {DESCRIPTION}, expected a new directory')
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
+        with files.unfinished_in(path):
+            yield LandmarkStore.create_or_continue(path, description)
+    finally:
+        os.close(handle)
+
+
+# --- The report
+
+
+def done_row(clip: clips_lib.Clip, landmarks: np.ndarray) -> Row:
+    """A row of the report: frames, and in which fraction of them each hand and the body were seen."""
+    seen = ~np.isnan(landmarks[..., 0])
+    groups = landmarker_lib.LAYOUT.groups
+    fractions = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
+    return {**_row(clip, 'done', ''), 'frames': len(landmarks), **fractions}
+
+
+def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
+    """A row of the report for a clip that could not be extracted."""
+    return {**_row(clip, 'failed', reason), 'frames': 0, **dict.fromkeys(_GROUPS, '')}
+
+
+def missing_row(clip: clips_lib.Clip) -> Row:
+    """A row of the report for a clip whose video is missing."""
+    return failed_row(clip, 'there is no such file') | {'status': 'missing'}
+
+
+def require_videos(clips: Sequence[clips_lib.Clip], missing: Sequence[clips_lib.Clip], videos: str) -> None:
+    """Raises InputError where videos are missing."""
+    if missing:
+        raise errors.InputError(
+            f'{len(missing)} of {len(clips)} clips have no video in {videos}, the first is {missing[0].file}'
+        )
+
+
+def _row(clip: clips_lib.Clip, status: str, reason: str) -> Row:
+    return {'video_id': clip.video_id, 'file': clip.file, 'status': status, 'reason': reason}
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Clips done, failed and why, frames, and in which fraction of them each hand and the body were seen."""
+    by_status = Counter(row['status'] for row in rows)
+    done = [row for row in rows if row['status'] == 'done']
+    frames = sum(row['frames'] for row in done)
+    lines = [f'{by_status["done"]} clips done, {by_status["failed"]} failed, {by_status["missing"]} missing']
+    if frames:
+        fractions = (
+            f'{group.replace("_", " ")} {sum(row[group] * row["frames"] for row in done) / frames:.1%}'
+            for group in _GROUPS
+        )
+        lines.append(f'{frames} frames, seen in: {", ".join(fractions)}')
+    reasons = Counter(row['reason'] for row in rows if row['status'] != 'done')
+    lines.extend(f'  {count} × {reason}' for reason, count in reasons.most_common())
+    return '\n'.join(lines)

@@ -1,0 +1,212 @@
+"""Landmarks of the clips of a clips table -> a dataset.
+
+Reads a directory of `extract_landmarks`, and the published files of `mediapipe_csv`.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+import os
+from typing import Any
+
+from absl import flags
+import numpy as np
+
+from preprocessing import clips as clips_lib
+from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import store as store_lib
+from preprocessing.formats import mediapipe_csv
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors
+from slr_jax import landmarks as landmarks_lib
+
+HANDS = ('most_seen', 'right', 'left')
+LAYOUTS = ('mediapipe_hands_pose', 'mediapipe_hand', 'mediapipe_two_hands')
+
+# The landmarks of a clip, None where there are none.
+ReadClip = Callable[[clips_lib.Clip], np.ndarray | None]
+
+
+def define_flags() -> None:
+    """Defines the flags of `build_dataset --source=landmarks`."""
+    flags.DEFINE_string('clips', None, 'Clips table.')
+    flags.DEFINE_string(
+        'landmarks',
+        None,
+        'Directory of extract_landmarks or of published <video>_poses_landmarks.csv files, or the published compact '
+        'file of IPN Hand.',
+    )
+    flags.DEFINE_enum(
+        'layout',
+        None,
+        sorted(landmarks_lib.LAYOUTS),
+        f'Layout of the dataset, one of {", ".join(LAYOUTS)}.',
+        allow_override=True,
+    )
+    flags.DEFINE_enum(
+        'hand',
+        'most_seen',
+        list(HANDS),
+        "Hand that a layout of one hand takes: the signer's right or left, or the one seen in most frames of the clip.",
+    )
+    flags.DEFINE_bool('drop_empty_frames', False, 'Whether to leave out frames where nothing was seen, as published.')
+    flags.DEFINE_bool('require_all', False, 'Whether a clip without landmarks is an error, not left out.')
+
+
+def read(values: flags.FlagValues) -> dataset_lib.Dataset:
+    """Reads the landmarks that the flags name."""
+    if not (values.clips and values.landmarks and values.layout):
+        raise errors.InputError('--source=landmarks needs --clips, --landmarks and --layout')
+    return read_dataset(
+        clips_lib.read_clips(values.clips),
+        values.landmarks,
+        values.name,
+        landmarks_lib.LAYOUTS[values.layout],
+        hand=values.hand,
+        drop_empty_frames=values.drop_empty_frames,
+        require_all=values.require_all,
+    )
+
+
+def read_dataset(
+    clips: Sequence[clips_lib.Clip],
+    path: str,
+    name: str,
+    layout: landmarks_lib.Layout,
+    *,
+    hand: str = 'most_seen',
+    drop_empty_frames: bool = False,
+    require_all: bool = False,
+) -> dataset_lib.Dataset:
+    """Reads the landmarks of clips; prints which clips are left out because they have none.
+
+    Args:
+        clips: of the clips table.
+        path: a directory of landmarks, or IPN Hand's compact file.
+        name: of the dataset.
+        layout: one of LAYOUTS.
+        hand: one of HANDS, for layouts of one hand: that seen in most frames of the clip (right where both are), or
+            always the signer's right or left.
+        drop_empty_frames: leave out frames where nothing of the layout was seen, as published.
+        require_all: a clip without landmarks is an error.
+
+    Raises:
+        InputError: `path` is of another kind or mixes kinds, does not have what the layout needs, a file is damaged or
+            does not fit the table, or no clip has landmarks.
+    """
+    read_clip, handedness, source = _open_reader(path)
+    select = _make_selector(path, layout, hand, handedness, source)
+    landmarks, indices, skipped = [], [], {}
+    for index, clip in enumerate(clips):
+        points = read_clip(clip)
+        if points is None:
+            skipped[clip.video_id] = 'no landmarks'
+            continue
+        selected = select(points)
+        seen = ~np.isnan(selected[..., 0]).all(axis=1)
+        if not seen.any():
+            skipped[clip.video_id] = 'nothing seen in any frame'
+            continue
+        landmarks.append(selected[seen] if drop_empty_frames else selected)
+        indices.append(index)
+    _report_skipped(path, len(clips), skipped, require_all)
+    glosses = {clip.label: clip.gloss for clip in clips}
+    description = dataset_lib.Description(
+        name=name,
+        layout=layout.name,
+        label_names=[glosses[label] for label in range(len(glosses))],
+        handedness=handedness,
+        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames, 'clips_left_out': len(skipped)},
+    )
+    kept = [clips[index] for index in indices]
+    return dataset_lib.Dataset.from_clips(
+        description,
+        landmarks,
+        labels=[clip.label for clip in kept],
+        splits=[clip.split for clip in kept],
+        video_ids=[clip.video_id for clip in kept],
+        signers=[clip.signer_id for clip in kept],
+        index=indices,
+    )
+
+
+def _report_skipped(path: str, num_clips: int, skipped: dict[str, str], require_all: bool) -> None:
+    if not skipped:
+        return
+    if require_all or len(skipped) == num_clips:
+        first, reason = next(iter(skipped.items()))
+        raise errors.InputError(
+            f'{path}: {len(skipped)} of {num_clips} clips cannot be used, the first is {first}: {reason}'
+        )
+    print(f'{len(skipped)} of {num_clips} clips are left out:')
+    for reason in dict.fromkeys(skipped.values()):
+        print(f'  {reason}: {" ".join(video_id for video_id, why in skipped.items() if why == reason)}')
+
+
+def _make_selector(
+    path: str, layout: landmarks_lib.Layout, hand: str, handedness: str, source: dict[str, Any]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function that takes the points of a layout from those that were read."""
+    if layout.name not in LAYOUTS:
+        raise errors.InputError(f'layout {layout.name} cannot be made of landmarks, expected {", ".join(LAYOUTS)}')
+    found = source['layout']
+    if found == mediapipe_csv.COMPACT_LAYOUT.name != layout.name:
+        raise errors.InputError(f'{path} has landmarks of one hand, expected --layout={found}')
+    needed = ('hands', 'pose') if layout is landmarker_lib.LAYOUT else ('hands',)
+    lacking = [part for part in needed if part not in source.get('parts', needed)]
+    if lacking:
+        raise errors.InputError(f'{path} was extracted without {lacking[0]}, which layout {layout.name} needs')
+    if found == layout.name:
+        return lambda points: points
+    groups = landmarker_lib.LAYOUT.groups
+    if layout.has_unordered_hands:
+        return lambda points: points[:, [*groups['right_hand'], *groups['left_hand']]]
+    order = np.array(landmarks_lib.anatomical_order(landmarker_lib.LAYOUT, handedness))
+    signers = {side: order[list(groups[f'{side}_hand'])] for side in ('right', 'left')}
+    candidates = list(signers.values()) if hand == 'most_seen' else [signers[hand]]
+
+    def take_hand(points: np.ndarray) -> np.ndarray:
+        hands = [points[:, candidate] for candidate in candidates]
+        return max(hands, key=lambda points: (~np.isnan(points[:, 0, 0])).sum())
+
+    return take_hand
+
+
+def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
+    """Returns what reads a clip, the handedness, and the source that the dataset is described with."""
+    if os.path.isfile(path):
+        videos = mediapipe_csv.read_compact_file(path)
+        read_clip = functools.partial(_slice_clip, path, videos.get)
+        return read_clip, 'swapped', {'kind': 'ipn_hand_compact', 'layout': mediapipe_csv.COMPACT_LAYOUT.name}
+    if not os.path.isdir(path):
+        raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
+    published = mediapipe_csv.find_video_files(path)
+    if published and os.path.isfile(os.path.join(path, store_lib.DESCRIPTION)):
+        raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
+    if published:
+        read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
+        read_clip = functools.partial(_slice_clip, path, read_video)
+        return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
+    description, fingerprint = store_lib.read_description(path)
+    lacking = [field for field in ('layout', 'handedness') if field not in description]
+    if lacking:
+        raise errors.InputError(f'{path}/{store_lib.DESCRIPTION} has no {lacking[0]!r}')
+    store = store_lib.LandmarkStore(path, fingerprint)
+    return store.load, description['handedness'], {'kind': 'landmarks', **description}
+
+
+def _slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
+    """The landmarks of a clip's own file, or its frames of those of its video."""
+    own = read_video(clip.video_id)
+    if own is not None:
+        return own
+    video = os.path.splitext(os.path.basename(clip.file))[0]
+    points = read_video(video)
+    if points is None:
+        return None
+    end = len(points) if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
+    if end > len(points) or clip.frame_start > end:
+        raise errors.InputError(
+            f'{path}: video {video} has landmarks of {len(points)} frames, clip {clip.video_id} needs frames '
+            f'{clip.frame_range}'
+        )
+    return points[clip.frame_start - 1 : end]

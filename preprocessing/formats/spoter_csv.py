@@ -1,0 +1,240 @@
+"""SPOTER-format CSV files: one row per clip, every cell a list of numbers over its frames."""
+
+from collections.abc import Iterator, Mapping
+import os
+from typing import Any
+
+from absl import flags
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from preprocessing import tables
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors, files
+from slr_jax import landmarks as landmarks_lib
+
+# Larger labels are taken for mistakes.
+_MOST_LABELS = 100_000
+
+
+def define_flags() -> None:
+    """Defines the flags of `build_dataset --source=spoter_csv`."""
+    for split in dataset_lib.SPLITS:
+        flags.DEFINE_string(split, None, f'CSV file of the {split} split; at least one split must be given.')
+    flags.DEFINE_enum(
+        'layout', None, sorted(landmarks_lib.LAYOUTS), 'Layout whose columns the files have.', allow_override=True
+    )
+    flags.DEFINE_enum(
+        'label_base', 'auto', ['auto', '0', '1'], 'First label; auto is the lowest label of all files, 0 or 1.'
+    )
+    flags.DEFINE_float(
+        'missing_value',
+        None,
+        "Number that x and y of a missing point are in the files; default: the layout's, −2, or 0 for vision_api.",
+    )
+    flags.DEFINE_string('label_names', None, 'Text file with one gloss per line; default: the labels are the names.')
+    flags.DEFINE_enum(
+        'handedness',
+        'signer',
+        list(landmarks_lib.HANDEDNESS),
+        "Whose hand the columns of the right hand hold: the signer's right hand (signer) or, as in the published "
+        'extraction, the left one (swapped).',
+    )
+
+
+def read(values: flags.FlagValues) -> dataset_lib.Dataset:
+    """Reads the files that the flags name."""
+    paths = {split: values[split].value for split in dataset_lib.SPLITS if values[split].value}
+    if not paths or not values.layout:
+        raise errors.InputError('--source=spoter_csv needs --layout and at least one of --train, --validation, --test')
+    return read_dataset(
+        paths,
+        values.name,
+        landmarks_lib.LAYOUTS[values.layout],
+        label_base=values.label_base,
+        missing_value=values.missing_value,
+        label_names=values.label_names,
+        handedness=values.handedness,
+    )
+
+
+def write(dataset: dataset_lib.Dataset, path: str, values: flags.FlagValues) -> None:
+    """Writes a dataset as the flags of `export_dataset` say."""
+    write_dataset(dataset, path, values.missing_value)
+
+
+def read_csv(path: str, layout: landmarks_lib.Layout) -> tuple[list[np.ndarray], np.ndarray]:
+    """Reads one file; columns that the layout does not have are ignored.
+
+    Args:
+        path: the file. Lists may be separated by commas or blanks and wrapped over lines, as numpy prints them; labels
+            may be one number or a list of equal ones.
+        layout: whose columns, or their aliases, the file has.
+
+    Returns:
+        <float64>[frames, points, 2] of each clip, NaN for the points of absent optional columns, and <int64>[clips]
+        labels as in the file.
+
+    Raises:
+        InputError: the file is missing, empty, lacks a column, or a cell is not what it should be.
+    """
+    table = tables.read_table(path, ['labels'], rename=lambda column: _rename(column, layout))
+    present = np.array([column in table for column in layout.columns])
+    for column, is_present, point in zip(layout.columns, present, np.repeat(layout.points, 2), strict=True):
+        if not is_present and point not in layout.optional_points:
+            raise errors.InputError(f'{path} has no column {column!r}, which layout {layout.name} needs')
+    labels = [_parse_label(path, index, cell) for index, cell in enumerate(table['labels'].tolist())]
+    table = table[[column for column in layout.columns if column in table]]
+    numbers, lengths = _parse_lists(path, table)
+    num_frames = lengths[:, 0]
+    for index, column in np.argwhere(lengths != num_frames[:, None]):
+        expected = f'{num_frames[index]}, as in column {table.columns[0]}'
+        raise tables.row_error(path, index, table.columns[column], f'{lengths[index, column]} frames', expected)
+    clips = []
+    for rows in np.split(numbers, np.cumsum(num_frames * present.sum())[:-1]):
+        clip = np.full((len(present), len(rows) // present.sum()), np.nan)
+        clip[present] = rows.reshape(present.sum(), -1)
+        clips.append(clip.T.reshape(-1, layout.num_points, 2))
+    return clips, np.array(labels, np.int64)
+
+
+def _rename(column: str, layout: landmarks_lib.Layout) -> str:
+    name = column.strip()
+    for alias, canonical in layout.column_aliases.items():
+        name = name.replace(alias, canonical)
+    return name
+
+
+def _parse_lists(path: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Returns <float64>[all numbers], row by row, and <int>[rows, columns], the count of numbers in each cell."""
+    cells = pa.array(table.to_numpy().ravel(), pa.string())
+    in_brackets = pc.match_substring_regex(cells, r'^\s*\[[^\[\]]*\]\s*$')
+    words = pc.ascii_split_whitespace(pc.ascii_trim(pc.replace_substring(cells, ',', ' '), '[] \t\r\n'))
+    try:
+        if not pc.all(in_brackets).as_py():
+            raise ValueError
+        numbers = pc.cast(words.flatten(), pa.float64()).to_numpy()
+    except ValueError:
+        raise _first_bad_cell(path, table) from None
+    return numbers, pc.list_value_length(words).to_numpy().reshape(table.shape)
+
+
+def _first_bad_cell(path: str, table: pd.DataFrame) -> errors.InputError:
+    for index, cells in enumerate(table.to_numpy()):
+        for column, cell in zip(table.columns, cells, strict=True):
+            text = cell.strip()
+            try:
+                if not (text[:1] == '[' and text[-1:] == ']'):
+                    raise ValueError
+                if not [float(word) for word in text[1:-1].replace(',', ' ').split()]:
+                    raise ValueError
+            except ValueError:
+                return tables.row_error(path, index, column, text[:30], 'a list of numbers')
+    return errors.InputError(f'{path} holds a cell that is not a list of numbers')
+
+
+def _parse_label(path: str, index: int, cell: str) -> int:
+    words = cell.strip().removeprefix('[').removesuffix(']').replace(',', ' ').split()
+    try:
+        [value] = {float(word) for word in words}
+    except ValueError:
+        value = np.nan
+    if not (value.is_integer() and 0 <= value < _MOST_LABELS):
+        expected = f'one whole number from 0 to {_MOST_LABELS - 1}'
+        raise tables.row_error(path, index, 'labels', cell[:30], expected)
+    return int(value)
+
+
+def read_dataset(
+    paths: Mapping[str, str],
+    name: str,
+    layout: landmarks_lib.Layout,
+    *,
+    label_base: str = 'auto',
+    missing_value: float | None = None,
+    label_names: str | None = None,
+    handedness: str = 'signer',
+) -> dataset_lib.Dataset:
+    """Reads the files of a dataset.
+
+    Args:
+        paths: split -> file; at least one.
+        name: of the dataset.
+        layout: of all files.
+        label_base: '0' or '1', the first label; 'auto' takes the lowest label of all files, which must be 0 or 1.
+        missing_value: a point whose x and y are both this number is missing; None for the layout's own.
+        label_names: a text file with one gloss per line; None names the classes by their labels in the file.
+        handedness: one of landmarks.HANDEDNESS.
+
+    Raises:
+        InputError: see read_csv; or a label lies outside the classes.
+    """
+    if missing_value is None:
+        missing_value = layout.missing_value
+    contents = {split: read_csv(path, layout) for split, path in paths.items()}
+    base = _label_base(label_base, paths, {split: labels for split, (_, labels) in contents.items()})
+    highest = max(labels.max() for _, labels in contents.values())
+    names = files.read_label_names(label_names) if label_names else [str(label) for label in range(base, highest + 1)]
+    for split, (_, labels) in contents.items():
+        for index in np.flatnonzero((labels < base) | (labels >= base + len(names))):
+            expected = f'{base} to {base + len(names) - 1}'
+            raise tables.row_error(paths[split], index, 'labels', int(labels[index]), expected)
+    source = {'kind': 'spoter_csv', 'label_base': int(base), 'missing_value': missing_value}
+    return dataset_lib.Dataset.from_clips(
+        dataset_lib.Description(name, layout.name, names, handedness=handedness, source=source),
+        landmarks=[_with_nan(clip, missing_value) for clips, _ in contents.values() for clip in clips],
+        labels=np.concatenate([labels - base for _, labels in contents.values()]),
+        splits=[split for split, (clips, _) in contents.items() for _ in clips],
+    )
+
+
+def _label_base(label_base: str, paths: Mapping[str, str], labels: Mapping[str, np.ndarray]) -> int:
+    if label_base != 'auto':
+        return int(label_base)
+    lowest = {split: int(found.min()) for split, found in labels.items()}
+    split = min(lowest, key=lowest.get)
+    if lowest[split] not in (0, 1):
+        raise errors.InputError(
+            f'{paths[split]}: the lowest label is {lowest[split]}, expected 0 or 1; label_base says which is the first'
+        )
+    return lowest[split]
+
+
+def _with_nan(clip: np.ndarray, missing_value: float) -> np.ndarray:
+    """<float64>[frames, points, 2] -> <float32>[frames, points, 3] with NaN where missing and for z."""
+    missing = (clip == missing_value).all(axis=-1) | np.isnan(clip).any(axis=-1)
+    clip = np.where(missing[..., None], np.nan, clip)
+    return np.concatenate([clip, np.full_like(clip[..., :1], np.nan)], axis=-1).astype(np.float32)
+
+
+def write_dataset(dataset: dataset_lib.Dataset, path: str, missing_value: float | None = None) -> None:
+    """Writes a directory with one CSV per split, numbers with the digits that give the same float32 again.
+
+    Args:
+        dataset: what to write; z is left out.
+        path: the directory, which must be new.
+        missing_value: what missing coordinates are written as; None for the layout's own.
+    """
+    layout = dataset.layout
+    if missing_value is None:
+        missing_value = layout.missing_value
+    with files.create_atomically(path) as temporary:
+        os.mkdir(temporary)
+        for split, clips in dataset.splits.items():
+            rows = _format_rows(clips, layout, missing_value)
+            files.write_csv(os.path.join(temporary, f'{split}.csv'), rows, [*layout.columns, 'labels'])
+
+
+def _format_rows(
+    clips: dataset_lib.Clips, layout: landmarks_lib.Layout, missing_value: float
+) -> Iterator[dict[str, Any]]:
+    for clip, label in zip(clips.landmarks, clips.labels, strict=True):
+        flat = np.nan_to_num(clip[..., :2], nan=missing_value).reshape(len(clip), -1)
+        labels = _format_list([label] * len(clip)) if layout.labels_per_frame else label
+        yield dict(zip(layout.columns, map(_format_list, flat.T), strict=True)) | {'labels': labels}
+
+
+def _format_list(numbers: np.ndarray | list[int]) -> str:
+    return f'[{", ".join(map(str, numbers))}]'

@@ -1,0 +1,268 @@
+"""The config of a run: every field with its default and meaning, legal values, and the runs that one config asks for.
+
+A new field is one line of `default_config`, with a range or choice below where not every value is legal. Workdirs of
+older versions, whose config lacks it, load with its default.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from slr_jax import errors
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Every field; the defaults are the published protocol (Luna-Jiménez et al., ICMI 2023)."""
+    config = ml_collections.ConfigDict()
+
+    # --- Data
+    # TFDS directory; the number of classes and the width of the input come from it.
+    config.dataset = ''
+    # Clips to validate on: 'split' (the dataset's own), 'holdout' (a stratified part of the training clips) or 'none'.
+    config.validation = 'split'
+    # Fraction of the training clips that validation 'holdout' takes, in (0, 1).
+    config.validation_fraction = 0.2
+    # Fraction of the training clips to train on, stratified, in (0, 1].
+    config.train_fraction = 1.0
+
+    # --- Input
+    # Normalisation of the landmarks: 'none', 'spoter' or 'centered'.
+    config.normalize = 'none'
+    # Coordinates of each point: 'xy' or 'xyz'.
+    config.coordinates = 'xy'
+    # What a missing coordinate is fed as, in the numbers that the model sees; None: as published for the layout.
+    config.missing_value = config_dict.placeholder(float)
+    # Mean and standard deviation of the Gaussian noise on the training input.
+    config.noise_mean = 0.0
+    config.noise_std = 0.001
+
+    # --- Model
+    # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query' or 'baseline'.
+    config.model = 'class_query'
+    # Attention heads; must divide the width of the input.
+    config.num_heads = 10
+    # Layers of the encoder, and of the decoder.
+    config.num_layers = 6
+    # Width of the feed-forward layers.
+    config.mlp_dim = 2048
+    # Dropout rate in the transformer, in [0, 1).
+    config.dropout_rate = 0.1
+    # Type of the computation: 'float32' or 'bfloat16'; parameters are float32.
+    config.dtype = 'float32'
+
+    # --- Training
+    # Clips per step, over all devices of all machines together.
+    config.batch_size = 1
+    # Passes over the training clips.
+    config.num_epochs = 350
+    # Steps in all; where set, counts instead of num_epochs.
+    config.num_steps = config_dict.placeholder(int)
+    # Batches of clips of similar length, mixed: half the padding or less, another order of clips.
+    config.bucket_by_length = False
+    # Optimizer: 'sgd', 'momentum' or 'adamw'.
+    config.optimizer = 'sgd'
+    # Momentum of optimizer 'momentum', in [0, 1).
+    config.momentum = 0.9
+    # Learning rate, at its peak where there is a schedule or warm-up; above 0.
+    config.learning_rate = 0.001
+    # Schedule of the learning rate: 'constant' or 'cosine' (to 0 at the last step).
+    config.schedule = 'constant'
+    # Epochs, or a part of one, in which the learning rate rises from 0.
+    config.warmup_epochs = 0.0
+    # Weight decay of matrices: decoupled for adamw, added to the gradient for the others.
+    config.weight_decay = 0.0
+    # Clip gradients to this global norm; None: no clipping.
+    config.grad_clip_norm = config_dict.placeholder(float)
+    # Label smoothing, in [0, 1).
+    config.label_smoothing = 0.0
+    # Early stopping after so many epochs without a better validation accuracy; None: none. Several runs take turns.
+    config.early_stop_epochs = config_dict.placeholder(int)
+    # Seed of initialisation, order, noise, dropout and stratified splits.
+    config.seed = 379
+
+    # --- Several runs in one workdir
+    # Seeds of several runs, instead of config.seed: (0, 1, 2).
+    config.seeds = config_dict.placeholder(tuple)
+    # Values of several runs, every combination, instead of the field of the same name: (0.001, 0.0003). These three
+    # fields only, which a compiled program takes as arguments.
+    config.sweep = ml_collections.ConfigDict()
+    config.sweep.learning_rate = config_dict.placeholder(tuple)
+    config.sweep.dropout_rate = config_dict.placeholder(tuple)
+    config.sweep.weight_decay = config_dict.placeholder(tuple)
+    # Runs in one program; None: all on an accelerator, one after another on a CPU, which is faster there.
+    config.runs_at_once = config_dict.placeholder(int)
+
+    # --- Checkpoints
+    # Keep the best by training and by validation accuracy of each 10 epochs, which the published protocol tests.
+    config.keep_published_checkpoints = False
+    return config
+
+
+VALIDATIONS = ('split', 'holdout', 'none')
+DTYPES = ('float32', 'bfloat16')
+
+
+def _choices() -> dict[str, Any]:
+    """Field -> its legal values."""
+    # Imported here, so that a mistyped flag need not wait for jax.
+    from slr_jax import features, models, normalize, train_step
+
+    return {
+        'validation': VALIDATIONS,
+        'normalize': normalize.METHODS,
+        'coordinates': features.COORDINATES,
+        'model': models.MODELS,
+        'dtype': DTYPES,
+        'optimizer': train_step.OPTIMIZERS,
+        'schedule': train_step.SCHEDULES,
+    }
+
+
+_AT_LEAST_0 = (lambda x: x >= 0, 'at least 0')
+_AT_LEAST_1 = (lambda x: x >= 1, 'at least 1')
+_FROM_0_BELOW_1 = (lambda x: 0 <= x < 1, 'from 0 to below 1')
+_ABOVE_0 = (lambda x: x > 0, 'above 0')
+
+# Field -> check of a value that is not None, and what it expects.
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'validation_fraction': (lambda x: 0 < x < 1, 'between 0 and 1'),
+    'train_fraction': (lambda x: 0 < x <= 1, 'above 0 and at most 1'),
+    'noise_std': _AT_LEAST_0,
+    'num_heads': _AT_LEAST_1,
+    'num_layers': _AT_LEAST_1,
+    'mlp_dim': _AT_LEAST_1,
+    'dropout_rate': _FROM_0_BELOW_1,
+    'batch_size': _AT_LEAST_1,
+    'num_epochs': _AT_LEAST_1,
+    'num_steps': _AT_LEAST_1,
+    'momentum': _FROM_0_BELOW_1,
+    'learning_rate': _ABOVE_0,
+    'warmup_epochs': _AT_LEAST_0,
+    'weight_decay': _AT_LEAST_0,
+    'grad_clip_norm': _ABOVE_0,
+    'label_smoothing': _FROM_0_BELOW_1,
+    'early_stop_epochs': _AT_LEAST_1,
+    'seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),
+    'runs_at_once': _AT_LEAST_1,
+}
+
+# Values of slr_jax 0.1.0 -> the same now.
+_OLD_VALUES = {
+    'validation': {'from_file': 'split', 'from_train': 'holdout'},
+    'normalize': {'centred': 'centered'},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a config.
+
+    Attributes:
+        name: of its folder in the workdir; '' for the only run, whose workdir it is.
+        swept: its values of the swept fields.
+        config: with which it would be trained alone.
+    """
+
+    name: str
+    swept: Mapping[str, float]
+    config: ml_collections.ConfigDict
+
+    @property
+    def is_only(self) -> bool:
+        """Whether it is the only run of its workdir."""
+        return not self.name
+
+
+def expand(config: ml_collections.ConfigDict) -> list[Run]:
+    """The runs of a config, every combination of swept values with every seed, each with its config checked.
+
+    Raises:
+        InputError: a value is not legal; the field is named.
+    """
+    config = rename_old_values(config)
+    seeds = (config.seed,) if config.seeds is None else tuple(config.seeds)
+    sweep = {field: tuple(values) for field, values in config.sweep.items() if values is not None}
+    _check_unique_numbers('seeds', seeds, int)
+    for field, values in sweep.items():
+        _check_unique_numbers(f'sweep.{field}', values, (int, float))
+    runs = []
+    for values in itertools.product(*sweep.values()):
+        swept = dict(zip(sweep, map(float, values), strict=True))
+        for seed in seeds:
+            name = ','.join([*(f'{field}={value}' for field, value in swept.items()), f'seed_{seed}'])
+            runs.append(Run(name, swept, _config_of_one_run(config, swept, seed)))
+    for run in runs:
+        _check(run.config)
+    if config.early_stop_epochs and min(config.runs_at_once or 1, len(runs)) > 1:
+        raise errors.InputError('config.early_stop_epochs is set, which needs config.runs_at_once = 1')
+    if config.seeds is None and not sweep:
+        return [dataclasses.replace(runs[0], name='')]
+    return runs
+
+
+def _check_unique_numbers(field: str, values: tuple[Any, ...], kind: Any) -> None:
+    expected = 'whole numbers' if kind is int else 'numbers'
+    if not values or not all(isinstance(value, kind) for value in values):
+        raise errors.InputError(f'config.{field} is {values}, expected {expected}, at least one')
+    if len(set(values)) < len(values):
+        raise errors.InputError(f'config.{field} is {values}, expected values without duplicates')
+
+
+def _config_of_one_run(
+    config: ml_collections.ConfigDict, swept: Mapping[str, float], seed: int
+) -> ml_collections.ConfigDict:
+    config = config.copy_and_resolve_references()
+    config.seed, config.seeds = seed, None
+    for field in config.sweep:
+        config.sweep[field] = None
+    config.update(swept)
+    return config
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    if not config.dataset:
+        raise errors.InputError('config.dataset is not set, expected a TFDS directory')
+    for field, allowed in _choices().items():
+        if config[field] not in allowed:
+            raise errors.InputError(f'config.{field} is {config[field]!r}, expected one of {", ".join(allowed)}')
+    for field, value in config.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise errors.InputError(f'config.{field} is {value}, expected a finite number')
+    for field, (is_legal, expected) in _RANGES.items():
+        if config[field] is not None and not is_legal(config[field]):
+            raise errors.InputError(f'config.{field} is {config[field]}, expected {expected}')
+    if config.early_stop_epochs and config.validation == 'none':
+        raise errors.InputError("config.early_stop_epochs needs validation clips, but config.validation is 'none'")
+
+
+def rename_old_values(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config with the values of slr_jax 0.1.0 under their names of now."""
+    config = config.copy_and_resolve_references()
+    for field, renamed in _OLD_VALUES.items():
+        config[field] = renamed.get(config[field], config[field])
+    return config
+
+
+def from_json(fields: Mapping[str, Any], *, is_old: bool) -> ml_collections.ConfigDict:
+    """A config that was saved by this version or an older one; fields that it lacks have their default.
+
+    Args:
+        fields: of the saved config.
+        is_old: saved by slr_jax 0.1.0, where `missing_value` was given before 0.5 was subtracted, and `num_seeds` was
+            another way to give seeds.
+    """
+    fields = dict(fields)
+    if is_old:
+        num_seeds = fields.pop('num_seeds', 1)
+        if num_seeds > 1:
+            fields['seeds'] = tuple(range(fields['seed'], fields['seed'] + num_seeds))
+        if 'missing_value' in fields:
+            fields['missing_value'] -= 0.5
+    config = default_config()
+    config.update(fields)
+    return rename_old_values(config)

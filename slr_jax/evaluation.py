@@ -1,0 +1,230 @@
+"""Test numbers of a run, or of all runs of a workdir: accuracy with intervals, per class, predictions, confusion."""
+
+import os
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from slr_jax import checkpoint as checkpoint_lib
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors, figures, files, inference, models, progress
+from slr_jax import features as features_lib
+from slr_jax import metrics as metrics_lib
+from slr_jax import workdir as workdir_lib
+
+
+class Evaluator:
+    """Scores checkpoints of one workdir on one split.
+
+    Args:
+        workdir: of the run.
+        split: of the dataset.
+        dataset: TFDS directory, or None for that of the run.
+
+    Raises:
+        InputError: the dataset does not fit the model.
+    """
+
+    def __init__(self, workdir: str, split: str = 'test', dataset: str | None = None) -> None:
+        self.workdir, self.split = workdir, split
+        self.config, self.description = workdir_lib.load_config(workdir)
+        path = dataset or self.config.dataset
+        if not path:
+            raise errors.InputError(f'{workdir} is of an imported checkpoint: give the dataset to test on')
+        loaded = dataset_lib.load_dataset(path)
+        _check_fits(path, loaded.description, workdir, self.description)
+        self.clips, self.label_names = loaded.split(split), loaded.description.label_names
+        features = features_lib.Features.from_config(self.config, self.description.layout)
+        self._features = features.compute(self.clips.landmarks, self.clips.video_ids)
+
+    def logits(self, loaded: checkpoint_lib.LoadedModel) -> np.ndarray:
+        """<float32>[clips, classes] of one checkpoint of the workdir."""
+        return inference.predict_logits(inference.mapped_eval_step(loaded.model), loaded.params, self._features)
+
+    def metrics(self, loaded: checkpoint_lib.LoadedModel, logits: np.ndarray) -> dict[str, Any]:
+        """The content of metrics.json for the answers of one checkpoint."""
+        return {
+            **metrics_lib.compute_metrics(logits, self.clips.labels),
+            'split': self.split,
+            'checkpoint': loaded.step,
+            'epoch': loaded.metrics['epoch'],
+            'selected_by': loaded.selected_by,
+            'parameters': models.count_parameters(loaded.params),
+        }
+
+
+def _check_fits(path: str, data: dataset_lib.Description, workdir: str, trained_on: dataset_lib.Description) -> None:
+    for field in ('layout', 'num_classes', 'handedness'):
+        found, expected = getattr(data, field), getattr(trained_on, field)
+        if found != expected:
+            raise errors.InputError(f'{path}: {field} is {found}, but the model of {workdir} expects {expected}')
+    named = any(name != str(label) for label, name in enumerate(trained_on.label_names))
+    for label, (found, expected) in enumerate(zip(data.label_names, trained_on.label_names, strict=True)):
+        if named and found != expected:
+            raise errors.InputError(
+                f'{path}: class {label} is {found!r}, but the model of {workdir} expects {expected!r}'
+            )
+
+
+def evaluate(
+    workdir: str,
+    split: str = 'test',
+    checkpoint: str = 'best',
+    dataset: str | None = None,
+    output_dir: str | None = None,
+) -> dict[str, Any]:
+    """Tests a run, or every run of a workdir of several.
+
+    Writes metrics.json, predictions.csv, per_class.csv, confusion.csv and confusion.png. Of several runs, each is
+    tested as one alone, in its own workdir or in a folder of its name in `output_dir`; beside that, runs.csv has a row
+    per run, and metrics.json for each combination of swept values the mean over the seeds. Runs that diverged are left
+    out.
+
+    Args:
+        workdir: of the run or runs.
+        split: of the dataset.
+        checkpoint: 'best', 'latest', a step, or 'published'.
+        dataset: TFDS directory, or None for that of the run.
+        output_dir: None for workdir/evaluation/<split>_<checkpoint>.
+
+    Returns:
+        The content of metrics.json; of several runs: 'settings', each with accuracy_mean, accuracy_std and
+        accuracy_wilson95, and 'stopped', the reason for each run that diverged.
+
+    Raises:
+        InputError: see Evaluator and checkpoint.load_model.
+    """
+    entries = workdir_lib.read_index(workdir)
+    if not entries:
+        return _evaluate_run(workdir, split, checkpoint, dataset, output_dir)
+    runs, diverged = workdir_lib.split_diverged(entries)
+    if diverged:
+        progress.report(f'left out, as diverged: {workdir_lib.describe_diverged(diverged)}')
+    found = {}
+    for run in runs:
+        run_output = output_dir and os.path.join(output_dir, run.name)
+        found[run.name] = _evaluate_run(workdir_lib.run_path(workdir, run.name), split, checkpoint, dataset, run_output)
+        progress.report(f'{run.name}: {describe(found[run.name])}')
+    summary = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
+    for name, seed_runs in workdir_lib.group_by_swept(runs).items():
+        accuracies = [found[run.name]['accuracy'] for run in seed_runs]
+        aggregate = metrics_lib.aggregate_runs(accuracies, found[seed_runs[0].name]['clips'])
+        summary['settings'].append({**seed_runs[0].swept, **aggregate})
+        progress.report(f'{name} | {describe_runs(aggregate)}' if name else describe_runs(aggregate))
+    columns = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
+    rows = [
+        {'run': run.name, 'seed': run.seed, **run.swept, **{name: found[run.name][name] for name in columns}}
+        for run in runs
+    ]
+    output_dir = output_dir or _default_output(workdir, split, checkpoint)
+    with files.replace_files_in(output_dir) as scratch:
+        files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
+        files.write_json(os.path.join(scratch, 'metrics.json'), summary)
+    progress.report(f'written to {output_dir}')
+    return summary
+
+
+def _default_output(workdir: str, split: str, checkpoint: str) -> str:
+    return os.path.join(workdir, 'evaluation', f'{split}_{checkpoint}')
+
+
+def _evaluate_run(
+    workdir: str, split: str, checkpoint: str, dataset: str | None, output_dir: str | None
+) -> dict[str, Any]:
+    evaluator = Evaluator(workdir, split, dataset)
+    if checkpoint == 'published':
+        metrics, logits, table = _published_protocol(evaluator)
+    else:
+        loaded = checkpoint_lib.load_model(workdir, checkpoint)
+        logits, table = evaluator.logits(loaded), []
+        metrics = evaluator.metrics(loaded, logits)
+    output_dir = output_dir or _default_output(workdir, split, checkpoint)
+    with files.replace_files_in(output_dir) as scratch:
+        if table:
+            files.write_csv(os.path.join(scratch, 'published_protocol.csv'), table)
+        _write(scratch, metrics, logits, evaluator)
+    progress.report(f'written to {output_dir}')
+    return metrics
+
+
+def _published_protocol(evaluator: Evaluator) -> tuple[dict[str, Any], np.ndarray, list[dict[str, Any]]]:
+    workdir, split = evaluator.workdir, evaluator.split
+    if not evaluator.config.keep_published_checkpoints:
+        raise errors.InputError(
+            f'{workdir} did not keep the checkpoints that the published protocol tests: train with '
+            'config.keep_published_checkpoints = True'
+        )
+    checkpoints = checkpoint_lib.Checkpoints(workdir)
+    kept = checkpoints.metrics()
+    by_step, table = {}, []
+    for step in sorted(checkpoint_lib.published_steps(kept)):
+        loaded = checkpoint_lib.restore_model(checkpoints, step, evaluator.config, evaluator.description, 'its step')
+        logits = evaluator.logits(loaded)
+        by_step[step] = evaluator.metrics(loaded, logits), logits
+        accuracy = by_step[step][0]['accuracy']
+        columns = ('epoch', 'train_accuracy', 'validation_accuracy')
+        table.append({'step': step, **{name: kept[step].get(name) for name in columns}, f'{split}_accuracy': accuracy})
+        progress.report(f'step {step}: {split} accuracy {accuracy:.4f}')
+    best_step = max(by_step, key=lambda step: by_step[step][0]['accuracy'])
+    metrics, logits = by_step[best_step]
+    selected = checkpoint_lib.load_model(workdir, 'best')
+    metrics['selected_by'] = f'the best of {len(by_step)} checkpoints on the {split} split itself (published protocol)'
+    metrics['selected_on'] = split
+    metrics['mean_over_checkpoints'] = float(np.mean([found['accuracy'] for found, _ in by_step.values()]))
+    metrics['selected_on_validation'] = evaluator.metrics(selected, evaluator.logits(selected))
+    return metrics, logits, table
+
+
+def _write(directory: str, metrics: dict[str, Any], logits: np.ndarray, evaluator: Evaluator) -> None:
+    clips, names = evaluator.clips, evaluator.label_names
+    best = metrics_lib.top_k(logits)
+    probabilities = scipy.special.softmax(logits.astype(np.float64), axis=-1)
+    confusion = metrics_lib.confusion_matrix(clips.labels, best[:, 0], len(names))
+    predictions = []
+    for video_id, label, classes, row_probabilities in zip(
+        clips.video_ids, clips.labels, best, probabilities, strict=True
+    ):
+        row = {'video_id': video_id, 'label': label, 'gloss': names[label]}
+        for rank, predicted in enumerate(classes, start=1):
+            row |= {f'predicted_{rank}': predicted, f'gloss_{rank}': names[predicted]}
+            row[f'probability_{rank}'] = f'{row_probabilities[predicted]:.6f}'
+        predictions.append(row)
+    files.write_json(os.path.join(directory, 'metrics.json'), metrics)
+    files.write_csv(os.path.join(directory, 'predictions.csv'), predictions)
+    files.write_csv(os.path.join(directory, 'per_class.csv'), _per_class(confusion, names))
+    header = ['true \\ predicted', *names]
+    rows = ([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
+    files.write_csv(
+        os.path.join(directory, 'confusion.csv'), [dict(zip(header, row, strict=True)) for row in rows], header
+    )
+    figures.save(figures.draw_confusion(confusion, names), os.path.join(directory, 'confusion'))
+
+
+def _per_class(confusion: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    rows = []
+    for label, name in enumerate(names):
+        correct, clips = int(confusion[label, label]), int(confusion[label].sum())
+        low, high = metrics_lib.wilson_interval(correct, clips)
+        row = {'label': label, 'gloss': name, 'clips': clips, 'correct': correct}
+        row['accuracy'] = f'{correct / clips:.6f}' if clips else ''
+        rows.append(row | {'wilson95_low': f'{low:.6f}', 'wilson95_high': f'{high:.6f}'})
+    return rows
+
+
+def describe(metrics: dict[str, Any]) -> str:
+    """One line for a person."""
+    low, high = metrics['accuracy_wilson95']
+    return (
+        f'{metrics["split"]} accuracy {metrics["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), top-5 '
+        f'{metrics["top5"]:.2%}, {metrics["clips"]} clips; checkpoint {metrics["checkpoint"]}, {metrics["selected_by"]}'
+    )
+
+
+def describe_runs(summary: dict[str, Any]) -> str:
+    """One line for a person, of the runs that differ in their seed."""
+    low, high = summary['accuracy_wilson95']
+    return (
+        f'accuracy {summary["accuracy_mean"]:.2%} over {summary["runs"]} runs, standard deviation '
+        f'{summary["accuracy_std"]:.2%}, 95 % interval {low:.2%} to {high:.2%} for {summary["clips"]} clips'
+    )

@@ -1,0 +1,185 @@
+"""Learned masks as data: weights of a model or of a published file, tables of them, and how well they find points."""
+
+from collections.abc import Sequence
+import csv
+import dataclasses
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from slr_jax import errors, files, inference, models
+from slr_jax import landmarks as landmarks_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """A learned mask.
+
+    Attributes:
+        name: encoder_mask or decoder_mask.
+        weights: <float64>[points, axes]; of a published file one weight per point, [points, 1].
+        layout: of the points.
+        handedness: one of landmarks.HANDEDNESS.
+    """
+
+    name: str
+    weights: np.ndarray
+    layout: landmarks_lib.Layout
+    handedness: str
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of its files."""
+        return '' if self.name == models.ENCODER_MASK else 'decoder_'
+
+    @property
+    def point_weights(self) -> np.ndarray:
+        """<float64>[points], the mean over a point's coordinates."""
+        return self.weights.mean(axis=1)
+
+    @property
+    def anatomical_order(self) -> tuple[int, ...]:
+        """For each point, the point of the layout that it is on the signer: its name, group and position."""
+        return landmarks_lib.anatomical_order(self.layout, self.handedness)
+
+    @property
+    def anatomical_weights(self) -> np.ndarray:
+        """<float64>[points], the weight of each point of the layout on the signer."""
+        weights = np.empty(self.layout.num_points)
+        weights[list(self.anatomical_order)] = self.point_weights
+        return weights
+
+
+def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
+    """The learned masks of a model; InputError where it has none."""
+    layout = loaded.layout
+    masks = [
+        Mask(
+            name,
+            np.asarray(loaded.params[name], np.float64).reshape(layout.num_points, -1),
+            layout,
+            loaded.description.handedness,
+        )
+        for name in (models.ENCODER_MASK, models.DECODER_MASK)
+        if name in loaded.params
+    ]
+    if not masks:
+        raise errors.InputError(
+            f'the model is {loaded.config.model}, which has no learned mask; class_query and sequence_query have one'
+        )
+    return masks
+
+
+def mean_masks(masks_per_run: Sequence[Sequence[Mask]]) -> list[Mask]:
+    """The mean over runs of each of their masks; InputError where they are not of one kind."""
+    kinds = {
+        tuple((mask.name, mask.layout.name, mask.handedness, mask.weights.shape) for mask in masks)
+        for masks in masks_per_run
+    }
+    if len(kinds) > 1:
+        raise errors.InputError(f'the runs have masks of {len(kinds)} kinds, expected one; interpret them one by one')
+    return [
+        dataclasses.replace(masks[0], weights=np.mean([mask.weights for mask in masks], axis=0))
+        for masks in zip(*masks_per_run, strict=True)
+    ]
+
+
+def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row per point: column, the signer's own point and group, mean and sample standard deviation, and each run."""
+    weights = np.array([mask.point_weights for mask in masks])
+    deviations = weights.std(axis=0, ddof=1) if len(masks) > 1 else np.zeros(weights.shape[1])
+    return [
+        {
+            **_name_point(masks[0], point),
+            'mean': weights[:, point].mean(),
+            'std': deviations[point],
+            **dict(zip(names, weights[:, point], strict=True)),
+        }
+        for point in range(weights.shape[1])
+    ]
+
+
+def read_mask_csv(path: str, handedness: str = 'swapped') -> Mask:
+    """Reads a published weights file: `;`-separated, a header of point names, one row of weights.
+
+    Raises:
+        InputError: the file is missing or of another kind.
+    """
+    try:
+        with open(path, encoding='utf-8', newline='') as file:
+            rows = [row for row in csv.reader(file, delimiter=';') if row]
+    except (UnicodeDecodeError, csv.Error):
+        raise errors.InputError(f'{path} is not a table, expected point names and weights, separated by ;') from None
+    if len(rows) != 2:
+        raise errors.InputError(f'{path} has {len(rows)} rows, expected a header of point names and one row of weights')
+    layout = next((x for x in landmarks_lib.LAYOUTS.values() if list(x.point_columns) == rows[0]), None)
+    if layout is None:
+        raise errors.InputError(f'{path}: the {len(rows[0])} columns from {rows[0][0]!r} on are not those of a layout')
+    try:
+        weights = np.array(rows[1], np.float64)
+    except ValueError as error:
+        raise errors.InputError(f'{path}, row 2: {error}') from error
+    if weights.size != layout.num_points or not np.isfinite(weights).all():
+        raise errors.InputError(f'{path}, row 2: expected {layout.num_points} finite weights')
+    return Mask(models.ENCODER_MASK, weights[:, None], layout, handedness)
+
+
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """How well scores set positives apart: the chance that a positive scores above a negative, ties half.
+
+    Args:
+        scores: <float>[n].
+        positive: <bool>[n].
+
+    Returns:
+        In [0, 1], 0.5 for chance; NaN unless there are both.
+    """
+    if positive.all() or not positive.any():
+        return float('nan')
+    pairs = positive.sum() * (~positive).sum()
+    return float(scipy.stats.mannwhitneyu(scores[positive], scores[~positive]).statistic / pairs)
+
+
+def _ranks(weights: np.ndarray) -> np.ndarray:
+    """1 for the largest; ties in their order."""
+    return scipy.stats.rankdata(-weights, method='ordinal').astype(int)
+
+
+def point_table(mask: Mask, informative_points: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """A row per point: column, the signer's own point and group, weight and rank, and whether it is informative."""
+    rows = []
+    for point, rank in enumerate(_ranks(mask.point_weights)):
+        row = {**_name_point(mask, point), 'weight': mask.point_weights[point], 'rank': rank}
+        rows.append(row if informative_points is None else row | {'informative': int(point in informative_points)})
+    return rows
+
+
+def _name_point(mask: Mask, point: int) -> dict[str, str]:
+    layout, on_signer = mask.layout, mask.anatomical_order[point]
+    return {
+        'column': layout.point_columns[point],
+        'point': layout.points[on_signer],
+        'group': layout.group_of_point[on_signer],
+    }
+
+
+def coordinate_table(mask: Mask) -> list[dict[str, Any]]:
+    """A row per coordinate: column, the signer's own point and group, axis, weight and rank."""
+    ranks = _ranks(mask.weights.ravel()).reshape(mask.weights.shape)
+    return [
+        {
+            **_name_point(mask, point),
+            'axis': 'xyz'[axis],
+            'weight': mask.weights[point, axis],
+            'rank': ranks[point, axis],
+        }
+        for point, axis in np.ndindex(*mask.weights.shape)
+    ]
+
+
+def write_published(path: str, mask: Mask) -> None:
+    """Writes the published format: a header of point names and one row of weights, `;` between them."""
+    with files.atomic_write(path) as file:
+        writer = csv.writer(file, delimiter=';', lineterminator='\n')
+        writer.writerows([mask.layout.point_columns, mask.point_weights.tolist()])

@@ -1,0 +1,78 @@
+"""How far long work is, printed line by line, as log files want it."""
+
+import math
+import time
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def report(message: str) -> None:
+    """Prints a line of progress at once; everything that the libraries print goes through here."""
+    print(message, flush=True)
+
+
+class TrainingProgress:
+    """Reports how far runs are, and how long they will still take.
+
+    Args:
+        steps_per_epoch: of each run.
+        num_steps: of each run.
+        steps_left: of all groups of runs together.
+    """
+
+    def __init__(self, steps_per_epoch: int, num_steps: int, steps_left: int) -> None:
+        self._num_epochs = math.ceil(num_steps / steps_per_epoch)
+        self._num_steps, self._steps_left = num_steps, steps_left
+        self._steps_done = 0
+        self._start = self._last = time.perf_counter()
+
+    @property
+    def is_first_step(self) -> bool:
+        """Whether no step is done yet, so that the next compiles."""
+        return not self._steps_done
+
+    def steps_done(self, count: int, prefix: str, epoch: int, step: int, loss: float) -> None:
+        """Counts steps; reports the first, and later ones if the last line is some seconds old."""
+        is_first = self.is_first_step
+        self._steps_done += count
+        if is_first:
+            report(f'{prefix}first step done, train loss {loss:.4f}')
+        elif time.perf_counter() - self._last > _SECONDS_BETWEEN_LINES:
+            self._report(prefix, epoch, f'step {step}/{self._num_steps}, train loss {loss:.4f}')
+
+    def epoch_done(self, prefix: str, epoch: int, text: str) -> None:
+        """Reports an epoch."""
+        self._report(prefix, epoch, text)
+
+    def _report(self, prefix: str, epoch: int, text: str) -> None:
+        self._last = time.perf_counter()
+        seconds = (self._last - self._start) / max(1, self._steps_done) * (self._steps_left - self._steps_done)
+        left = time.strftime('%H:%M:%S', time.gmtime(seconds)) if seconds < 86400 else f'{seconds / 86400:.1f} days'
+        report(f'{prefix}epoch {epoch}/{self._num_epochs} | {text} | {left} left')
+
+
+class Progress:
+    """Prints what is done, frames per second, failures and the time left, every few seconds."""
+
+    def __init__(self, unit: str, total: int) -> None:
+        self._unit, self._total = unit, total
+        self._done = self._failed = self._frames = 0
+        self._start = self._last = time.monotonic()
+
+    def add(self, frames: int, failure: str = '') -> None:
+        """Counts one more unit, with its frames or why it failed."""
+        self._done += 1
+        self._frames += frames
+        self._failed += bool(failure)
+        if failure:
+            report(f'failed: {failure}')
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_LINES and self._done < self._total:
+            return
+        self._last = now
+        seconds = max(now - self._start, 1e-9)
+        left = round(seconds / self._done * (self._total - self._done))
+        report(
+            f'{self._done}/{self._total} {self._unit}, {self._frames / seconds:.1f} frames/s, {self._failed} failed, '
+            f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left',
+        )

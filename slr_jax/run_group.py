@@ -1,0 +1,267 @@
+"""Runs that train in one program, step by step together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from slr_jax import devices, inference, input_pipeline, models, progress, run_log, train_step
+from slr_jax import metrics as metrics_lib
+from slr_jax.run_log import EpochMetrics
+from slr_jax.train_step import Steps, TrainState
+from slr_jax.trial import Trial
+
+Array = jax.Array
+
+# Losses are fetched, and checked, so many steps late, so that the device need not wait for the host.
+_FETCH_STEPS = 64
+
+
+class RunGroupSteps:
+    """The compiled steps of a number of runs that differ in keys and swept hyperparameters only.
+
+    With several devices, either each device has some of the runs, or the batches of all runs are divided over them.
+
+    Args:
+        config: of any of the runs.
+        num_classes: of the dataset.
+        steps: of each run.
+        num_runs: of the group.
+
+    Attributes:
+        train_step: (state, batch, keys, swept hyperparameters) -> state and sums, as train_step.make_train_step has
+            them; where there are several runs, with an axis of runs.
+        eval_step: (params, batch) -> logits, likewise.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, num_classes: int, steps: Steps, num_runs: int) -> None:
+        self.num_runs, self.steps = num_runs, steps
+        num_devices = jax.device_count()
+        self._shard_runs = num_runs > 1 and jax.process_count() == 1 and num_devices > 1 and num_runs % num_devices == 0
+        self._config = config
+        self._model = models.model_from_config(config, num_classes)
+        step = train_step.make_train_step(config, num_classes, steps, divide_batch=not self._shard_runs)
+        eval_step = inference.eval_function(self._model)
+        if num_runs > 1:
+            step, eval_step = jax.vmap(step), jax.vmap(eval_step)
+        self.train_step = devices.map_train_step(step, shard_runs=self._shard_runs)
+        self.eval_step = devices.map_eval_step(eval_step, shard_runs=self._shard_runs)
+
+    def initial_state(self, dim: int, seed: int, swept: Mapping[str, Any]) -> TrainState:
+        """The state of one run before its first step."""
+        hyperparameters = train_step.all_hyperparameters(self._config, swept)
+        optimizer = train_step.make_optimizer(self._config, hyperparameters, self.steps)
+        return train_step.create_train_state(self._model, optimizer, dim, _keys(seed)[0])
+
+    def learning_rate(self, step: int, swept: Mapping[str, Any]) -> float:
+        """The learning rate of a run at a step."""
+        hyperparameters = train_step.all_hyperparameters(self._config, swept)
+        return float(train_step.learning_rate_schedule(self._config, hyperparameters, self.steps)(step))
+
+    def batches(self, epochs: Sequence[tuple], bucket_lengths: Sequence[int] = ()) -> Iterator[input_pipeline.Batch]:
+        """The batches of an epoch, as the steps take them, from the features, labels and order of each run."""
+        size, (num_devices, local) = self._config.batch_size, self._devices()
+        return self._merge(
+            [input_pipeline.batches(*epoch, size, num_devices, bucket_lengths, local) for epoch in epochs]
+        )
+
+    def predict_logits(self, params: Any, features: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """<float32>[runs, clips, classes] for the features of each run; runs have equally many clips."""
+        if self.num_runs == 1:
+            return inference.predict_logits(self.eval_step, params, features[0])[None]
+        orders = [inference.order_by_length(clips) for clips in features]
+        batches_per_run = [
+            inference.eval_batches(clips, order, *self._devices())
+            for clips, order in zip(features, orders, strict=True)
+        ]
+        logits = []
+        for batch in self._merge(batches_per_run):
+            answers = np.asarray(self.eval_step(params, batch))
+            if not self._shard_runs:
+                answers = np.moveaxis(answers, 1, 0)
+            answers = answers.reshape(self.num_runs, -1, answers.shape[-1])
+            logits.append(answers[:, : inference.EVAL_BATCH_SIZE])
+        in_order = np.concatenate(logits, axis=1)[:, : len(features[0])]
+        return np.stack([answers[np.argsort(order)] for answers, order in zip(in_order, orders, strict=True)])
+
+    def _devices(self) -> tuple[int, range]:
+        """The devices that the batch of a run is divided over, and those of this process among them."""
+        return (1, range(1)) if self._shard_runs else (jax.device_count(), devices.local_devices())
+
+    def _merge(self, batches_per_run: Sequence[Iterator[Any]]) -> Iterator[Any]:
+        if self.num_runs == 1:
+            yield from batches_per_run[0]
+            return
+        for batch in input_pipeline.stack_runs(batches_per_run):
+            yield {name: self._shard(x[0]) for name, x in batch.items()} if self._shard_runs else batch
+
+    def _shard(self, x: Any) -> Any:
+        """[runs, …] -> [local devices, runs / devices, …]."""
+        return x.reshape(jax.local_device_count(), -1, *x.shape[1:])
+
+    def stack(self, trees: Sequence[Any]) -> Any:
+        """Stacks what each run has, as the steps take it."""
+        if self.num_runs == 1:
+            return trees[0]
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *trees)
+        return jax.tree.map(self._shard, stacked) if self._shard_runs else stacked
+
+    def stack_and_place(self, states: Sequence[Any]) -> Any:
+        """Stacks states with the steps' own sharding, so that the step compiles once."""
+        # From the host, as several processes cannot send what one of them has on its devices.
+        stacked = jax.device_get(self.stack(states))
+        return jax.device_put(stacked, devices.state_sharding(shard_runs=self._shard_runs))
+
+    def unstack(self, tree: Any) -> list[Any]:
+        """What each run has, on the host."""
+        tree = jax.device_get(tree)
+        if self.num_runs == 1:
+            return [tree]
+        if self._shard_runs:
+            tree = jax.tree.map(lambda x: x.reshape(self.num_runs, *x.shape[2:]), tree)
+        return [jax.tree.map(lambda x, i=i: np.asarray(x[i]), tree) for i in range(self.num_runs)]
+
+
+def _keys(seed: int) -> tuple[Array, Array]:
+    """The keys of the initialisation and of the steps."""
+    init_key, step_key = jax.random.split(jax.random.key(seed))
+    return init_key, step_key
+
+
+class RunGroup:
+    """Runs that train together, with their state.
+
+    Args:
+        group_steps: compiled for as many runs.
+        trials: the runs.
+        dim: features per frame.
+
+    Attributes:
+        epoch: done by every run of the group.
+        steps_done: likewise.
+        num_parameters: of each run.
+    """
+
+    def __init__(self, group_steps: RunGroupSteps, trials: Sequence[Trial], dim: int) -> None:
+        self._steps, self._trials = group_steps, trials
+        self._swept = [{name: np.float32(value) for name, value in trial.run.swept.items()} for trial in trials]
+        seeds = [trial.run.config.seed for trial in trials]
+        states = [group_steps.initial_state(dim, seed, x) for seed, x in zip(seeds, self._swept, strict=True)]
+        self.num_parameters = models.count_parameters(states[0].params)
+        self.epoch, states = _restore(trials, states)
+        self._state = group_steps.stack_and_place(states)
+        self.steps_done = int(np.ravel(self._state.step)[0])
+        self._step_keys = group_steps.stack([_keys(seed)[1] for seed in seeds])
+        self._stacked_swept = group_steps.stack(self._swept)
+
+    @property
+    def steps_left(self) -> int:
+        """Steps that are not done."""
+        return self._steps.steps.total - self.steps_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done, all runs diverged, or early stopping ends the only run of the group."""
+        return self.steps_left <= 0 or not self._active() or self._trials[0].log.stops_early()
+
+    def _active(self) -> list[int]:
+        """The indices of the runs that did not diverge."""
+        return [i for i, trial in enumerate(self._trials) if not trial.log.diverged]
+
+    def train_epoch(self, reporter: progress.TrainingProgress) -> None:
+        """Trains an epoch, validates, and keeps both."""
+        epoch, start = self.epoch + 1, time.perf_counter()
+        sums = self._train(epoch, reporter)
+        seconds = time.perf_counter() - start
+        validation = self._validate()
+        states = self._steps.unstack(self._state)
+        for i in self._active():
+            log = self._trials[i].log
+            metrics = EpochMetrics(
+                epoch=epoch,
+                step=self.steps_done,
+                train_loss=sums[i]['loss'] / sums[i]['clips'],
+                train_accuracy=sums[i]['correct'] / sums[i]['clips'],
+                learning_rate=self._steps.learning_rate(self.steps_done - 1, self._swept[i]),
+                clips_per_second=sums[i]['clips'] / seconds,
+                **validation[i],
+            )
+            log.record(metrics, _checkpoint_items(states[i]))
+            speed = f'{metrics.clips_per_second:.1f} clips/s'
+            reporter.epoch_done(log.prefix, epoch, f'{run_log.describe(log.rows[-1])} | {speed}')
+        self.epoch = epoch
+
+    def _train(self, epoch: int, reporter: progress.TrainingProgress) -> list[dict[str, float]]:
+        epochs = [trial.clips.epoch(epoch) for trial in self._trials]
+        totals = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in epochs]
+        pending: list[dict[str, Array]] = []
+        for batch in self._steps.batches(epochs, self._trials[0].clips.bucket_lengths):
+            if self.steps_left <= 0 or not self._active():
+                break
+            self._state, sums = self._steps.train_step(self._state, batch, self._step_keys, self._stacked_swept)
+            self.steps_done += 1
+            pending.append(sums)
+            if len(pending) == _FETCH_STEPS or reporter.is_first_step:
+                self._accumulate(totals, pending)
+                self._report_progress(reporter, len(pending), epoch, totals)
+                pending = []
+        self._accumulate(totals, pending)
+        self._report_progress(reporter, len(pending), epoch, totals)
+        return totals
+
+    def _report_progress(
+        self, reporter: progress.TrainingProgress, num_steps: int, epoch: int, totals: Sequence[dict[str, float]]
+    ) -> None:
+        """Reports the last steps, with the loss of the first active run."""
+        for i in self._active()[:1]:
+            loss = totals[i]['loss'] / totals[i]['clips']
+            reporter.steps_done(num_steps, self._trials[i].log.prefix, epoch, self.steps_done, loss)
+
+    def _accumulate(self, totals: Sequence[dict[str, float]], pending: Sequence[dict[str, Array]]) -> None:
+        """Adds the sums of the last steps; a run whose loss is not finite diverged."""
+        first = self.steps_done - len(pending) + 1
+        for step, step_sums in enumerate(jax.device_get(pending), start=first):
+            sums = {name: np.ravel(values) for name, values in step_sums.items()}
+            for i in self._active():
+                if not np.isfinite(sums['loss'][i]):
+                    self._trials[i].log.mark_diverged(
+                        f'the loss of step {step} is {sums["loss"][i] / sums["clips"][i]}, expected a finite number; a '
+                        'lower config.learning_rate or config.grad_clip_norm, in a new workdir, may help'
+                    )
+                for name, values in sums.items():
+                    totals[i][name] += float(values[i])
+
+    def _validate(self) -> dict[int, dict[str, float]]:
+        """Validation loss and accuracy of the active runs, by their index."""
+        if self._trials[0].clips.validation_features is None:
+            return {i: {} for i in self._active()}
+        features = [trial.clips.validation_features for trial in self._trials]
+        logits = self._steps.predict_logits(self._state.params, features)
+        found = {}
+        for i in self._active():
+            metrics = metrics_lib.compute_metrics(logits[i], self._trials[i].clips.validation_labels)
+            found[i] = {'validation_loss': metrics['loss'], 'validation_accuracy': metrics['accuracy']}
+        return found
+
+
+def _restore(trials: Sequence[Trial], states: Sequence[TrainState]) -> tuple[int, list[TrainState]]:
+    """The epoch and the states of the latest checkpoint that all runs have; the given states where there is none."""
+    steps = set.intersection(*(trial.log.steps for trial in trials))
+    if not steps:
+        return 0, list(states)
+    restored = []
+    for trial, state in zip(trials, states, strict=True):
+        found = trial.log.resume(max(steps), _checkpoint_items(state))
+        restored.append(TrainState(params=found['params'], **found['training']))
+    epoch = len(trials[0].log.rows)
+    progress.report(f'{trials[0].log.prefix}going on after epoch {epoch}')
+    return epoch, restored
+
+
+def _checkpoint_items(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint has of a state."""
+    return {'params': state.params, 'training': {'step': state.step, 'opt_state': state.opt_state}}

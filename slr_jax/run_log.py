@@ -1,0 +1,183 @@
+"""What a run writes while it trains: metrics.csv, curves, TensorBoard events and checkpoints."""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+import time
+from typing import Any
+
+import pandas as pd
+import tensorboardX
+
+from slr_jax import checkpoint as checkpoint_lib
+from slr_jax import config as config_lib
+from slr_jax import errors, figures, files, progress
+from slr_jax import workdir as workdir_lib
+
+_CURVES_SECONDS = 30.0
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """A row of metrics.csv, and the metrics of a checkpoint. A new column has a default: older files lack it.
+
+    Attributes:
+        epoch: from 1.
+        step: the last of the epoch.
+        train_loss: mean over the clips of the epoch, as they were trained on.
+        train_accuracy: likewise, in [0, 1].
+        validation_loss: None without validation.
+        validation_accuracy: in [0, 1], None without validation.
+        learning_rate: of the last step.
+        clips_per_second: of the training steps.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    learning_rate: float
+    clips_per_second: float
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(EpochMetrics))
+_REQUIRED = [field.name for field in dataclasses.fields(EpochMetrics) if field.default is dataclasses.MISSING]
+
+
+class RunLog:
+    """The files of one run.
+
+    Args:
+        run: which run.
+        workdir: of all runs.
+        is_writer: False in all processes but the first, which only read.
+        in_group: True when it trains in a group whose members may be one checkpoint apart.
+        diverged: why the run cannot go on; '' where it can.
+
+    Attributes:
+        rows: of metrics.csv, one per epoch done.
+        diverged: see above.
+    """
+
+    def __init__(
+        self, run: config_lib.Run, workdir: str, *, is_writer: bool, in_group: bool, diverged: str = ''
+    ) -> None:
+        self.diverged = diverged
+        self.rows: list[Row] = []
+        self._run, self._root = run, workdir
+        self._path = workdir_lib.run_path(workdir, run.name)
+        self._is_writer = is_writer
+        self._checkpoints = checkpoint_lib.Checkpoints(
+            self._path,
+            read_only=not is_writer,
+            published=run.config.keep_published_checkpoints,
+            num_latest=2 if in_group else 1,
+        )
+        self._metrics = self._checkpoints.metrics()
+        self._writer: tensorboardX.SummaryWriter | None = None
+        self._last_drawn = time.perf_counter()
+
+    @property
+    def prefix(self) -> str:
+        """Names the run before a message about it."""
+        return '' if self._run.is_only else f'{self._run.name} | '
+
+    @property
+    def steps(self) -> set[int]:
+        """The steps of the checkpoints."""
+        return set(self._metrics)
+
+    def resume(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
+        """Restores a checkpoint and forgets what came after it; see Checkpoints.restore."""
+        restored = self._checkpoints.restore(step, target)
+        self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
+        if self._is_writer:
+            self._checkpoints.delete_after(step)
+        return restored
+
+    def record(self, metrics: EpochMetrics, items: Mapping[str, Any]) -> None:
+        """Keeps an epoch: its metrics, and the named trees of a checkpoint."""
+        row = dataclasses.asdict(metrics)
+        if self._writer is None and self._is_writer:
+            first_step = self.rows[-1]['step'] if self.rows else 0
+            self._writer = tensorboardX.SummaryWriter(
+                os.path.join(self._path, 'tensorboard'), purge_step=first_step, write_to_disk=True
+            )
+        self.rows.append(row)
+        if self._writer is None:
+            return
+        files.write_csv(os.path.join(self._path, 'metrics.csv'), self.rows, dict.fromkeys((*COLUMNS, *self.rows[0])))
+        if time.perf_counter() - self._last_drawn > _CURVES_SECONDS:
+            self._draw_curves()
+        for name, value in row.items():
+            if value is not None and name not in ('epoch', 'step'):
+                self._writer.add_scalar(name, value, row['step'])
+        self._writer.flush()
+        self._checkpoints.save(row['step'], items, row)
+
+    def mark_diverged(self, reason: str) -> None:
+        """Notes why the run cannot go on; InputError where it is the only one."""
+        if self._run.is_only:
+            raise errors.InputError(reason)
+        self.diverged = reason
+        if self._is_writer:
+            workdir_lib.mark_diverged(self._root, self._run.name, reason)
+        progress.report(f'{self.prefix}diverged: {reason}')
+
+    def stops_early(self) -> bool:
+        """Whether `config.early_stop_epochs` ends the run here."""
+        patience = self._run.config.early_stop_epochs
+        if not patience or not self.rows:
+            return False
+        best = max(self.rows, key=lambda row: (row['validation_accuracy'], -row['epoch']))
+        return len(self.rows) - best['epoch'] >= patience
+
+    def finish(self) -> Row:
+        """Draws the curves; returns the metrics of the best epoch."""
+        if self._is_writer:
+            self._draw_curves()
+        self.close()
+        best = max(self.rows, key=checkpoint_lib.selection_key)
+        progress.report(f'{self.prefix}best epoch {best["epoch"]}: {describe(best)}')
+        return best
+
+    def close(self) -> None:
+        """Closes the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _draw_curves(self) -> None:
+        figures.save(figures.draw_curves(self.rows), os.path.join(self._path, 'curves'))
+        self._last_drawn = time.perf_counter()
+
+
+def read_rows(path: str, num_rows: int) -> list[Row]:
+    """The first rows of metrics.csv; later ones belong to an epoch that will be trained again.
+
+    Columns that the file lacks, as one that is newer than it, are None.
+    """
+    try:
+        table = pd.read_csv(path).head(num_rows).astype(object)
+    except ValueError as error:
+        raise errors.InputError(f'{path} is damaged: {errors.one_line(error)}') from error
+    lacking = [column for column in _REQUIRED if column not in table]
+    if lacking or len(table) != num_rows:
+        found = f'no column {lacking[0]!r}' if lacking else f'{len(table)} rows'
+        raise errors.InputError(
+            f'{path} is damaged: it has {found}, expected {num_rows} rows of {", ".join(_REQUIRED)}'
+        )
+    rows = table.where(table.notna(), None).to_dict('records')
+    return [dict.fromkeys(COLUMNS) | row for row in rows]
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """Losses and accuracies of an epoch in words."""
+    text = f'train loss {row["train_loss"]:.4f}, accuracy {row["train_accuracy"]:.3f}'
+    if row.get('validation_accuracy') is not None:
+        text += f' | validation loss {row["validation_loss"]:.4f}, accuracy {row["validation_accuracy"]:.3f}'
+    return text

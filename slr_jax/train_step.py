@@ -1,0 +1,157 @@
+"""One training step: state, optimizer, loss and update, of one device."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from slr_jax import devices, models
+
+Array = jax.Array
+Batch = Mapping[str, Any]
+Schedule = Callable[[Any], Any]
+# Learning rate, dropout rate and weight decay: those that runs of one program differ in are <float32>[], traced; the
+# others are constants of the program.
+Hyperparameters = Mapping[str, float | Array]
+TrainStep = Callable[['TrainState', Batch, Array, Mapping[str, Array]], tuple['TrainState', dict[str, Array]]]
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What a step changes: the number of steps done, the parameters and the state of the optimizer."""
+
+    step: Array
+    params: Any
+    opt_state: Any
+
+
+class Steps(NamedTuple):
+    """Steps of a run: per epoch, and in all."""
+
+    per_epoch: int
+    total: int
+
+
+def all_hyperparameters(config: ml_collections.ConfigDict, swept: Mapping[str, Array]) -> Hyperparameters:
+    """The hyperparameters of a run: the swept ones, and the others from the config."""
+    return {name: config[name] for name in config.sweep} | dict(swept)
+
+
+SCHEDULES = {
+    'constant': lambda peak, num_steps: optax.constant_schedule(peak),
+    'cosine': optax.cosine_decay_schedule,
+}
+
+
+def learning_rate_schedule(
+    config: ml_collections.ConfigDict, hyperparameters: Hyperparameters, steps: Steps
+) -> Schedule:
+    """The learning rate as a function of the step."""
+    peak = hyperparameters['learning_rate']
+    warmup_steps = round(config.warmup_epochs * steps.per_epoch)
+    main = SCHEDULES[config.schedule](peak, max(1, steps.total - warmup_steps))
+    if not warmup_steps:
+        return main
+    # Start above zero, so that the first step has an effect.
+    warmup = optax.linear_schedule(peak / warmup_steps, peak, max(1, warmup_steps - 1))
+    return optax.join_schedules([warmup, main], [warmup_steps])
+
+
+def _decay_mask(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
+
+
+def _added_decay(weight_decay: float | Array) -> list[optax.GradientTransformation]:
+    if isinstance(weight_decay, float) and not weight_decay:
+        return []
+    return [optax.add_decayed_weights(weight_decay, mask=_decay_mask)]
+
+
+# Name -> the transformations of an optimizer, from config, learning rate and weight decay.
+OPTIMIZERS: dict[str, Callable[..., list[optax.GradientTransformation]]] = {
+    'sgd': lambda config, rate, decay: [*_added_decay(decay), optax.sgd(rate)],
+    'momentum': lambda config, rate, decay: [*_added_decay(decay), optax.sgd(rate, momentum=config.momentum)],
+    'adamw': lambda config, rate, decay: [optax.adamw(rate, weight_decay=decay, mask=_decay_mask)],
+}
+
+
+def make_optimizer(
+    config: ml_collections.ConfigDict, hyperparameters: Hyperparameters, steps: Steps
+) -> optax.GradientTransformation:
+    """The optimizer that a config asks for."""
+    clipping = [] if config.grad_clip_norm is None else [optax.clip_by_global_norm(config.grad_clip_norm)]
+    rate = learning_rate_schedule(config, hyperparameters, steps)
+    return optax.chain(*clipping, *OPTIMIZERS[config.optimizer](config, rate, hyperparameters['weight_decay']))
+
+
+def create_train_state(
+    model: models.LandmarkTransformer, optimizer: optax.GradientTransformation, dim: int, key: Array
+) -> TrainState:
+    """Initialises parameters for an input of width `dim`, and the optimizer."""
+    landmarks, padding_mask = jnp.zeros((1, 1, dim)), jnp.ones((1, 1), bool)
+    params = jax.jit(model.init)(key, landmarks, padding_mask)['params']
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=jax.jit(optimizer.init)(params))
+
+
+def make_train_step(
+    config: ml_collections.ConfigDict, num_classes: int, steps: Steps, *, divide_batch: bool = True
+) -> TrainStep:
+    """Makes the step of one device and one run.
+
+    It takes the state, a batch of input_pipeline.batches, a key and the swept hyperparameters, and returns the next
+    state and the sums over the batch: loss, correct and clips. The loss and its gradient are means over the real clips
+    of all devices, so that empty rows count nothing.
+
+    Args:
+        config: of the run.
+        num_classes: of the dataset.
+        steps: of the run.
+        divide_batch: whether each device has a part of the batch, and not a batch of its own.
+    """
+    # For one device the sum would still copy every gradient.
+    is_divided = divide_batch and jax.device_count() > 1
+
+    def sum_over_devices(tree: Any) -> Any:
+        return jax.lax.psum(tree, devices.AXIS) if is_divided else tree
+
+    def train_step(
+        state: TrainState, batch: Batch, key: Array, swept: Mapping[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        hyperparameters = all_hyperparameters(config, swept)
+        model = models.model_from_config(config, num_classes).clone(dropout_rate=hyperparameters['dropout_rate'])
+        optimizer = make_optimizer(config, hyperparameters, steps)
+        key = jax.random.fold_in(key, state.step)
+        if is_divided:
+            key = jax.random.fold_in(key, jax.lax.axis_index(devices.AXIS))
+        noise_key, dropout_key = jax.random.split(key)
+        landmarks = _add_noise(config, noise_key, batch['landmarks'])
+        labels, weights = batch['labels'], batch['weights']
+        clips = sum_over_devices(weights.sum())
+
+        def loss_fn(params: Any) -> tuple[Array, Array]:
+            logits = model.apply(
+                {'params': params}, landmarks, batch['padding_mask'], deterministic=False, rngs={'dropout': dropout_key}
+            )
+            targets = optax.smooth_labels(jax.nn.one_hot(labels, num_classes), config.label_smoothing)
+            return (optax.softmax_cross_entropy(logits, targets) * weights).sum() / clips, logits
+
+        (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        loss, grads = sum_over_devices((loss, grads))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        correct = ((logits.argmax(axis=-1) == labels) * weights).sum()
+        return state, {'loss': loss * clips, 'correct': sum_over_devices(correct), 'clips': clips}
+
+    return train_step
+
+
+def _add_noise(config: ml_collections.ConfigDict, key: Array, landmarks: Array) -> Array:
+    """Adds Gaussian noise, the same for a frame however many frames are padded after it."""
+    if not (config.noise_std or config.noise_mean):
+        return landmarks
+    batch, time, dim = landmarks.shape
+    noise = jax.random.normal(key, (time, batch, dim), landmarks.dtype).swapaxes(0, 1)
+    return landmarks + config.noise_mean + config.noise_std * noise

@@ -1,0 +1,82 @@
+"""A run with the clips that it learns from and the files that it writes."""
+
+import copy
+import dataclasses
+
+import ml_collections
+import numpy as np
+
+from slr_jax import config as config_lib
+from slr_jax import dataset as dataset_lib
+from slr_jax import features as features_lib
+from slr_jax import input_pipeline, models
+from slr_jax.run_log import RunLog
+
+
+class TrainingClips:
+    """The clips that a run trains and validates on.
+
+    Attributes:
+        train_features: <float32>[frames, dim] of each clip.
+        train_labels: <int32>[clips].
+        validation_features: as train_features; None without validation.
+        validation_labels: as train_labels; None without validation.
+        bucket_lengths: frames that batches are padded to, ascending.
+        dim: features per frame.
+        description: in words.
+    """
+
+    def __init__(self, dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict) -> None:
+        self._config = config
+        features = features_lib.Features.from_config(config, dataset.description.layout)
+        self.dim = features.dim
+        models.check_num_heads(config.num_heads, self.dim)
+        train, validation = input_pipeline.training_clips(dataset, config)
+        self.train_labels, self.validation_labels = train.labels, validation and validation.labels
+        self.train_features = features.compute(train.landmarks, train.video_ids)
+        self.validation_features = validation and features.compute(validation.landmarks, validation.video_ids)
+        lengths = np.array([len(clip) for clip in self.train_features])
+        self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
+        self.bucket_lengths = [lengths[bucket].max() for bucket in self._buckets]
+        self.description = (
+            f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}'
+        )
+
+    def with_config(self, config: ml_collections.ConfigDict) -> 'TrainingClips':
+        """The same clips for a run that orders them by another seed."""
+        other = copy.copy(self)
+        other._config = config
+        return other
+
+    def epoch(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Features, labels and the order of an epoch."""
+        config = self._config
+        if config.bucket_by_length:
+            order = input_pipeline.shuffle_buckets(self._buckets, config.batch_size, config.seed, epoch)
+        else:
+            order = input_pipeline.shuffle(len(self.train_features), config.seed, epoch)
+        return self.train_features, self.train_labels, order
+
+
+def load_clips(dataset: dataset_lib.Dataset, runs: list[config_lib.Run]) -> list[TrainingClips]:
+    """The clips of each run; runs that draw none of their own share them."""
+    config = runs[0].config
+    first = TrainingClips(dataset, config)
+    are_drawn = config.validation == 'holdout' or config.train_fraction < 1
+    others = [TrainingClips(dataset, x.config) if are_drawn else first.with_config(x.config) for x in runs[1:]]
+    return [first, *others]
+
+
+@dataclasses.dataclass
+class Trial:
+    """A run that trains.
+
+    Attributes:
+        run: its name and config.
+        clips: what it learns from.
+        log: what it writes; knows whether the run diverged.
+    """
+
+    run: config_lib.Run
+    clips: TrainingClips
+    log: RunLog

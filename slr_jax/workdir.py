@@ -1,0 +1,214 @@
+"""The workdir of a run, or of several: what was trained on what, by which versions.
+
+config.json (the format of the workdir and the resolved config), dataset.json (what the dataset said of itself, with its
+fingerprint), environment.json (versions and devices), checkpoints/<step>, metrics.csv, curves and TensorBoard events.
+A workdir of several runs has runs.json, which lists them and which of them diverged, and a folder for each run that is
+a workdir like that of a run alone.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import jax
+import ml_collections
+
+import slr_jax
+from slr_jax import config as config_lib
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors, files
+
+# Of slr_jax 0.1.0, config.json has no format.
+FORMAT = 1
+_INDEX = 'runs.json'
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'ml_collections')
+# Where the data lies may change when a run is resumed, and how many runs train at once; what they are, may not.
+_FIELDS_THAT_MAY_CHANGE = ('config.dataset', 'config.runs_at_once')
+
+
+# --- Several runs
+
+
+@dataclasses.dataclass(frozen=True)
+class RunEntry:
+    """One of the runs of a workdir of several.
+
+    Attributes:
+        name: of its folder.
+        swept: its values of the swept fields.
+        seed: None where it is not known.
+        diverged: why the run could not go on; '' where it could.
+    """
+
+    name: str
+    swept: Mapping[str, float]
+    seed: int | None = None
+    diverged: str = ''
+
+    @property
+    def swept_name(self) -> str:
+        """Names the swept values; '' where there are none."""
+        return ','.join(f'{field}={value}' for field, value in self.swept.items())
+
+
+def run_path(workdir: str, name: str) -> str:
+    """The workdir of one run; of the only run, whose name is '', that of all."""
+    return os.path.join(workdir, name) if name else workdir
+
+
+def write_index(workdir: str, entries: Sequence[RunEntry]) -> None:
+    """Writes runs.json."""
+    runs = [{'name': x.name, 'settings': dict(x.swept), 'seed': x.seed, 'stopped_by': x.diverged} for x in entries]
+    files.write_json(os.path.join(workdir, _INDEX), {'runs': runs})
+
+
+def read_index(workdir: str) -> list[RunEntry]:
+    """The runs of a workdir of several; none where it is that of one run, or not a workdir."""
+    path = os.path.join(workdir, _INDEX)
+    if not os.path.isfile(path):
+        return []
+    try:
+        runs = files.read_json(path)['runs']
+        return [RunEntry(run['name'], run['settings'], run['seed'], run['stopped_by']) for run in runs]
+    except (KeyError, TypeError) as error:
+        raise errors.InputError(f'{path} does not list runs: {errors.one_line(error)}') from error
+
+
+def mark_diverged(workdir: str, name: str, reason: str) -> None:
+    """Notes in runs.json why a run cannot go on."""
+    entries = read_index(workdir)
+    write_index(workdir, [dataclasses.replace(x, diverged=reason) if x.name == name else x for x in entries])
+
+
+def split_diverged(entries: Sequence[RunEntry]) -> tuple[list[RunEntry], dict[str, str]]:
+    """The runs that can be used, and by name why the others cannot; InputError where none is left."""
+    diverged = {entry.name: entry.diverged for entry in entries if entry.diverged}
+    if entries and len(diverged) == len(entries):
+        raise errors.InputError(f'all {len(entries)} runs diverged: {describe_diverged(diverged)}')
+    return [entry for entry in entries if not entry.diverged], diverged
+
+
+def describe_diverged(diverged: Mapping[str, str]) -> str:
+    """Names the runs that diverged, with the reasons."""
+    return '; '.join(f'{name} | {reason}' for name, reason in diverged.items())
+
+
+def group_by_swept(entries: Sequence[RunEntry]) -> dict[str, list[RunEntry]]:
+    """The runs of each combination of swept values, which differ in their seed."""
+    groups: dict[str, list[RunEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.swept_name, []).append(entry)
+    return groups
+
+
+# --- One run
+
+
+def load_config(workdir: str) -> tuple[ml_collections.ConfigDict, dataset_lib.Description]:
+    """Reads the config of a run, and the description of the data that it was trained on.
+
+    Raises:
+        InputError: it is not a workdir, that of several runs, or one of a newer slr_jax.
+    """
+    entries = read_index(workdir)
+    if entries:
+        raise errors.InputError(
+            f'{workdir} holds {len(entries)} runs, expected one of them, such as {run_path(workdir, entries[0].name)}'
+        )
+    config = _read_config(workdir)
+    path = os.path.join(workdir, 'dataset.json')
+    try:
+        fields = dataset_lib.upgrade_fields(files.read_json(path)['description'])
+        return config, dataset_lib.Description(**fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise errors.InputError(f'{path} does not describe a dataset: {errors.one_line(error)}') from error
+
+
+def _read_config(workdir: str) -> ml_collections.ConfigDict:
+    path = os.path.join(workdir, 'config.json')
+    if not os.path.isfile(path):
+        raise errors.InputError(f'{workdir} is not a workdir: it has no config.json')
+    fields = files.read_json(path)
+    saved_format = fields.pop('format', None)
+    if saved_format not in (None, FORMAT):
+        raise errors.InputError(
+            f'{path} has format {saved_format!r}, expected {FORMAT}: it is of another slr_jax version'
+        )
+    if 'model' not in fields:
+        raise errors.InputError(f"{path} has no field 'model', expected the config of a run")
+    try:
+        return config_lib.from_json(fields, is_old=saved_format is None)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise errors.InputError(f'{path} is not the config of a run: {errors.one_line(error)}') from error
+
+
+def create_or_check(workdir: str, config: ml_collections.ConfigDict, dataset: dataset_lib.Dataset) -> None:
+    """Creates the workdir of a run, or checks that it holds this very run.
+
+    Raises:
+        InputError: it holds another run, the fields that differ named; or it is a directory of another kind.
+    """
+    if os.path.exists(workdir) and not os.path.isdir(workdir):
+        raise errors.InputError(f'{workdir} is a file, expected a directory for the run')
+    dataset_json = {
+        'description': dataset.description.to_json(),
+        'fingerprint': dataset.fingerprint(),
+        'clips': {split: len(clips) for split, clips in dataset.splits.items()},
+    }
+    if os.path.isfile(os.path.join(workdir, 'config.json')):
+        saved_dataset = files.read_json(os.path.join(workdir, 'dataset.json'))
+        if isinstance(saved_dataset.get('description'), dict):
+            saved_dataset['description'] = dataset_lib.upgrade_fields(saved_dataset['description'])
+        saved = {'config': _read_config(workdir).to_dict(), 'dataset': saved_dataset}
+        different = _differences(saved, {'config': config.to_dict(), 'dataset': dataset_json})
+        if different:
+            raise errors.InputError(f'{workdir} holds another run: {"; ".join(different)}')
+        return
+    os.makedirs(workdir, exist_ok=True)
+    unexpected = {name for name in os.listdir(workdir) if not files.is_temporary(name)}
+    unexpected -= {'dataset.json', 'environment.json'}
+    if unexpected:
+        raise errors.InputError(
+            f'{workdir} is a directory of another kind: it has {min(unexpected)} but no config.json'
+        )
+    write_description(workdir, config, dataset_json)
+
+
+def write_description(workdir: str, config: ml_collections.ConfigDict, dataset_json: Mapping[str, Any]) -> None:
+    """Writes environment.json, dataset.json and, last, config.json, which makes the directory a workdir."""
+    files.write_json(os.path.join(workdir, 'environment.json'), environment())
+    files.write_json(os.path.join(workdir, 'dataset.json'), dataset_json)
+    files.write_json(os.path.join(workdir, 'config.json'), {'format': FORMAT, **config.to_dict()})
+
+
+def _differences(saved: Any, current: Any, name: str = '') -> list[str]:
+    if isinstance(saved, dict) and isinstance(current, dict):
+        prefix = f'{name}.' if name else ''
+        fields = [f'{prefix}{field}' for field in {**saved, **current}]
+        return [
+            text
+            for field in fields
+            if field not in _FIELDS_THAT_MAY_CHANGE
+            for text in _differences(saved.get(field.split('.')[-1]), current.get(field.split('.')[-1]), field)
+        ]
+    saved, current = (list(x) if isinstance(x, tuple) else x for x in (saved, current))
+    return [] if saved == current else [f'{name} is {_short(saved)} there and {_short(current)} here']
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}…'
+
+
+def environment() -> dict[str, Any]:
+    """Versions of slr_jax and its libraries, and the devices of this machine."""
+    return {
+        'slr_jax': slr_jax.__version__,
+        'python': platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        'devices': [device.device_kind for device in jax.local_devices()],
+        'platform': platform.platform(),
+    }

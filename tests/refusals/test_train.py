@@ -1,0 +1,164 @@
+"""Configs, datasets and workdirs that training refuses."""
+
+import pytest
+
+from slr_jax import config as config_lib
+from slr_jax import dataset, errors
+from slr_jax import workdir as workdir_lib
+from tests import in_process
+from tests.refusals import world as world_lib
+
+CONFIG = 'slr_jax.train --workdir={out} --config='
+SYNTHETIC = CONFIG + '{root}/configs/synthetic.py'
+SMALL = ' '.join([SYNTHETIC, *(f'--config.{field}={value}' for field, value in world_lib.SMALL_MODEL.items())])
+DATASET = SMALL + ' --config.dataset={w}/'
+TRAIN = SMALL + ' --config.dataset={w}/data/tiny'
+RESUME = TRAIN + ' --workdir={w}/'
+
+CASES = {
+    # Flags
+    'no config': ('slr_jax.train --workdir={out}', '--config'),
+    'no flags': ('slr_jax.train', '--config', '--workdir'),
+    'unknown flag': (TRAIN + ' --epochs=3', 'flag', "'epochs'"),
+    'unknown field': (TRAIN + ' --config.batchsize=4', 'batchsize', 'batch_size'),
+    'field of another type': (TRAIN + ' --config.batch_size=many', '--config.batch_size=many', 'int'),
+    'number that is not whole': (TRAIN + ' --config.num_epochs=1.5', '--config.num_epochs=1.5', 'int'),
+    'one flag of three': (TRAIN + ' --process_id=0', '--coordinator', '--num_processes', '--process_id'),
+    'process beyond their number': (
+        TRAIN + ' --coordinator=localhost:1 --num_processes=2 --process_id=2',
+        *('--process_id', '--num_processes', '2'),
+    ),
+    # Config files
+    'no such config': (CONFIG + '{w}/nowhere.py', '{w}/nowhere.py', 'No such file'),
+    'config is noise': (CONFIG + '{w}/config/noise.py', '--config={w}/config/noise.py'),
+    'empty config': (CONFIG + '{w}/config/empty.py', 'config/empty.py', 'get_config'),
+    'config with a syntax error': (CONFIG + '{w}/config/syntax.py', 'config/syntax.py', 'syntax', 'line 1'),
+    'config that raises': (CONFIG + '{w}/config/raises.py', 'config/raises.py', 'no such luck'),
+    # Values
+    'unknown optimizer': (TRAIN + ' --config.optimizer=lion', 'config.optimizer', "'lion'", 'sgd', 'momentum', 'adamw'),
+    'heads that do not divide the width': (TRAIN + ' --config.num_heads=5', 'num_heads', '5', '42', '7'),
+    'huge seed': (TRAIN + ' --config.seed=99999999999999999999', 'config.seed', '99999999999999999999', '2**32'),
+    'seeds are text': (TRAIN + ' --config.seeds=one', 'config.seeds', "'one'", 'whole'),
+    'seed twice': (TRAIN + ' --config.seeds=1,1', 'config.seeds', '(1, 1)'),
+    'illegal value in a sweep': (
+        TRAIN + ' --config.sweep.dropout_rate=0.1,1.5',
+        'config.dropout_rate',
+        '1.5',
+        '0',
+        '1',
+    ),
+    # Datasets
+    'no dataset': (SYNTHETIC + ' --config.dataset=', 'config.dataset', 'TFDS'),
+    'dataset of another kind': (DATASET + 'other_directory', '{w}/other_directory', 'dataset_info.json', 'TFDS'),
+    'damaged dataset': (DATASET + 'data/record_cut', 'data/record_cut', 'TFDS', 'Corrupted'),
+    'no validation split': (DATASET + 'data/only_train', 'only_train', 'config.validation', "'none'"),
+    'no clip left to validate': (
+        TRAIN + ' --config.validation=from_train --config.validation_fraction=0.01',
+        *('config.validation_fraction', 'train_fraction'),
+    ),
+    'landmarks without z': (
+        DATASET + 'data/flat --config.coordinates=xyz --config.num_heads=7',
+        *('coordinates', "'xyz'", 'train_00000', 'z', "'xy'"),
+    ),
+    # Workdirs
+    'another config': (RESUME + 'run --config.seed=5', '{w}/run', 'config.seed', '379', '5'),
+    'damaged checkpoint': (RESUME + 'checkpoint_noise', '{w}/checkpoint_noise/checkpoints/1', 'damaged'),
+    'empty metrics': (RESUME + 'metrics_empty', '{w}/metrics_empty/metrics.csv', 'damaged'),
+    'metrics without columns': (RESUME + 'metrics_columns', '{w}/metrics_columns/metrics.csv', 'train_loss'),
+    'scores cut in the middle': (RESUME + 'scores_cut', '{w}/scores_cut/checkpoints', 'damaged', 'line 1 column 44'),
+}
+
+
+@pytest.mark.usefixtures('workdirs', 'config_files')
+@pytest.mark.parametrize('case', CASES.values(), ids=CASES)
+def test_refused(refuse, case):
+    refuse(*case)
+
+
+# --- Workdirs that hold something else
+
+WORKDIRS = {
+    'file': ('a_file', 'tiny', 'a_file', 'directory'),
+    'directory of another kind': ('other_directory', 'tiny', 'other_directory', 'holiday.jpg'),
+    'run on another dataset': ('run', 'four_classes', 'run', 'label_names', 'fingerprint'),
+    'config cut in the middle': ('config_cut', 'tiny', 'config_cut/config.json', 'JSON', 'line 18'),
+    'config is a list': ('config_list', 'tiny', 'config_list/config.json', 'list', 'JSON object'),
+    'config lacks fields': ('config_fields', 'tiny', 'config_fields', 'config.model', 'None'),
+    'dataset cut in the middle': ('dataset_cut', 'tiny', 'dataset_cut/dataset.json', 'JSON', 'line 15'),
+}
+
+
+@pytest.mark.usefixtures('workdirs')
+@pytest.mark.parametrize('case', WORKDIRS.values(), ids=WORKDIRS)
+def test_workdir_of_something_else_is_refused(world, case):
+    workdir, data, *facts = case
+    before = in_process.snapshot(world)
+    content = dataset.load_dataset(str(world / 'data' / data))
+    with pytest.raises(errors.InputError, match=_in_any_order(facts)):
+        workdir_lib.create_or_check(str(world / workdir), world_lib.make_config(world / 'data' / data), content)
+    assert in_process.snapshot(world) == before
+
+
+# --- Values of a config: the field, the value, and what is said of the legal ones
+
+VALUES = [
+    ('model', 'lstm', 'spoter_pe'),
+    ('validation', 'half', 'none'),
+    ('normalize', 'zscore', 'none', 'spoter'),
+    ('coordinates', 'yx', 'xy', 'xyz'),
+    ('dtype', 'float16', 'float32', 'bfloat16'),
+    ('optimizer', 'adam', 'sgd', 'momentum', 'adamw'),
+    ('schedule', 'linear', 'constant', 'cosine'),
+    *((field, 0, '1') for field in ('batch_size', 'num_epochs', 'num_heads', 'num_layers', 'mlp_dim')),
+    *((field, 0, '1') for field in ('num_steps', 'early_stop_epochs')),
+    *((field, 1.5, '0', '1') for field in ('dropout_rate', 'label_smoothing', 'momentum')),
+    *((field, -0.5, '0') for field in ('noise_std', 'weight_decay', 'warmup_epochs')),
+    ('seed', -1, '0', '2**32'),
+    ('learning_rate', 0.0, '0'),
+    *((field, float('nan'), 'finite') for field in ('learning_rate', 'dropout_rate', 'noise_mean', 'missing_value')),
+    *((field, float('inf'), 'finite') for field in ('learning_rate', 'noise_std', 'weight_decay', 'warmup_epochs')),
+    ('grad_clip_norm', -1.0, '0'),
+    *(('validation_fraction', value, '0', '1') for value in (0.0, 1.0)),
+    *(('train_fraction', value, '0', '1') for value in (0.0, 1.5)),
+]
+
+
+@pytest.mark.parametrize('case', VALUES, ids=lambda case: f'{case[0]} {case[1]}')
+def test_illegal_value_is_refused(case):
+    field, value, *expected = case
+    _refuse_config({field: value}, f'config.{field}', str(value), *expected)
+
+
+CONFIGS = {
+    'no dataset': ({'dataset': ''}, 'config.dataset', 'TFDS'),
+    'no seeds': ({'num_seeds': 0}, 'config.num_seeds', '0', '1'),
+    'seeds given twice': ({'num_seeds': 2, 'seeds': (1,)}, 'config.seeds', 'config.num_seeds'),
+    'empty seeds': ({'seeds': ()}, 'config.seeds', '()'),
+    'negative seed': ({'seeds': (1, -1)}, 'config.seed', '-1', '0'),
+    'seed that is not whole': ({'seeds': (1.5,)}, 'config.seeds', '(1.5,)', 'whole'),
+    'sweep of text': ({'sweep': {'learning_rate': ('a',)}}, 'config.sweep.learning_rate', "('a',)", 'numbers'),
+    'sweep of a value twice': ({'sweep': {'learning_rate': (0.1, 0.1)}}, 'config.sweep.learning_rate', '(0.1, 0.1)'),
+    'no runs at once': ({'runs_at_once': 0}, 'config.runs_at_once', '0', '1'),
+    'early stopping of runs at once': (
+        {'seeds': (1, 2), 'runs_at_once': 2, 'early_stop_epochs': 1},
+        *('config.early_stop_epochs', 'config.runs_at_once', '1'),
+    ),
+    'early stopping without validation': (
+        {'early_stop_epochs': 3, 'validation': 'none'},
+        *('config.early_stop_epochs', 'config.validation', "'none'"),
+    ),
+}
+
+
+@pytest.mark.parametrize('case', CONFIGS.values(), ids=CONFIGS)
+def test_illegal_config_is_refused(case):
+    _refuse_config(*case)
+
+
+def _refuse_config(fields, *facts):
+    with pytest.raises(errors.InputError, match=_in_any_order(facts)):
+        config_lib.expand(world_lib.make_config('somewhere', **fields))
+
+
+def _in_any_order(facts):
+    return ''.join(f'(?=.*{in_process.whole(fact)})' for fact in facts)

@@ -1,0 +1,64 @@
+import jax
+import numpy as np
+import pytest
+
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors
+from slr_jax.features import Features
+from tests.conftest import make_tiny_config
+
+
+def compute(clips, config):
+    return Features.from_config(config, 'mediapipe_hand').compute(clips.landmarks, clips.video_ids)
+
+
+def one_clip(*frames):
+    landmarks = np.array(frames, np.float32).reshape(len(frames), 1, 3).repeat(21, axis=1)
+    return dataset_lib.Clips([landmarks], np.array([0], np.int32), ['v'], [''], np.array([0]))
+
+
+def test_features_are_shifted_flat_and_filled():
+    clips = one_clip((0.7, 0.1, 3), (np.nan, np.nan, np.nan))
+    (features,) = compute(clips, make_tiny_config('d'))
+    np.testing.assert_allclose(features[0], np.tile([0.2, -0.4], 21), atol=1e-6)
+    np.testing.assert_allclose(features[1], np.full(42, -2.5))
+    config = make_tiny_config('d', coordinates='xyz', missing_value=0.0)
+    (features,) = compute(clips, config)
+    np.testing.assert_allclose(features[0], np.tile([0.2, -0.4, 2.5], 21), atol=1e-6)
+    np.testing.assert_allclose(features[1], np.full(63, 0.0))
+
+
+def test_z_must_be_there():
+    clips = one_clip((0.7, 0.1, np.nan))
+    with pytest.raises(errors.InputError, match="coordinates is 'xyz', but clip v has no z"):
+        compute(clips, make_tiny_config('d', coordinates='xyz'))
+
+
+def test_normalised_features_do_not_depend_on_the_other_clips(tiny_dataset):
+    clips = tiny_dataset.splits['train']
+    config = make_tiny_config('d', normalize='centered')
+    together = compute(clips, config)
+    for i in (0, 7):
+        (alone,) = compute(clips.take([i]), config)
+        np.testing.assert_allclose(alone, together[i], atol=1e-5)
+
+
+@pytest.mark.parametrize('normalize', ['none', 'spoter', 'centered'])
+def test_one_clip_under_jit_is_fed_as_among_others(tiny_dataset, normalize):
+    clip = tiny_dataset.splits['train'].landmarks[0]
+    features = Features('mediapipe_hand', normalize)
+    (expected,) = features.compute([clip])
+    np.testing.assert_allclose(jax.jit(features)(clip), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(('layout', 'fed'), [('mediapipe_hand', -2.5), ('vision_api', -0.5)])
+def test_missing_points_are_fed_as_published(layout, fed):
+    points = {'mediapipe_hand': 21, 'vision_api': 54}[layout]
+    (features,) = Features(layout).compute([np.full((2, points, 3), np.nan, np.float32)])
+    np.testing.assert_array_equal(features, np.full((2, 2 * points), fed, np.float32))
+
+
+def test_clips_of_another_shape_are_refused():
+    for shape in ((5, 20, 3), (0, 21, 3), (5, 21, 2), (5, 21)):
+        with pytest.raises(errors.InputError, match=r'clip v .*\(frames, 21, 3\)'):
+            Features('mediapipe_hand').compute([np.zeros(shape, np.float32)], ['v'])
