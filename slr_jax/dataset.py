@@ -153,13 +153,14 @@ class Dataset:
             chosen = np.flatnonzero(splits == split)
             if not len(chosen):
                 continue
+            rows = chosen.tolist()
             found[split] = Clips(
-                landmarks=[landmarks[i] for i in chosen],
+                landmarks=[landmarks[i] for i in rows],
                 labels=np.asarray(labels, np.int32)[chosen],
-                video_ids=[video_ids[i] for i in chosen]
+                video_ids=[video_ids[i] for i in rows]
                 if video_ids is not None
                 else [f'{split}_{i:05d}' for i in range(len(chosen))],
-                signers=[signers[i] for i in chosen] if signers is not None else [''] * len(chosen),
+                signers=[signers[i] for i in rows] if signers is not None else [''] * len(chosen),
                 index=chosen if index is None else np.asarray(index)[chosen],
             )
         return cls(description, found)
@@ -290,8 +291,8 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     order = rng.permutation(len(classes))
     order = order[np.argsort(-(exact - taken)[order], kind='stable')]
     taken[order[: round(len(labels) * fraction) - taken.sum()]] += 1
-    second = [
+    drawn = [
         rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in zip(classes, taken, strict=True)
     ]
-    second = np.sort(np.concatenate(second)) if second else np.array([], np.int64)
+    second = np.sort(np.concatenate(drawn)) if drawn else np.array([], np.int64)
     return np.setdiff1d(np.arange(len(labels)), second), second

@@ -1,10 +1,13 @@
 """Fixtures: the shared recordings, and a tiny dataset and config that all tests use."""
 
+import dataclasses
 import os
 import pathlib
 import tempfile
 
-# Programs are compiled once for all tests, those in processes of their own included.
+# Most of the time of the tests is compilation. Programs are compiled once for all tests, those in processes of their
+# own included, and without LLVM's optimizations, which halves it; JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests with them.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.join(tempfile.gettempdir(), f'slr_jax_tests_{os.getuid()}'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
@@ -17,6 +20,7 @@ from preprocessing.formats import tfds_writer
 from slr_jax import landmarks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+_NO_RECORDINGS = 'no recordings'
 
 
 @pytest.fixture(scope='session')
@@ -24,15 +28,33 @@ def shared():
     """The folder of real recordings and reference answers, which is not part of the project."""
     path = pathlib.Path(os.environ.get('SLR_JAX_SHARED', ROOT.parent / 'shared'))
     if not path.is_dir():
-        pytest.skip(f'no recordings at {path}: set SLR_JAX_SHARED')
+        pytest.skip(f'{_NO_RECORDINGS} at {path}: set SLR_JAX_SHARED')
     return path
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says how many tests were skipped because the recordings are not there."""
+    skipped = [
+        report
+        for report in terminalreporter.stats.get('skipped', [])
+        if isinstance(report.longrepr, tuple) and _NO_RECORDINGS in report.longrepr[2]
+    ]
+    if skipped:
+        terminalreporter.write_line(
+            f'{len(skipped)} tests skipped: {_NO_RECORDINGS}; set SLR_JAX_SHARED to their folder', yellow=True
+        )
 
 
 @pytest.fixture(scope='session')
 def tiny_dataset():
-    """Three classes, one hand."""
+    """Three classes, one hand; clips of two lengths only, since the step is compiled for each."""
     counts = {'train': 5, 'validation': 2, 'test': 2}
-    return synthetic.make_dataset('tiny', landmarks.LAYOUTS['mediapipe_hand'], 3, counts, seed=1)
+    dataset = synthetic.make_dataset('tiny', landmarks.LAYOUTS['mediapipe_hand'], 3, counts, seed=1)
+    splits = {
+        split: dataclasses.replace(clips, landmarks=[clip[: 26 if len(clip) > 26 else 20] for clip in clips.landmarks])
+        for split, clips in dataset.splits.items()
+    }
+    return dataclasses.replace(dataset, splits=splits)
 
 
 @pytest.fixture(scope='session')

@@ -10,6 +10,9 @@ import warnings
 
 from absl import flags
 
+# Imported first, so that its flags are not taken for those of a command.
+from array_record.python import array_record_data_source  # noqa: F401
+
 from tests.conftest import ROOT
 
 
@@ -39,12 +42,6 @@ def run_here(words, capfd, monkeypatch):
     return status, capfd.readouterr().err
 
 
-def modules(package):
-    """Names of all modules of a package of the project, those of its packages included."""
-    paths = (path.relative_to(ROOT).with_suffix('') for path in (ROOT / package).rglob('*.py'))
-    return sorted('.'.join(path.parts).removesuffix('.__init__') for path in paths)
-
-
 def snapshot(*directories):
     """Every path below the directories, with size and time for files."""
     found = {}
@@ -66,7 +63,7 @@ def check_refusal(status, stderr, words):
     assert stderr.count('\n') == 1, stderr
     assert stderr.endswith('\n')
     for word in words:
-        assert word in stderr
+        assert word in stderr, f'{word!r} is not in: {stderr}'
 
 
 def whole(fact):

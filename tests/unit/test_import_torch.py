@@ -184,7 +184,7 @@ def test_several_checkpoints_become_runs(shared, tmp_path, capsys):
     found = workdir.read_index(str(tmp_path / 'w'))
     assert [run.name for run in found] == [f'{name}_h42_c13' for name in list(GOLDEN)[:2]]
     for run, path in zip(found, paths, strict=True):
-        params = checkpoint.load_model(run.workdir(str(tmp_path / 'w'))).params
+        params = checkpoint.load_model(workdir.run_path(str(tmp_path / 'w'), run.name)).params
         jax.tree.map(np.testing.assert_array_equal, params, torch_models.load_pth(path)[1])
     with pytest.raises(errors.InputError, match='originalSpoterPE_h42_c13'):
         torch_models.import_checkpoints([paths[0], paths[0]], str(tmp_path / 'v'))
