@@ -44,19 +44,12 @@ def _define_flags() -> None:
     flags.DEFINE_enum(
         'pose', 'full', list(model_files.POSE_MODELS), 'Pose model; the published landmarks are of heavy.'
     )
-    flags.DEFINE_float(
-        'min_detection_confidence', 0.5, 'Least confidence, 0 to 1, to accept a detected hand or body.', 0, 1
-    )
-    flags.DEFINE_float(
-        'min_presence_confidence', 0.1, 'Least confidence, 0 to 1, that a hand is where it was found.', 0, 1
-    )
-    flags.DEFINE_float(
-        'min_tracking_confidence',
-        0.5,
-        'Least confidence, 0 to 1, to follow a hand or body into the next frame, in video mode.',
-        0,
-        1,
-    )
+    for name, default, meaning in (
+        ('min_detection_confidence', 0.5, 'to accept a detected hand or body'),
+        ('min_presence_confidence', 0.1, 'that a hand is where it was found'),
+        ('min_tracking_confidence', 0.5, 'to follow a hand or body into the next frame, in video mode'),
+    ):
+        flags.DEFINE_float(name, default, f'Least confidence, 0 to 1, {meaning}.', 0, 1)
     flags.DEFINE_integer(
         'num_workers', os.cpu_count(), 'Number of worker processes; default: one per core.', lower_bound=1
     )

@@ -42,21 +42,24 @@ def read_table(
             table = pd.read_csv(
                 path, sep=sep, dtype=dtype, keep_default_na=dtype is not str, encoding='utf-8', index_col=False
             )
+    except pd.errors.EmptyDataError:
+        raise errors.InputError(f'{path} is empty, expected a header with the columns {_shorten(columns)}') from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise errors.InputError(f'{path} is not a CSV file: {errors.one_line(error)}') from error
     if rename:
         table = table.rename(columns=rename)
     missing = [column for column in columns if column not in table]
     if missing:
-        raise errors.InputError(f'{path} has no column {missing[0]!r}, expected {shorten(columns)}')
+        raise errors.InputError(
+            f'{path} has no column {missing[0]!r}, expected {_shorten(columns)}; found {_shorten(list(table))}'
+        )
     if table.empty:
         raise errors.InputError(f'{path} has no rows, only a header')
     return table
 
 
-def shorten(names: Sequence[str], most: int = 12) -> str:
-    """Names as a list in a sentence, the middle of a long one left out."""
-    return ', '.join(names if len(names) <= most else [*names[:3], '…', names[-1]])
+def _shorten(names: Sequence[str]) -> str:
+    return ', '.join(names if len(names) <= 12 else [*names[:3], '…', names[-1]])
 
 
 def row_error(path: str, index: int, column: str, found: Any, expected: str) -> errors.InputError:

@@ -39,12 +39,6 @@ def run_here(words, capfd, monkeypatch):
     return status, capfd.readouterr().err
 
 
-def modules(package):
-    """Names of all modules of a package of the project, those of its packages included."""
-    paths = (path.relative_to(ROOT).with_suffix('') for path in (ROOT / package).rglob('*.py'))
-    return sorted('.'.join(path.parts).removesuffix('.__init__') for path in paths)
-
-
 def snapshot(*directories):
     """Every path below the directories, with size and time for files."""
     found = {}

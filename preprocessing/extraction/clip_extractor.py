@@ -119,10 +119,9 @@ def extract_video(
 
     Args:
         clips: in the order of `group_by_video`.
-        store: where their landmarks are.
+        store: where landmarks are saved.
         extractor: of this process.
-        find_video: gives the path of the video or its folder of frames, None where it is missing; called where a clip
-            is to be extracted.
+        find_video: returns the video or its folder of frames, None where it is missing; called only where needed.
 
     Yields:
         The row of the report for each clip, in their order.

@@ -36,24 +36,7 @@ def extract(
     *,
     require_all: bool = False,
 ) -> list[store_lib.Row]:
-    """As `run_local.extract`, by a Beam runner.
-
-    Args:
-        clips: of the clips table.
-        videos: directory of the videos, or of the folders of frames.
-        output: directory of landmarks, new or begun with the same options.
-        model_dir: directory of MediaPipe's model files.
-        options: how to extract.
-        runner: its name in Beam.
-        beam_options: the runner's options, as on a command line.
-        require_all: a missing video is an error, found before anything is extracted.
-
-    Returns:
-        The rows of the report, in the order of `clips`.
-
-    Raises:
-        InputError: as there, or the runner does not take its options.
-    """
+    """As `run_local.extract`, by the Beam runner of a name, whose options are given as on a command line."""
     pipeline_options = _parse(beam_options)
     description = options.describe(model_files.read_models(model_dir, options.model_files, _BeamStore.read))
     if require_all:

@@ -1,6 +1,6 @@
 """Worker processes of which one may die or hang without an effect on the others.
 
-Each has a pipe of its own: the pools of the standard library share locks, which a killed worker keeps, and end all
+Each has its own pipe: the pools of the standard library share locks, which a killed worker keeps, and end all
 workers when one dies.
 """
 
@@ -23,17 +23,8 @@ Work = Callable[[Sequence[Any]], Iterator[Any]]
 _STARTS_THAT_MAY_FAIL = 5
 # Importing MediaPipe takes seconds, more on a busy machine.
 _SECONDS_TO_START = 120.0
-
-
-class _Event(enum.Enum):
-    """What a worker reports, and the two events that it cannot report."""
-
-    READY = enum.auto()
-    RESULT = enum.auto()
-    FAILED = enum.auto()
-    STOP_ALL = enum.auto()
-    DIED = enum.auto()
-    TIMED_OUT = enum.auto()
+# What a worker reports, and the two events that it cannot report.
+_Event = enum.Enum('_Event', ['READY', 'RESULT', 'FAILED', 'STOP_ALL', 'DIED', 'TIMED_OUT'])
 
 
 @dataclasses.dataclass(frozen=True)

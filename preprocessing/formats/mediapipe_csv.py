@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import tables
+from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 VIDEO_LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
@@ -69,9 +70,11 @@ def _parse_frames(path: str, table: pd.DataFrame, key: list[str]) -> np.ndarray:
     frames = _parse_numbers(path, table, ['frame'])[:, 0]
     invalid = ~((frames >= 1) & (frames <= _MAX_FRAMES) & (frames == np.floor(frames)))
     for row in np.flatnonzero(invalid):
-        raise tables.row_error(path, row, 'frame', float(frames[row]), f'a whole number from 1 to {_MAX_FRAMES}')
+        raise tables.row_error(
+            path, row, 'frame', table['frame'].tolist()[row], f'a whole number from 1 to {_MAX_FRAMES}'
+        )
     for row in np.flatnonzero(table.duplicated(key)):
-        raise tables.row_error(path, row, 'frame', int(frames[row]), 'one row per frame, but it occurs twice')
+        raise errors.InputError(f'{path}, row {row + tables.FIRST_ROW}: duplicate frame {frames[row]:g}')
     return frames.astype(int)
 
 

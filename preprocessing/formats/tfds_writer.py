@@ -69,7 +69,7 @@ class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
-    """Writes `data_dir/<name>/1.0.0` and prints clips, classes, frames and missing share per split.
+    """Writes `data_dir/<name>/1.0.0` and prints clips, classes, frames and the fraction of missing points per split.
 
     Returns:
         The directory, which `config.dataset` takes.
@@ -89,23 +89,23 @@ def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
         dataset_lib.check_clips(clips, dataset.layout.num_points, dataset.description.num_classes, where)
         if len(set(clips.video_ids)) != len(clips):
             duplicate = next(v for i, v in enumerate(clips.video_ids) if v in clips.video_ids[:i])
-            raise errors.InputError(f'{where}: video_id {duplicate} occurs twice, expected one clip each')
+            raise errors.InputError(f'{where}: duplicate video_id {duplicate}')
     path = os.path.join(data_dir, name, VERSION)
-    with files.create_atomically(path) as aside:
+    with files.create_atomically(path) as temporary:
         try:
-            data_dir = _write(dataset, os.path.dirname(aside))
+            data_dir = _write(dataset, os.path.dirname(temporary))
         except OSError:
             raise
-        # array_record tells a full disk and the like as errors of its own.
+        # array_record raises its own errors for a full disk and the like.
         except Exception as error:
             raise errors.InputError(f'{path} cannot be written: {error}') from error
-        os.rename(data_dir, aside)
+        os.rename(data_dir, temporary)
     print(_summary(dataset, path))
     return path
 
 
 def _write(dataset: dataset_lib.Dataset, data_dir: str) -> str:
-    # tfds talks of downloads and names the directory that the dataset is moved away from.
+    # TFDS prints of downloads, and of a directory that the dataset is moved away from.
     logging.set_verbosity(logging.WARNING)
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):

@@ -35,7 +35,7 @@ def train_in_two_processes(dataset, workdir, **fields):
         )
         for number in range(2)
     ]
-    printed = [process.communicate(timeout=120) for process in processes]
+    printed = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     assert 'epoch' not in printed[1][0]  # the first alone tells
     return printed[0][0]

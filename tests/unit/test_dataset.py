@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ import tensorflow_datasets as tfds
 from preprocessing.formats import npz, spoter_csv, tfds_writer
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
-from tests import in_process
-from tests.conftest import ROOT
 
 
 def assert_same(one, other):
@@ -144,15 +140,6 @@ def test_names_that_no_dataset_may_have(tiny_dataset, tmp_path):
     with pytest.raises(errors.InputError, match='has label 2, expected 0 to 1'):
         write(label_names=('a', 'b'))
     assert not (tmp_path / 'new').exists()
-
-
-def test_preprocessing_imports_no_jax():
-    pytest.importorskip('cv2')
-    modules = [name for name in in_process.modules('preprocessing') if name != 'preprocessing.extraction.run_beam']
-    assert 'preprocessing.formats.npz' in modules
-    code = f'import sys, {", ".join(modules)}; print("jax" in sys.modules)'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == 'False'
 
 
 def test_csv_there_and_back(tiny_dataset, tmp_path):

@@ -98,7 +98,7 @@ def test_incomplete_models_are_refused(tmp_path):
     torch_files.save(tmp_path / 'shape.pth', state)
     refuse(tmp_path / 'shape.pth', 'model.pth|shape.pth', num_heads=2)
     torch_files.save(tmp_path / 'other.pth', {'resnet.conv1': np.zeros(3, np.float32)})
-    refuse(tmp_path / 'other.pth', 'none of the five models', num_heads=2)
+    refuse(tmp_path / 'other.pth', 'not one of the five models', num_heads=2)
     torch_files.save(tmp_path / 'list.pth', [1, 2])
     refuse(tmp_path / 'list.pth', 'holds a list')
 
@@ -126,16 +126,16 @@ def test_a_file_that_asks_for_other_names_is_refused_and_nothing_runs(kind, tmp_
     make, asked_for = EVIL[kind]
     evil = make(mark) if kind != 'getattr' else Evil(getattr, 'text', 'upper')
     torch_files.save_pickle(tmp_path / 'evil.pth', pickle.dumps({'a': evil}, protocol=2))
-    refuse(tmp_path / 'evil.pth', f'asks for .*{asked_for}')
+    refuse(tmp_path / 'evil.pth', f'names .*{asked_for}')
     torch_files.save_pickle(tmp_path / 'evil4.pth', pickle.dumps({'a': evil}, protocol=4))
-    refuse(tmp_path / 'evil4.pth', f'asks for .*{asked_for}')
+    refuse(tmp_path / 'evil4.pth', f'names .*{asked_for}')
     assert not os.path.exists(mark)
 
 
 def test_dotted_names_reach_nothing(tmp_path):
     data = b'\x80\x04\x8c\x0bcollections\x8c\x1dOrderedDict.fromkeys.__self__\x93.'
     torch_files.save_pickle(tmp_path / 'evil.pth', data)
-    refuse(tmp_path / 'evil.pth', 'asks for collections.OrderedDict.fromkeys')
+    refuse(tmp_path / 'evil.pth', 'names collections.OrderedDict.fromkeys')
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
@@ -184,7 +184,7 @@ def test_several_checkpoints_become_runs(shared, tmp_path, capsys):
     found = workdir.read_index(str(tmp_path / 'w'))
     assert [run.name for run in found] == [f'{name}_h42_c13' for name in list(GOLDEN)[:2]]
     for run, path in zip(found, paths, strict=True):
-        params = checkpoint.load_model(run.workdir(str(tmp_path / 'w'))).params
+        params = checkpoint.load_model(workdir.run_path(str(tmp_path / 'w'), run.name)).params
         jax.tree.map(np.testing.assert_array_equal, params, torch_models.load_pth(path)[1])
     with pytest.raises(errors.InputError, match='two files of one name'):
         torch_models.import_checkpoints([paths[0], paths[0]], str(tmp_path / 'v'))

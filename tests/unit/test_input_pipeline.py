@@ -102,7 +102,7 @@ def test_validation_from_train_and_fraction(tiny_dataset):
     no_validation = dataclasses.replace(tiny_dataset, splits={'train': tiny_dataset.splits['train']})
     with pytest.raises(errors.InputError, match='dataset tiny has no validation split'):
         input_pipeline.training_clips(no_validation, make_tiny_config('d'))
-    config = make_tiny_config('d', validation='from_train', train_fraction=0.5)
+    config = make_tiny_config('d', validation='holdout', train_fraction=0.5)
     train, validation = input_pipeline.training_clips(no_validation, config)
     assert np.bincount(validation.labels).tolist() == [1, 1, 1]
     assert len(train) == 6

@@ -109,7 +109,7 @@ def test_figure_has_a_panel_for_each_group_and_a_number_for_each_point(layout):
     ('content', 'words'),
     [
         ('', 'has 0 rows'),
-        ('x0;x1\n1;2\n', 'those of no layout'),
+        ('x0;x1\n1;2\n', 'not those of a layout'),
         (';'.join(f'x{i}' for i in range(21)) + '\n' + ';'.join(['1'] * 20) + '\n', 'expected 21 finite weights'),
         (';'.join(f'x{i}' for i in range(21)) + '\n' + ';'.join(['a'] * 21) + '\n', 'row 2'),
         (';'.join(f'x{i}' for i in range(21)) + '\n' + ';'.join(['nan'] * 21) + '\n', 'finite'),

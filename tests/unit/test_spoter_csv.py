@@ -102,7 +102,7 @@ def test_bad_tables(tmp_path):
     with pytest.raises(errors.InputError, match="no column 'y20', which layout mediapipe_hand needs"):
         spoter_csv.read_csv(path, HAND)
     (tmp_path / 'empty.csv').write_text('')
-    with pytest.raises(errors.InputError, match=r'empty\.csv is not a CSV file'):
+    with pytest.raises(errors.InputError, match=r'empty\.csv is empty'):
         spoter_csv.read_csv(str(tmp_path / 'empty.csv'), HAND)
     path = write(tmp_path / 'b.csv', [], [])
     with pytest.raises(errors.InputError, match=r'b\.csv has no rows'):
