@@ -10,6 +10,9 @@ import warnings
 
 from absl import flags
 
+# Imported first, so that its flags are not taken for those of a command.
+from array_record.python import array_record_data_source  # noqa: F401
+
 from tests.conftest import ROOT
 
 
@@ -60,7 +63,7 @@ def check_refusal(status, stderr, words):
     assert stderr.count('\n') == 1, stderr
     assert stderr.endswith('\n')
     for word in words:
-        assert word in stderr
+        assert word in stderr, f'{word!r} is not in: {stderr}'
 
 
 def whole(fact):

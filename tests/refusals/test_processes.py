@@ -8,7 +8,7 @@ CASES = {
     'build_dataset': (
         'preprocessing.build_dataset --name=bad --data_dir={out} --source=spoter_csv --layout=mediapipe_hand '
         '--train={w}/csv/label_text.csv',
-        *('csv/label_text.csv', 'row 3', 'labels', "'hello'", '100000'),
+        *('csv/label_text.csv', 'row 3', 'labels', "'hello'"),
     ),
     'build_dataset where a dataset exists': (
         'preprocessing.build_dataset --name=bad --data_dir={w}/there --source=npz --input={w}/npz/good.npz',
