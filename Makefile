@@ -1,9 +1,11 @@
 # make demo: a synthetic dataset, training, testing and the picture of the mask.
-# make test: linting and tests. Both set up .venv first.
+# make check: linting, types and unit tests, without the extras for videos.
+# make test: everything. All set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
-.PHONY: demo test
+.PHONY: demo lint check test
 .DELETE_ON_ERROR:
 
 .venv/installed: setup.cfg pyproject.toml
@@ -23,7 +25,13 @@ demo: data/synthetic
 	$(BIN)/python -m slr_jax.evaluate --workdir=runs/synthetic
 	$(BIN)/python -m slr_jax.interpret --workdir=runs/synthetic --output_dir=runs/synthetic/mask
 
-test: .venv/installed_all
+lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m mypy
+
+check: lint
+	$(PYTEST) -m 'not slow' tests/unit
+
+test: .venv/installed_all lint
+	$(PYTEST)

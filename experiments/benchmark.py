@@ -66,7 +66,7 @@ def xla_flops_of_clip(dim: int, frames: int, mlp_dim: int) -> float:
     clip, padding_mask = jax.ShapeDtypeStruct((1, frames, dim), jnp.float32), jax.ShapeDtypeStruct((1, frames), bool)
     params = models.param_shapes(model, dim)
     compiled = jax.jit(model.apply).lower({'params': params}, clip, padding_mask).compile()
-    return compiled.cost_analysis()['flops']
+    return compiled.cost_analysis()['flops']  # type: ignore[index]
 
 
 def _seconds(call: Callable[[], Any], repetitions: int) -> list[float]:
@@ -210,7 +210,7 @@ def measure_start(path: str) -> list[dict[str, Any]]:
             with subprocess.Popen(
                 [*command, f'--workdir={scratch}/{number}'], env=environment, stdout=subprocess.PIPE, text=True
             ) as process:
-                for line in process.stdout:
+                for line in process.stdout or ():
                     if line.startswith('first step done'):
                         seconds = time.perf_counter() - start
                 _, status, usage = os.wait4(process.pid, 0)

@@ -10,6 +10,7 @@ started again, it extracts only what is missing. L/report.csv has the result of 
 import dataclasses
 import os
 import types
+from typing import Any
 
 from absl import flags
 
@@ -77,7 +78,8 @@ def main() -> None:
         expected = ','.join(landmarker_lib.PARTS)
         raise errors.InputError(f'--parts={",".join(values.parts)}, expected some of {expected}')
     chosen = {field.name for field in dataclasses.fields(landmarker_lib.Options)} - {'parts', 'input'}
-    options = landmarker_lib.Options(parts, input=kind, **{name: values[name].value for name in chosen})
+    settings: dict[str, Any] = {name: values[name].value for name in chosen}
+    options = landmarker_lib.Options(parts, input=kind, **settings)
     clips = clips_lib.read_clips(values.clips)[: values.limit]
     given = (clips, videos, values.output, values.model_dir, options)
     if values.beam_runner:

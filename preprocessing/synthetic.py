@@ -58,7 +58,8 @@ def make_dataset(
             f'informative_points are {informative_points}, expected some of 0 to {layout.num_points - 1}'
         )
     trajectories = _Trajectories(rng, num_classes, layout.num_points)
-    labels, landmarks = [], []
+    labels: list[int] = []
+    landmarks: list[np.ndarray] = []
     for count in clips_per_class.values():
         drawn = rng.permutation(np.repeat(np.arange(num_classes), count))
         landmarks.extend(_make_clip(rng, layout, trajectories, informative_points, label) for label in drawn)
@@ -115,7 +116,7 @@ def _make_clip(
         clip[:, points, 2] = rng.normal(0, 0.01, (num_frames, len(points)))
         # A detector loses whole hands, never the only frame of a clip.
         lost = np.flatnonzero(rng.random(num_frames - 1) < _MISSING_FRACTION) + 1
-        clip[np.ix_(lost, points)] = np.nan
+        clip[np.ix_(lost, np.array(points))] = np.nan
     return clip
 
 
@@ -154,7 +155,7 @@ def main() -> None:
         flags.FLAGS.num_informative,
     )
     tfds_writer.write_dataset(dataset, flags.FLAGS.data_dir)
-    points = ', '.join(dataset.layout.points[point] for point in dataset.description.informative_points)
+    points = ', '.join(dataset.layout.points[point] for point in dataset.description.informative_points or ())
     print(f'  informative points: {points}')
 
 

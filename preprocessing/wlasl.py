@@ -22,7 +22,7 @@ COLUMNS = (
 SUBSETS = (100, 300, 1000)
 _SPLITS = {'train': 'train', 'val': 'validation', 'test': 'test'}
 _YOUTUBE_ID = 11
-_EXPECTED = {
+_EXPECTED: dict[str, tuple[Any, str]] = {
     'video_id': (str, 'text'), 'url': (str, 'text'), 'source': (str, 'text'), 'bbox': (list, 'a list'),
     'fps': ((int, float), 'a number'), 'frame_start': (int, 'a whole number'), 'frame_end': (int, 'a whole number'),
 }  # fmt: skip

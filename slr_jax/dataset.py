@@ -78,9 +78,9 @@ class Description:
 
     name: str
     layout: str
-    label_names: tuple[str, ...]
+    label_names: Sequence[str]
     handedness: str = 'signer'
-    informative_points: tuple[int, ...] | None = None
+    informative_points: Sequence[int] | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

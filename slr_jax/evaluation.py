@@ -1,5 +1,6 @@
 """Test numbers of a run, or of all runs of a workdir: accuracy with intervals, per class, predictions, confusion."""
 
+from collections.abc import Sequence
 import os
 from typing import Any
 
@@ -106,7 +107,7 @@ def evaluate(
         run_output = output_dir and os.path.join(output_dir, run.name)
         found[run.name] = _evaluate_run(workdir_lib.run_path(workdir, run.name), split, checkpoint, dataset, run_output)
         progress.report(f'{run.name}: {describe(found[run.name])}')
-    summary = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
+    summary: dict[str, Any] = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
     for name, seed_runs in workdir_lib.group_by_swept(runs).items():
         accuracies = [found[run.name]['accuracy'] for run in seed_runs]
         aggregate = metrics_lib.aggregate_runs(accuracies, found[seed_runs[0].name]['clips'])
@@ -201,7 +202,7 @@ def _write(directory: str, metrics: dict[str, Any], logits: np.ndarray, evaluato
     figures.save(figures.draw_confusion(confusion, names), os.path.join(directory, 'confusion'))
 
 
-def _per_class(confusion: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _per_class(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for label, name in enumerate(names):
         correct, clips = int(confusion[label, label]), int(confusion[label].sum())

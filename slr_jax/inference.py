@@ -25,7 +25,7 @@ EVAL_BATCH_SIZE = 32
 def eval_function(model: models.LandmarkTransformer) -> EvalStep:
     """The step of one device: parameters and a batch -> <float32>[rows, classes] logits."""
 
-    def eval_step(params: Any, batch: Batch) -> Array:
+    def eval_step(params: Any, batch: Batch) -> Any:
         return model.apply({'params': params}, batch['landmarks'], batch['padding_mask'])
 
     return eval_step
@@ -115,7 +115,7 @@ class LoadedModel:
             InputError: a clip has another shape or no frames.
         """
         is_one = isinstance(landmarks, np.ndarray) and landmarks.ndim == 3
-        clips = [landmarks] if is_one else list(landmarks)
+        clips: list[Any] = [landmarks] if is_one else list(landmarks)
         if not clips:
             return []
         logits = self.logits(clips)

@@ -43,9 +43,9 @@ def interpret(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
             masks_lib.mean_masks(masks_per_run), mean_output, f'{title}_{swept}' if swept else title, informative
         )
         with files.replace_files_in(mean_output) as scratch:
-            for masks in zip(*masks_per_run, strict=True):
-                table = masks_lib.spread_table(masks, [run.name for run in runs])
-                files.write_csv(os.path.join(scratch, f'{masks[0].prefix}runs.csv'), table)
+            for same_mask in zip(*masks_per_run, strict=True):
+                table = masks_lib.spread_table(same_mask, [run.name for run in runs])
+                files.write_csv(os.path.join(scratch, f'{same_mask[0].prefix}runs.csv'), table)
 
 
 def _interpret_run(

@@ -11,6 +11,8 @@ from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
+# Corners, and whether a frame has them.
+Box = tuple[Array, Array]
 
 # The middle of an image in normalised coordinates, which the published models are fed as 0.
 IMAGE_CENTER = 0.5
@@ -58,11 +60,11 @@ def spoter(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
 
 def _into_box(points: Array, group: tuple[int, ...], corner: Array, size: Array, usable: Array) -> Array:
     """Maps the present points of a group to (p − corner) / size; `corner` and `size` are [frames, 2]."""
-    group = jnp.array(group)
-    inside = points[:, group]
+    indices = jnp.array(group)
+    inside = points[:, indices]
     moves = usable[:, None] & (inside[..., 0] != 0)
     scaled = (inside - corner[:, None]) / jnp.where(size == 0, 1, size)[:, None]
-    return points.at[:, group].set(jnp.where(moves[..., None], scaled, inside))
+    return points.at[:, indices].set(jnp.where(moves[..., None], scaled, inside))
 
 
 def _body_boxes(points: Array, layout: landmarks_lib.Layout) -> tuple[Array, Array, Array]:
@@ -77,7 +79,7 @@ def _body_boxes(points: Array, layout: landmarks_lib.Layout) -> tuple[Array, Arr
     end = jnp.stack([point['neck'][:, 0] + 3 * head, start[:, 1] - 6 * head], axis=-1)
     boxes = jnp.maximum(jnp.concatenate([start, end], axis=-1), 0)
 
-    def keep_last(carry: tuple[Array, Array], frame: tuple[Array, Array]) -> tuple[tuple[Array, Array], ...]:
+    def keep_last(carry: Box, frame: Box) -> tuple[Box, Box]:
         box, measured = frame
         carry = (jnp.where(measured, box, carry[0]), carry[1] | measured)
         return carry, carry

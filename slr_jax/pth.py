@@ -14,7 +14,7 @@ from slr_jax import errors
 
 _MAX_PICKLE_BYTES = 64 * 2**20
 
-_DTYPES = {
+_DTYPES: dict[str, np.dtype] = {
     'FloatStorage': np.dtype('<f4'),
     'DoubleStorage': np.dtype('<f8'),
     'HalfStorage': np.dtype('<f2'),
@@ -53,6 +53,8 @@ _INERT_CLASSES = {
 
 class Module:
     """Stands for an object of a PyTorch class: only its attributes are kept."""
+
+    _modules: dict[str, Any]
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):

@@ -62,7 +62,9 @@ class RunGroupSteps:
         hyperparameters = train_step.all_hyperparameters(self._config, swept)
         return float(train_step.learning_rate_schedule(self._config, hyperparameters, self.steps)(step))
 
-    def batches(self, epochs: Sequence[tuple], bucket_lengths: Sequence[int] = ()) -> Iterator[input_pipeline.Batch]:
+    def batches(
+        self, epochs: Sequence[tuple[Any, Any, Any]], bucket_lengths: Sequence[int] = ()
+    ) -> Iterator[input_pipeline.Batch]:
         """The batches of an epoch, as the steps take them, from the features, labels and order of each run."""
         size, (num_devices, local) = self._config.batch_size, self._devices()
         return self._merge(

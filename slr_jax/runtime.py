@@ -34,7 +34,7 @@ def tune_malloc() -> None:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, or in JAX_COMPILATION_CACHE_DIR."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         folder = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
         jax.config.update('jax_compilation_cache_dir', os.path.join(folder, 'slr_jax'))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

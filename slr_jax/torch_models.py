@@ -80,7 +80,7 @@ def _convert(
     )
     models.check_num_heads(num_heads, dim)
     decoder_kind = 'class_query' if 'class_query' in state else 'decoder'
-    params = {
+    params: dict[str, Any] = {
         'encoder': _convert_stack(state, 'transformer.encoder', num_layers, 'encoder'),
         'decoder': _convert_stack(state, 'transformer.decoder', num_layers, decoder_kind),
         'classifier': _linear(state, classifier),

@@ -132,7 +132,7 @@ def make_train_step(
         clips = sum_over_devices(weights.sum())
 
         def loss_fn(params: Any) -> tuple[Array, Array]:
-            logits = model.apply(
+            logits: Any = model.apply(
                 {'params': params}, landmarks, batch['padding_mask'], deterministic=False, rngs={'dropout': dropout_key}
             )
             targets = optax.smooth_labels(jax.nn.one_hot(labels, num_classes), config.label_smoothing)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -32,9 +33,10 @@ class TrainingClips:
         self.dim = features.dim
         models.check_num_heads(config.num_heads, self.dim)
         train, validation = input_pipeline.training_clips(dataset, config)
-        self.train_labels, self.validation_labels = train.labels, validation and validation.labels
+        self.train_labels = train.labels
+        self.validation_labels: Any = validation and validation.labels
         self.train_features = features.compute(train.landmarks, train.video_ids)
-        self.validation_features = validation and features.compute(validation.landmarks, validation.video_ids)
+        self.validation_features: Any = validation and features.compute(validation.landmarks, validation.video_ids)
         lengths = np.array([len(clip) for clip in self.train_features])
         self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
         self.bucket_lengths = [lengths[bucket].max() for bucket in self._buckets]

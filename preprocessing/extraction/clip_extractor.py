@@ -62,8 +62,8 @@ class Extractor:
             for _ in waiting:
                 yield worker_pool.Failure(str(error))
         finally:
-            for clip in opened.values():
-                self._close(clip)
+            for open_clip in opened.values():
+                self._close(open_clip)
 
     def close(self) -> None:
         """Frees MediaPipe."""
@@ -86,7 +86,8 @@ class _OpenClip:
     """A clip whose first frame was read."""
 
     def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
-        self.landmarker, self.frames, self._fps = landmarker, [], fps
+        self.landmarker, self._fps = landmarker, fps
+        self.frames: list[np.ndarray] = []
 
     def add(self, frame: np.ndarray) -> None:
         milliseconds = round(len(self.frames) * 1000 / self._fps)

@@ -72,7 +72,7 @@ def _run(
                 | beam.io.WriteToText(prefix, num_shards=1)
             )
         [match] = FileSystems.match([f'{prefix}*'])
-        lines = b''.join(_BeamStore.read(found.path) for found in match.metadata_list).decode().splitlines()
+        lines = b''.join(_BeamStore.read(found.path) or b'' for found in match.metadata_list).decode().splitlines()
     # Runners raise many kinds of errors.
     except (Exception, SystemExit) as error:
         raise errors.InputError(_error_sentence(runner, error)) from error

@@ -1,6 +1,6 @@
 """The extraction in worker processes of this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import functools
 import os
 
@@ -18,7 +18,7 @@ def start_worker(
     """Returns what a worker process does: clips of one video -> their rows of the report."""
     extractor = clip_extractor.Extractor(options, model_files.read_models(model_dir, options.model_files))
 
-    def work(clips: Sequence[clips_lib.Clip]) -> store_lib.Row:
+    def work(clips: Sequence[clips_lib.Clip]) -> Iterator[store_lib.Row]:
         path = video_files.video_path(clips[0], videos, options.input)
         return clip_extractor.extract_video(clips, store, extractor, lambda: path)
 

@@ -54,7 +54,8 @@ def encode(clip: clips_lib.Clip, landmarks: np.ndarray, extraction: str) -> byte
     """The bytes of a clip's file; the same for the same content."""
     buffer = io.BytesIO()
     content = ClipLandmarks(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction)
-    np.savez_compressed(buffer, **{key: np.array(value) for key, value in vars(content).items()})
+    arrays = {key: np.array(value) for key, value in vars(content).items()}
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -74,8 +74,8 @@ def _read_file(path: str, wanted: Callable[[int], bool], last: int | None) -> It
 
 
 def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:
-    found = {_frame_number(name): name for name in os.listdir(path) if name.lower().endswith(_IMAGES)}
-    found.pop(None, None)
+    numbers = {name: _frame_number(name) for name in os.listdir(path) if name.lower().endswith(_IMAGES)}
+    found = {number: name for name, number in numbers.items() if number is not None}
     if not found:
         raise VideoError('the folder has no frames named <name>_<number>.jpg')
     if 0 in found:

@@ -98,9 +98,11 @@ def _abandon_first(
     items: deque[Any], failure: Failure, crashed_once: set[Any] | None = None
 ) -> Iterator[tuple[Any, Failure]]:
     """Gives up the first item, unless its worker died on it for the first time."""
-    if items and (crashed_once is None or items[0] in crashed_once):
+    if not items:
+        return
+    if crashed_once is None or items[0] in crashed_once:
         yield items.popleft(), failure
-    elif items:
+    else:
         crashed_once.add(items[0])
 
 
@@ -208,5 +210,5 @@ def _work(pipe: connection.Connection, start: Callable[[], Work]) -> None:
 
 
 def _end_with_parent() -> None:
-    connection.wait([multiprocessing.parent_process().sentinel])
+    connection.wait([multiprocessing.parent_process().sentinel])  # type: ignore[union-attr]
     os._exit(1)

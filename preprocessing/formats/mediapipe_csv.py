@@ -60,7 +60,7 @@ def _columns(layout: landmarks_lib.Layout) -> list[str]:
 def _parse_numbers(path: str, table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     cells = table[list(columns)]
     numbers = cells.apply(pd.to_numeric, errors='coerce')
-    for row, column in np.argwhere((numbers.isna() & cells.notna()).to_numpy()):
+    for row, column in np.argwhere((numbers.isna() & cells.notna()).to_numpy()).tolist():
         raise tables.row_error(path, row, columns[column], cells.iloc[row, column], 'a number')
     return numbers.to_numpy(np.float32)
 
@@ -69,11 +69,11 @@ def _parse_frames(path: str, table: pd.DataFrame, key: list[str]) -> np.ndarray:
     """<int>[rows], the frame of each row from 1; the columns of `key` together must be unique."""
     frames = _parse_numbers(path, table, ['frame'])[:, 0]
     invalid = ~((frames >= 1) & (frames <= _MAX_FRAMES) & (frames == np.floor(frames)))
-    for row in np.flatnonzero(invalid):
+    for row in np.flatnonzero(invalid).tolist():
         raise tables.row_error(
             path, row, 'frame', table['frame'].tolist()[row], f'a whole number from 1 to {_MAX_FRAMES}'
         )
-    for row in np.flatnonzero(table.duplicated(key)):
+    for row in np.flatnonzero(table.duplicated(key)).tolist():
         raise errors.InputError(f'{path}, row {row + tables.FIRST_ROW}: duplicate frame {frames[row]:g}')
     return frames.astype(int)
 

@@ -152,6 +152,7 @@ def write_archive(dataset: dataset_lib.Dataset, path: str) -> None:
             layout=np.array(description.layout),
             handedness=np.array(description.handedness),
             source=np.array(json.dumps(dict(description.source))),
+            allow_pickle=False,
             **optional,
         )
 

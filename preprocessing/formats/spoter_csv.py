@@ -46,7 +46,7 @@ def define_flags() -> None:
 
 def read(values: flags.FlagValues) -> dataset_lib.Dataset:
     """Reads the files that the flags name."""
-    paths = {split: values[split].value for split in dataset_lib.SPLITS if values[split].value}
+    paths = {split: path for split in dataset_lib.SPLITS if (path := values[split].value)}
     if not paths or not values.layout:
         raise errors.InputError('--source=spoter_csv needs --layout and at least one of --train, --validation, --test')
     return read_dataset(
@@ -178,7 +178,7 @@ def read_dataset(
     highest = max(labels.max() for _, labels in contents.values())
     names = files.read_label_names(label_names) if label_names else [str(label) for label in range(base, highest + 1)]
     for split, (_, labels) in contents.items():
-        for index in np.flatnonzero((labels < base) | (labels >= base + len(names))):
+        for index in np.flatnonzero((labels < base) | (labels >= base + len(names))).tolist():
             expected = f'{base} to {base + len(names) - 1}'
             raise tables.row_error(paths[split], index, 'labels', int(labels[index]), expected)
     source = {'kind': 'spoter_csv', 'label_base': int(base), 'missing_value': missing_value}
@@ -194,7 +194,7 @@ def _label_base(label_base: str, paths: Mapping[str, str], labels: Mapping[str, 
     if label_base != 'auto':
         return int(label_base)
     lowest = {split: int(found.min()) for split, found in labels.items()}
-    split = min(lowest, key=lowest.get)
+    split = min(lowest, key=lowest.__getitem__)
     if lowest[split] not in (0, 1):
         raise errors.InputError(
             f'{paths[split]}: the lowest label is {lowest[split]}, expected 0 or 1; label_base says which is the first'

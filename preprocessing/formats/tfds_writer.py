@@ -1,6 +1,6 @@
 """Clips in memory -> a TFDS directory in the array_record format, without TensorFlow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import io
 import os
@@ -17,7 +17,7 @@ from slr_jax import errors, files
 VERSION = '1.0.0'
 
 
-class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes one Dataset; the class name is not the dataset's, which the instance sets."""
 
     VERSION = tfds.core.Version(VERSION)
@@ -114,7 +114,7 @@ def _write(dataset: dataset_lib.Dataset, data_dir: str) -> str:
     return builder.data_dir
 
 
-def _check_label_names(name: str, label_names: tuple[str, ...]) -> None:
+def _check_label_names(name: str, label_names: Sequence[str]) -> None:
     first = {gloss: label for label, gloss in reversed(list(enumerate(label_names)))}
     for label, gloss in enumerate(label_names):
         if not gloss.strip() or gloss.splitlines() != [gloss]:
