@@ -165,14 +165,19 @@ def read_label_names(path: str) -> list[str]:
 
 
 def write_csv(
-    path: str, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None, *, delimiter: str = ','
+    path: str,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Iterable[str] | None = None,
+    *,
+    delimiter: str = ',',
+    line_end: str = '\r\n',
 ) -> None:
     """Writes rows of the same fields, or of `columns`, below a header."""
     if columns is None:
         rows = list(rows)
         columns = rows[0]
     with atomic_write(path) as file:
-        writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator='\n')
+        writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator=line_end)
         writer.writeheader()
         writer.writerows(rows)
 

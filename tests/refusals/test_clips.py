@@ -20,7 +20,7 @@ CASES = {
     'unknown split': (CLIPS + 'split.csv', 'clips/split.csv', 'row 3', 'split', "'dev'", 'train', 'validation', 'test'),
     'file outside the videos': (CLIPS + 'outside.csv', 'clips/outside.csv', 'row 3', 'file', "'../b.mp4'"),
     'clips of other videos': (CLIPS + 'others.csv', 'extracted/good', '2 of 2', 'x'),
-    'clips of other segments': (CLIPS + 'segment.csv', 'extracted/good/a.npz', '1', '2', '3', 'a.mp4'),
+    'clips of other segments': (CLIPS + 'segment.csv', 'extracted/good/a.npz', '1 to the end', '2', '3', 'a.mp4'),
     # Landmarks
     'no such landmarks': (LANDMARKS + 'nowhere', '{w}/nowhere', 'directory'),
     'directory of another kind': (LANDMARKS + 'other_directory', '{w}/other_directory', 'extraction.json'),
