@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import sys
 import tempfile
 
 # Most of the time of the tests is compilation. Programs are compiled once for all tests, those in processes of their
@@ -43,6 +44,14 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f'{len(skipped)} tests skipped: {_NO_RECORDINGS}; set SLR_JAX_SHARED to their folder', yellow=True
         )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _free_programs():
+    """Compiled programs of a module are freed after it; they would fill gigabytes."""
+    yield
+    if 'jax' in sys.modules:
+        sys.modules['jax'].clear_caches()
 
 
 @pytest.fixture(scope='session')

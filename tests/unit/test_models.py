@@ -1,16 +1,19 @@
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slr_jax import cpu_matmul, errors, models
+from slr_jax import cpu_matmul, errors, layers, models
 from slr_jax.dropout import dropout
 from tests import numpy_models
 
 DIM, HEADS, CLASSES = 42, 7, 13
 
 
+@functools.cache
 def make(name):
     model = models.create_model(name, num_classes=CLASSES, num_heads=HEADS, num_layers=2, mlp_dim=16)
     params = init(model, jax.random.key(0), DIM)
@@ -44,18 +47,17 @@ def test_equals_numpy(name):
 @pytest.mark.parametrize('name', models.MODELS)
 def test_padding_and_batch_change_nothing(name):
     model, params = make(name)
-    lengths = (5, 23, 60)
+    lengths = (1, 9, 40)
     batch, mask = np.full((4, 160, DIM), 7.0, np.float32), np.zeros((4, 160), bool)
     for slot, clip in enumerate(clips(*lengths)):
         batch[slot, : len(clip)], mask[slot, : len(clip)] = clip, True
-    together = model.apply({'params': params}, batch, mask)
+    apply = jax.jit(model.apply)
+    together = apply({'params': params}, batch, mask)
     assert np.isfinite(together).all()  # the slot without any frame as well
     for slot, clip in enumerate(clips(*lengths)):
         alone = apply_alone(model, params, clip)
         np.testing.assert_allclose(together[slot], alone, atol=1e-5)
-        padded = model.apply(
-            {'params': params}, batch[slot : slot + 1, : len(clip) + 100], mask[slot : slot + 1, : len(clip) + 100]
-        )
+        padded = apply({'params': params}, batch[slot : slot + 1], mask[slot : slot + 1])
         np.testing.assert_allclose(padded[0], alone, atol=1e-5)
 
 
@@ -104,67 +106,55 @@ def test_initialisation(name):
         assert not (kernel[0] == kernel[1]).any()
 
 
-def test_dropout_needs_a_key_and_changes_the_answer():
-    model, params = make('class_query')
+def apply_with_dropout(model, params, clip, seed, **options):
+    @jax.jit
+    def apply(params, clip, key):
+        padding_mask = jnp.ones((1, len(clip)), bool)
+        rngs = {'dropout': key}
+        return model.apply({'params': params}, clip[None], padding_mask, deterministic=False, rngs=rngs, **options)
+
+    return apply(params, clip, jax.random.key(seed))
+
+
+@pytest.mark.parametrize(('name', 'fields'), [('class_query', {}), ('baseline', {'dropout_rate': 0.0})])
+def test_dropout_needs_a_key_and_changes_the_answer(name, fields):
+    """That of the layers, and that of the baseline's input."""
+    model, params = make(name)
     (clip,) = clips(9)
-    mask = np.ones((1, 9), bool)
-
-    def answer(seed):
-        rngs = {'dropout': jax.random.key(seed)}
-        return model.apply({'params': params}, clip[None], mask, deterministic=False, rngs=rngs)
-
-    assert (answer(0) == answer(0)).all()
-    assert (answer(0) != answer(1)).any()
+    answers = [apply_with_dropout(model.clone(**fields), params, clip, seed) for seed in (0, 0, 1)]
+    assert (answers[0] == answers[1]).all()
+    assert (answers[0] != answers[2]).any()
 
 
 @pytest.mark.parametrize(('kind', 'sites'), [('encoder', 4), ('class_query', 5), ('decoder', 6)])
 def test_each_dropout_of_a_layer_draws_by_itself(kind, sites):
     """As many words matter as the published layer has dropouts, so no two of them share theirs."""
-    layer = models.TransformerLayer(
+    layer = layers.TransformerLayer(
         kind, HEADS, 16, 0.5, None, lambda fan_in: nn.initializers.zeros, jnp.float32, jnp.float32
     )
-    x, memory = (jnp.asarray(clip)[None] for clip in clips(9, 9))
-    padding_mask = jnp.ones((1, 9), bool)
-    words = jax.random.bits(jax.random.key(0), (6, 2), jnp.uint32)
-    params = layer.init(jax.random.key(1), x, memory, padding_mask, words)
+    x, memory = (clip[None] for clip in clips(9, 9))
+    padding_mask = np.ones((1, 9), bool)
+    words = np.random.default_rng(0).integers(2**32, size=(6, 2), dtype=np.uint32)
+    params = jax.jit(layer.init)(jax.random.key(1), x, memory, padding_mask, words)
     answer = jax.jit(lambda words: layer.apply(params, x, memory, padding_mask, words)[0])
-    assert [(answer(words.at[i].add(1)) != answer(words)).any() for i in range(6)] == [i < sites for i in range(6)]
+    changed = [words ^ (np.arange(6)[:, None] == i) for i in range(6)]
+    assert [(answer(other) != answer(words)).any() for other in changed] == [i < sites for i in range(6)]
 
 
 def test_each_layer_drops_other_values():
     model = models.create_model('class_query', num_classes=CLASSES, num_heads=HEADS, num_layers=2, mlp_dim=DIM)
     params = init(model, jax.random.key(0), DIM)
-    for stack in ('encoder', 'decoder'):  # the feed-forward layer answers with its dropout mask
-        layers = params[stack]['layers']
-        layers['mlp_in'] = {'kernel': jnp.zeros((2, DIM, DIM)), 'bias': jnp.ones((2, DIM))}
-        layers['mlp_out'] = {'kernel': jnp.stack([jnp.eye(DIM)] * 2), 'bias': jnp.zeros((2, DIM))}
-    _, variables = model.apply(
-        {'params': params},
-        clips(1)[0][None],
-        np.ones((1, 1), bool),
-        deterministic=False,
-        rngs={'dropout': jax.random.key(0)},
-        capture_intermediates=lambda module, _: module.name == 'mlp_out',
-    )
+    for stack in ('encoder', 'decoder'):  # the feed-forward layer answers with its dropout pattern
+        stacked = params[stack]['layers']
+        stacked['mlp_in'] = {'kernel': np.zeros((2, DIM, DIM)), 'bias': np.ones((2, DIM))}
+        stacked['mlp_out'] = {'kernel': np.stack([np.eye(DIM)] * 2), 'bias': np.zeros((2, DIM))}
+    (clip,) = clips(1)
+    is_captured = {'capture_intermediates': lambda module, _: module.name == 'mlp_out'}
+    _, variables = apply_with_dropout(model, params, clip, 0, **is_captured)
     captured = [variables['intermediates'][stack]['layers']['mlp_out']['__call__'] for stack in ('encoder', 'decoder')]
-    kept = np.concatenate([np.asarray(masks).reshape(2, DIM) for (masks,) in captured])
+    kept = np.concatenate([np.asarray(patterns).reshape(2, DIM) for (patterns,) in captured])
     np.testing.assert_allclose(np.unique(kept), [0, 1 / 0.9], rtol=1e-6)
     assert len(np.unique(kept, axis=0)) == 4
-
-
-def test_the_baseline_drops_inputs_too():
-    model, params = make('baseline')
-    answers = [
-        model.clone(dropout_rate=0.0).apply(
-            {'params': params},
-            clips(9)[0][None],
-            np.ones((1, 9), bool),
-            deterministic=False,
-            rngs={'dropout': jax.random.key(seed)},
-        )
-        for seed in range(2)
-    ]
-    assert (answers[0] != answers[1]).any()
 
 
 def words_of(seed):

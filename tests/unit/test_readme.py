@@ -94,7 +94,7 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize('command', commands(), ids=' '.join)
 def test_every_command_has_the_flags_of_its_module(parse, command):
     module, *options = command
-    if any(module.startswith(f'preprocessing.{name}') for name in ('extract', 'inspect', 'download')):
+    if re.match(r'preprocessing\.(extract|inspect|download)|experiments\.extraction', module):
         pytest.importorskip('cv2')
         pytest.importorskip('mediapipe')
     defined = parse(module, options)
@@ -180,6 +180,7 @@ def demo(tmp_path, tiny_dir, monkeypatch):
     torch_files.save('checkpoint_v_34.pth', torch_files.module(class_path, state, num_heads=7))
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(demo, capsys):
     names = {}
     for block in blocks(README, 'python'):
