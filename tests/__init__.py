@@ -1,0 +1,5 @@
+"""The tests."""
+
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -19,8 +19,8 @@ from configs import default
 from preprocessing import synthetic
 from preprocessing.formats import tfds_writer
 from slr_jax import landmarks
+from tests import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 _NO_RECORDINGS = 'no recordings'
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from preprocessing.extraction import worker_pool
 from slr_jax import errors
-from tests.conftest import ROOT
+from tests import ROOT  # not of conftest, whose imports would take most of the time of each process
 
 LONG = 600.0
 KILLED = 'the worker process was ended by SIGKILL'
