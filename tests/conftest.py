@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import resource
 import sys
 import tempfile
 
@@ -22,6 +23,7 @@ from slr_jax import landmarks
 from tests import ROOT
 
 _NO_RECORDINGS = 'no recordings'
+_LARGE_PROCESS = 2**20  # KiB
 
 
 @pytest.fixture(scope='session')
@@ -46,11 +48,11 @@ def pytest_terminal_summary(terminalreporter):
         )
 
 
-@pytest.fixture(scope='module', autouse=True)
+@pytest.fixture(autouse=True)
 def _free_programs():
-    """Compiled programs of a module are freed after it; they would fill gigabytes."""
+    """Compiled programs are freed after each test of a process that has grown; they would fill gigabytes."""
     yield
-    if 'jax' in sys.modules:
+    if 'jax' in sys.modules and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _LARGE_PROCESS:
         sys.modules['jax'].clear_caches()
 
 

@@ -72,6 +72,7 @@ def test_there_and_back(tiny_dataset, tiny_dir, tmp_path):
     assert_same(npz.read_archive(str(tmp_path / 'a.npz'), 'tiny'), tiny_dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['wlasl100_hands', 'ksl13_hands_pose'])
 def test_real_archives_there_and_back(shared, name, tmp_path):
     path = shared / 'data' / f'{name}.npz'

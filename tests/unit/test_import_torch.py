@@ -28,6 +28,7 @@ def golden(request, shared):
     return model, params, np.load(shared / 'golden' / f'{request.param}_h42_c13.npz')
 
 
+@pytest.mark.slow
 def test_logits_of_the_reference(golden):
     model, params, answers = golden
     for i in range(5):
@@ -35,6 +36,7 @@ def test_logits_of_the_reference(golden):
         np.testing.assert_allclose(answer, answers[f'logits_{i}'].ravel(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sgd_of_the_reference(golden):
     model, params, answers = golden
 
