@@ -157,7 +157,7 @@ def load_model(workdir: str, checkpoint: str | int = 'best') -> LoadedModel:
         checkpoint: 'best' (by validation accuracy), 'latest', or a step.
 
     Raises:
-        InputError: it is no workdir, there is no such checkpoint, or it is damaged.
+        InputError: it is not a workdir, there is no such checkpoint, or it is damaged.
     """
     config, description = workdir_lib.load_config(workdir)
     checkpoints = Checkpoints(workdir)
@@ -165,12 +165,13 @@ def load_model(workdir: str, checkpoint: str | int = 'best') -> LoadedModel:
     if not metrics:
         raise errors.InputError(f'{workdir} has no checkpoints yet')
     step, selected_by = _select(workdir, metrics, str(checkpoint))
-    return restore_model(checkpoints, step, config, description, selected_by)
+    return restore_model(checkpoints, step, metrics[step], config, description, selected_by)
 
 
 def restore_model(
     checkpoints: Checkpoints,
     step: int,
+    metrics: Metrics,
     config: ml_collections.ConfigDict,
     description: dataset_lib.Description,
     selected_by: str,
@@ -179,7 +180,7 @@ def restore_model(
     model = models.model_from_config(config, description.num_classes)
     dim = features_lib.Features.from_config(config, description.layout).dim
     params = checkpoints.restore(step, {'params': models.param_shapes(model, dim)})['params']
-    return LoadedModel(model, params, config, description, step, checkpoints.metrics()[step], selected_by)
+    return LoadedModel(model, params, config, description, step, metrics, selected_by)
 
 
 def _select(workdir: str, metrics: Mapping[int, Metrics], checkpoint: str) -> tuple[int, str]:

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
@@ -99,9 +98,7 @@ def evaluate(
     entries = workdir_lib.read_index(workdir)
     if not entries:
         return _evaluate_run(workdir, split, checkpoint, dataset, output_dir)
-    runs, diverged = workdir_lib.split_diverged(entries)
-    if diverged:
-        progress.report(f'left out, as diverged: {workdir_lib.describe_diverged(diverged)}')
+    runs, diverged = workdir_lib.leave_out_diverged(entries)
     found = {}
     for run in runs:
         run_output = output_dir and os.path.join(output_dir, run.name)
@@ -160,7 +157,9 @@ def _published_protocol(evaluator: Evaluator) -> tuple[dict[str, Any], np.ndarra
     kept = checkpoints.metrics()
     by_step, table = {}, []
     for step in sorted(checkpoint_lib.published_steps(kept)):
-        loaded = checkpoint_lib.restore_model(checkpoints, step, evaluator.config, evaluator.description, 'its step')
+        loaded = checkpoint_lib.restore_model(
+            checkpoints, step, kept[step], evaluator.config, evaluator.description, 'its step'
+        )
         logits = evaluator.logits(loaded)
         by_step[step] = evaluator.metrics(loaded, logits), logits
         accuracy = by_step[step][0]['accuracy']
@@ -180,7 +179,7 @@ def _published_protocol(evaluator: Evaluator) -> tuple[dict[str, Any], np.ndarra
 def _write(directory: str, metrics: dict[str, Any], logits: np.ndarray, evaluator: Evaluator) -> None:
     clips, names = evaluator.clips, evaluator.label_names
     best = metrics_lib.top_k(logits)
-    probabilities = scipy.special.softmax(logits.astype(np.float64), axis=-1)
+    probabilities = metrics_lib.probabilities(logits)
     confusion = metrics_lib.confusion_matrix(clips.labels, best[:, 0], len(names))
     predictions = []
     for video_id, label, classes, row_probabilities in zip(

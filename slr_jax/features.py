@@ -77,7 +77,7 @@ class Features:
         for number, clip in enumerate(landmarks):
             self._check(clip, names[number] if names is not None else str(number))
         features = [np.empty((0, self.dim), np.float32)] * len(landmarks)
-        order = np.argsort([len(clip) for clip in landmarks], kind='stable')
+        order = input_pipeline.order_by_length(landmarks)
         for start in range(0, len(order), _CLIPS_PER_CALL):
             chosen = order[start : start + _CLIPS_PER_CALL]
             padded, padding_mask = input_pipeline.pad_batch(

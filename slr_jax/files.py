@@ -1,4 +1,4 @@
-"""Output is written temporary and moved into place, so that none is ever half-written."""
+"""Reading and writing of files: output is written aside and moved into place, so that none is ever half-written."""
 
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
@@ -13,12 +13,13 @@ from typing import Any
 from slr_jax import errors
 
 # Names of what is being written.
-_PREFIX, _SUFFIX = '.unfinished-', '.unfinished'
+UNFINISHED = '.unfinished'
+_PREFIX = f'{UNFINISHED}-'
 
 
 def is_temporary(name: str) -> bool:
     """Whether a crash of this module's functions may have left a file or folder of this name."""
-    return name.startswith(_PREFIX) or name.endswith(_SUFFIX)
+    return name.startswith(_PREFIX) or name.endswith(UNFINISHED)
 
 
 @contextlib.contextmanager
@@ -106,9 +107,6 @@ def make_directories(path: str) -> list[str]:
     return missing
 
 
-UNFINISHED = '.unfinished'
-
-
 @contextlib.contextmanager
 def unfinished_in(directory: str) -> Iterator[str]:
     """Gives the empty folder `.unfinished`, that several processes write to before they move files to `directory`.
@@ -153,14 +151,14 @@ def read_json(path: str, kind: type = dict) -> Any:
 
 
 def read_label_names(path: str) -> list[str]:
-    """Reads one gloss a line; InputError where the file is empty or not text."""
+    """Reads one gloss per line; InputError where the file is empty or not text."""
     try:
         with open(path, encoding='utf-8') as file:
             names = [line.strip() for line in file.read().splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise errors.InputError(f'{path} is not UTF-8 text, expected one gloss a line') from None
+        raise errors.InputError(f'{path} is not UTF-8 text, expected one gloss per line') from None
     if not names:
-        raise errors.InputError(f'{path} is empty, expected one gloss a line')
+        raise errors.InputError(f'{path} is empty, expected one gloss per line')
     return names
 
 
@@ -185,7 +183,7 @@ def write_csv(
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[Any]:
     """Opens a text file that replaces `path` at the end, and is gone after an error."""
-    temporary = f'{path}{_SUFFIX}'
+    temporary = f'{path}{UNFINISHED}'
     try:
         with _naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
             yield file

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-import scipy.special
 
 from slr_jax import dataset as dataset_lib
 from slr_jax import devices, input_pipeline, metrics, models
@@ -38,9 +37,10 @@ def eval_batches(features: Sequence[np.ndarray], order: np.ndarray, num_devices:
         yield {name: batch[name] for name in ('landmarks', 'padding_mask')}
 
 
-def order_by_length(features: Sequence[np.ndarray]) -> np.ndarray:
-    """The indices of clips from short to long, so that little is padded."""
-    return np.argsort([len(clip) for clip in features], kind='stable')
+def in_order(logits: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Joins the answers to `eval_batches`, each <float32>[rows, classes], in the order of the clips."""
+    joined = np.concatenate([batch[:EVAL_BATCH_SIZE] for batch in logits])[: len(order)]
+    return joined[np.argsort(order)]
 
 
 def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarray]) -> np.ndarray:
@@ -54,12 +54,11 @@ def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarr
     Returns:
         <float32>[clips, classes], in the order of `features`.
     """
-    order, logits = order_by_length(features), []
+    order, logits = input_pipeline.order_by_length(features), []
     for batch in eval_batches(features, order, jax.device_count(), devices.local_devices()):
         answers = np.asarray(eval_step(params, batch))
-        logits.append(answers.reshape(-1, answers.shape[-1])[:EVAL_BATCH_SIZE])
-    result = np.concatenate(logits)[: len(features)]
-    return result[np.argsort(order)]
+        logits.append(answers.reshape(-1, answers.shape[-1]))
+    return in_order(logits, order)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +118,9 @@ class LoadedModel:
         if not clips:
             return []
         logits = self.logits(clips)
-        probabilities = scipy.special.softmax(logits.astype(np.float64), axis=-1)
         answers = [
             [(self.description.label_names[label], float(row[label])) for label in best]
-            for row, best in zip(probabilities, metrics.top_k(logits, k), strict=True)
+            for row, best in zip(metrics.probabilities(logits), metrics.top_k(logits, k), strict=True)
         ]
         return answers[0] if is_one else answers
 

@@ -57,6 +57,11 @@ def shuffle(num_clips: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_clips)
 
 
+def order_by_length(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """The indices of clips from short to long, so that batches in this order have little padding."""
+    return np.argsort([len(clip) for clip in clips], kind='stable')
+
+
 def length_buckets(lengths: np.ndarray, batch_size: int, num_buckets: int = _NUM_BUCKETS) -> list[np.ndarray]:
     """Divides clips into buckets of like lengths, so that the fewest frames are padded.
 

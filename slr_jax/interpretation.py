@@ -27,9 +27,7 @@ def interpret(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
     if not entries:
         _interpret_run(workdir, output_dir, checkpoint, title)
         return
-    usable, diverged = workdir_lib.split_diverged(entries)
-    if diverged:
-        progress.report(f'left out, as diverged: {workdir_lib.describe_diverged(diverged)}')
+    usable, _ = workdir_lib.leave_out_diverged(entries)
     for swept, runs in workdir_lib.group_by_swept(usable).items():
         masks_per_run = []
         for run in runs:

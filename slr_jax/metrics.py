@@ -32,6 +32,11 @@ def top_k(logits: np.ndarray, k: int = 5) -> np.ndarray:
     return np.argsort(-logits, axis=-1, kind='stable')[:, :k]
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """<float64>[clips, classes], the softmax of the logits."""
+    return scipy.special.softmax(logits.astype(np.float64), axis=-1)
+
+
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """<int64>[classes, classes], clips by true class (row) and predicted class (column)."""
     matrix = np.zeros((num_classes, num_classes), np.int64)

@@ -3,12 +3,16 @@
 import math
 import time
 
-_SECONDS_BETWEEN_LINES = 10.0
+_TRAINING_SECONDS, _CLIPS_SECONDS = 10.0, 5.0
 
 
 def report(message: str) -> None:
     """Prints a line of progress at once; everything that the libraries print goes through here."""
     print(message, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return time.strftime('%H:%M:%S', time.gmtime(seconds)) if seconds < 86400 else f'{seconds / 86400:.1f} days'
 
 
 class TrainingProgress:
@@ -37,7 +41,7 @@ class TrainingProgress:
         self._steps_done += count
         if is_first:
             report(f'{prefix}first step done, train loss {loss:.4f}')
-        elif time.perf_counter() - self._last > _SECONDS_BETWEEN_LINES:
+        elif time.perf_counter() - self._last > _TRAINING_SECONDS:
             self._report(prefix, epoch, f'step {step}/{self._num_steps}, train loss {loss:.4f}')
 
     def epoch_done(self, prefix: str, epoch: int, text: str) -> None:
@@ -47,8 +51,7 @@ class TrainingProgress:
     def _report(self, prefix: str, epoch: int, text: str) -> None:
         self._last = time.perf_counter()
         seconds = (self._last - self._start) / max(1, self._steps_done) * (self._steps_left - self._steps_done)
-        left = time.strftime('%H:%M:%S', time.gmtime(seconds)) if seconds < 86400 else f'{seconds / 86400:.1f} days'
-        report(f'{prefix}epoch {epoch}/{self._num_epochs} | {text} | {left} left')
+        report(f'{prefix}epoch {epoch}/{self._num_epochs} | {text} | {_duration(seconds)} left')
 
 
 class Progress:
@@ -67,12 +70,12 @@ class Progress:
         if failure:
             report(f'failed: {failure}')
         now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_LINES and self._done < self._total:
+        if now - self._last < _CLIPS_SECONDS and self._done < self._total:
             return
         self._last = now
         seconds = max(now - self._start, 1e-9)
-        left = round(seconds / self._done * (self._total - self._done))
+        left = _duration(seconds / self._done * (self._total - self._done))
         report(
             f'{self._done}/{self._total} {self._unit}, {self._frames / seconds:.1f} frames/s, {self._failed} failed, '
-            f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left',
+            f'{left} left'
         )

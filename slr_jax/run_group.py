@@ -75,7 +75,7 @@ class RunGroupSteps:
         """<float32>[runs, clips, classes] for the features of each run; runs have equally many clips."""
         if self.num_runs == 1:
             return inference.predict_logits(self.eval_step, params, features[0])[None]
-        orders = [inference.order_by_length(clips) for clips in features]
+        orders = [input_pipeline.order_by_length(clips) for clips in features]
         batches_per_run = [
             inference.eval_batches(clips, order, *self._devices())
             for clips, order in zip(features, orders, strict=True)
@@ -85,10 +85,8 @@ class RunGroupSteps:
             answers = np.asarray(self.eval_step(params, batch))
             if not self._shard_runs:
                 answers = np.moveaxis(answers, 1, 0)
-            answers = answers.reshape(self.num_runs, -1, answers.shape[-1])
-            logits.append(answers[:, : inference.EVAL_BATCH_SIZE])
-        in_order = np.concatenate(logits, axis=1)[:, : len(features[0])]
-        return np.stack([answers[np.argsort(order)] for answers, order in zip(in_order, orders, strict=True)])
+            logits.append(answers.reshape(self.num_runs, -1, answers.shape[-1]))
+        return np.stack([inference.in_order([x[i] for x in logits], order) for i, order in enumerate(orders)])
 
     def _devices(self) -> tuple[int, range]:
         """The devices that the batch of a run is divided over, and those of this process among them."""

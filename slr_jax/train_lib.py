@@ -121,6 +121,5 @@ def finish(trials: list[Trial], workdir: str) -> dict[str, Any]:
         rows = [{'run': name, **row} for name, row in best.items()]
         files.write_csv(os.path.join(workdir, 'best_epochs.csv'), rows)
     if diverged:
-        count = f'{len(diverged)} of {len(trials)}' if best else f'all {len(trials)}'
-        raise errors.InputError(f'{count} runs diverged: {workdir_lib.describe_diverged(diverged)}')
+        raise errors.InputError(workdir_lib.describe_diverged(diverged, len(trials)))
     return best

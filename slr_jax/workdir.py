@@ -19,7 +19,7 @@ import ml_collections
 import slr_jax
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files
+from slr_jax import errors, files, progress
 
 # Of slr_jax 0.1.0, config.json has no format.
 FORMAT = 1
@@ -83,17 +83,22 @@ def mark_diverged(workdir: str, name: str, reason: str) -> None:
     write_index(workdir, [dataclasses.replace(x, diverged=reason) if x.name == name else x for x in entries])
 
 
-def split_diverged(entries: Sequence[RunEntry]) -> tuple[list[RunEntry], dict[str, str]]:
-    """The runs that can be used, and by name why the others cannot; InputError where none is left."""
+def leave_out_diverged(entries: Sequence[RunEntry]) -> tuple[list[RunEntry], dict[str, str]]:
+    """The runs that can be used, and by name why the others, which are reported, cannot; InputError if none can."""
     diverged = {entry.name: entry.diverged for entry in entries if entry.diverged}
-    if entries and len(diverged) == len(entries):
-        raise errors.InputError(f'all {len(entries)} runs diverged: {describe_diverged(diverged)}')
+    if diverged:
+        description = describe_diverged(diverged, len(entries))
+        if len(diverged) == len(entries):
+            raise errors.InputError(description)
+        progress.report(f'left out: {description}')
     return [entry for entry in entries if not entry.diverged], diverged
 
 
-def describe_diverged(diverged: Mapping[str, str]) -> str:
-    """Names the runs that diverged, with the reasons."""
-    return '; '.join(f'{name} | {reason}' for name, reason in diverged.items())
+def describe_diverged(diverged: Mapping[str, str], num_runs: int) -> str:
+    """Names the runs that diverged, of so many, with the reasons."""
+    count = f'{len(diverged)} of {num_runs}' if len(diverged) < num_runs else f'all {num_runs}'
+    reasons = '; '.join(f'{name} | {reason}' for name, reason in diverged.items())
+    return f'{count} runs diverged: {reasons}'
 
 
 def group_by_swept(entries: Sequence[RunEntry]) -> dict[str, list[RunEntry]]:

@@ -130,7 +130,7 @@ def test_a_run_that_diverges_stops_alone(tiny_dir, tmp_path, capsys, at_once):
     assert (workdir / 'learning_rate=0.05,seed_379' / 'metrics.csv').read_text() == before
     capsys.readouterr()
     summary = evaluation.evaluate(str(workdir))
-    assert 'left out, as diverged: learning_rate=1e+38,seed_379 | the loss' in capsys.readouterr().out
+    assert 'left out: 1 of 3 runs diverged: learning_rate=1e+38,seed_379 | the loss' in capsys.readouterr().out
     assert list(summary['stopped']) == ['learning_rate=1e+38,seed_379']
     assert [setting['learning_rate'] for setting in summary['settings']] == [0.05, 0.002]
     interpretation.interpret(str(workdir), str(tmp_path / 'mask'))

@@ -20,7 +20,7 @@ CASES = {
     'no config': ('slr_jax.train --workdir={out}', '--config'),
     'no flags': ('slr_jax.train', '--config', '--workdir'),
     'unknown flag': (TRAIN + ' --epochs=3', 'flag', "'epochs'"),
-    'unknown field': (TRAIN + ' --config.batchsize=4', 'batchsize', 'batch_size'),
+    'unknown field': (TRAIN + ' --config.batchsize=4', "cannot be used: 'batchsize'", '"batch_size"'),
     'field of slr_jax 0.1.0': (TRAIN + ' --config.num_seeds=2', 'num_seeds', 'num_steps'),
     'field of another type': (TRAIN + ' --config.batch_size=many', '--config.batch_size=many', 'int'),
     'number that is not whole': (TRAIN + ' --config.num_epochs=1.5', '--config.num_epochs=1.5', 'int'),
