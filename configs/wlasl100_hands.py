@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = 'class_query'
     config.num_heads = 7
     config.normalize = 'centered'
-    # Missing points are fed as the middle of the normalised coordinates.
+    # Missing points are fed as the middle of the normalized coordinates.
     config.missing_value = 0.0
     config.noise_std = 0.05
     config.dropout_rate = 0.2

@@ -6,6 +6,7 @@ older versions, whose config lacks it, load with its default.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import difflib
 import itertools
 import math
 from typing import Any
@@ -31,7 +32,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.train_fraction = 1.0
 
     # --- Input
-    # Normalisation of the landmarks: 'none', 'spoter' or 'centered'.
+    # Normalization of the landmarks: 'none', 'spoter' or 'centered'.
     config.normalize = 'none'
     # Coordinates of each point: 'xy' or 'xyz'.
     config.coordinates = 'xy'
@@ -82,7 +83,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.label_smoothing = 0.0
     # Early stopping after so many epochs without a better validation accuracy; None: none. Several runs take turns.
     config.early_stop_epochs = config_dict.placeholder(int)
-    # Seed of initialisation, order, noise, dropout and stratified splits.
+    # Seed of initialization, order, noise, dropout and stratified splits.
     config.seed = 379
 
     # --- Several runs in one workdir
@@ -181,10 +182,12 @@ class Run:
 def expand(config: ml_collections.ConfigDict) -> list[Run]:
     """The runs of a config, every combination of swept values with every seed, each with its config checked.
 
+    Args:
+        config: as `resolve` returns it.
+
     Raises:
         InputError: a value is not legal; the field is named.
     """
-    config = rename_old_values(config)
     seeds = (config.seed,) if config.seeds is None else tuple(config.seeds)
     sweep = {field: tuple(values) for field, values in config.sweep.items() if values is not None}
     _check_unique_numbers('seeds', seeds, int)
@@ -240,9 +243,32 @@ def _check(config: ml_collections.ConfigDict) -> None:
         raise errors.InputError("config.early_stop_epochs needs validation clips, but config.validation is 'none'")
 
 
-def rename_old_values(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The config with the values of slr_jax 0.1.0 under their names of now."""
-    config = config.copy_and_resolve_references()
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config with the defaults of fields that it lacks, and old values under their names of now.
+
+    Raises:
+        InputError: it is not a config, has a field that is not one of `default_config`, or a value of another type.
+    """
+    try:
+        return _update_default(config.copy_and_resolve_references().to_dict())
+    except AttributeError:
+        kind = type(config).__name__
+        raise errors.InputError(
+            f'the config is a {kind}, expected an ml_collections.ConfigDict, as default_config() is'
+        ) from None
+    except TypeError as error:
+        raise errors.InputError(f'the config cannot be used: {errors.one_line(error)}') from error
+
+
+def _update_default(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    config = default_config()
+    for known, given, prefix in (config, fields, 'config'), (config.sweep, fields.get('sweep', ()), 'config.sweep'):
+        for field in given:
+            if field not in known:
+                similar = difflib.get_close_matches(field, known, n=1)
+                hint = f'; did you mean {similar[0]}?' if similar else ''
+                raise errors.InputError(f'{prefix}.{field} is not a field of a config{hint}')
+    config.update(fields)
     for field, renamed in _OLD_VALUES.items():
         config[field] = renamed.get(config[field], config[field])
     return config
@@ -263,6 +289,4 @@ def from_json(fields: Mapping[str, Any], *, is_old: bool) -> ml_collections.Conf
             fields['seeds'] = tuple(range(fields['seed'], fields['seed'] + num_seeds))
         if 'missing_value' in fields:
             fields['missing_value'] -= 0.5
-    config = default_config()
-    config.update(fields)
-    return rename_old_values(config)
+    return _update_default(fields)

@@ -24,7 +24,7 @@ class Clips:
     """Clips of one split.
 
     Attributes:
-        landmarks: <float32>[frames, points, 3] of each clip: x to the right and y down in normalised image coordinates,
+        landmarks: <float32>[frames, points, 3] of each clip: x to the right and y down in normalized image coordinates,
             z as MediaPipe gives it. NaN where a point is missing; z is NaN where the source has none.
         labels: <int32>[clips], from 0.
         video_ids: the name of each clip.

@@ -49,7 +49,7 @@ class Features:
         """Normalizes a clip, fills missing coordinates and flattens each frame to `[x0, y0, x1, y1, …]`.
 
         Args:
-            landmarks: <float32>[time, points, 3], normalised image coordinates, NaN where missing.
+            landmarks: <float32>[time, points, 3], normalized image coordinates, NaN where missing.
 
         Returns:
             <float32>[time, dim].

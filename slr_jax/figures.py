@@ -56,9 +56,9 @@ def draw_confusion(matrix: np.ndarray, label_names: Sequence[str]) -> Figure:
     ax.set(xlabel='predicted', ylabel='true')
     if num_classes <= 30:
         for true, predicted in np.argwhere(matrix):
-            colour = 'white' if fractions[true, predicted] > 0.5 else 'black'
+            color = 'white' if fractions[true, predicted] > 0.5 else 'black'
             count = str(matrix[true, predicted])
-            ax.text(predicted, true, count, ha='center', va='center', color=colour, fontsize=8)
+            ax.text(predicted, true, count, ha='center', va='center', color=color, fontsize=8)
     return figure
 
 
@@ -73,7 +73,7 @@ _PANELS = {
 }
 # Weights that lie closer together than this are drawn as nearly the same.
 _SMALLEST_SPAN = 0.1
-_COLOURS = {
+_COLORS = {
     'right_hand': '#c44e52',
     'left_hand': '#4c72b0',
     'body': '#55a868',
@@ -87,16 +87,16 @@ def _panel_title(group: str) -> str:
     return _PANELS.get(group, group.replace('_', ' '))
 
 
-def _colour(group: str) -> str:
-    return _COLOURS.get(group, '#8172b2')
+def _color(group: str) -> str:
+    return _COLORS.get(group, '#8172b2')
 
 
 def draw_bars(weights: np.ndarray, layout: landmarks_lib.Layout, title: str) -> Figure:
-    """The weight of every point <float>[points] as a bar, coloured by group, in the order of the layout."""
+    """The weight of every point <float>[points] as a bar, colored by group, in the order of the layout."""
     figure = Figure(figsize=(max(6, 0.24 * layout.num_points), 5), layout='constrained')
     ax = figure.subplots()
     for group, points in layout.groups.items():
-        ax.bar(points, weights[list(points)], color=_colour(group), label=_panel_title(group))
+        ax.bar(points, weights[list(points)], color=_color(group), label=_panel_title(group))
     ax.axhline(1, color='black', linewidth=0.8, linestyle=':')
     ax.set_xticks(range(layout.num_points), layout.points, rotation=90, fontsize=8)
     ax.set(title=title, ylabel='weight', xlim=(-1, layout.num_points))
@@ -122,7 +122,7 @@ def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title
             if a in points and b in points:
                 ax.plot(*positions[[a, b]].T, color='#bbbbbb', linewidth=2, zorder=1)
         sizes = 20 + 700 * fractions[points] ** 1.5
-        ax.scatter(*positions[points].T, s=sizes, color=_colour(group), alpha=0.75, linewidths=0, zorder=2)
+        ax.scatter(*positions[points].T, s=sizes, color=_color(group), alpha=0.75, linewidths=0, zorder=2)
         for number, point in enumerate(points):
             _annotate(ax, positions[point], f'{number}: {weights[point]:.2f}')
         ax.set(title=f'{_panel_title(group)}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))

@@ -103,7 +103,7 @@ class LoadedModel:
         """The likeliest glosses of one clip, or of each of several.
 
         Args:
-            landmarks: <float32>[frames, points, 3] in the layout of the model, normalised image coordinates (x to the
+            landmarks: <float32>[frames, points, 3] in the layout of the model, normalized image coordinates (x to the
                 right, y down, z as MediaPipe gives it or NaN), NaN where a point is missing; or a sequence of these.
             k: how many glosses.
 

@@ -14,7 +14,7 @@ CSV columns, the bones between them, the pairs that a mirror swaps, and where ea
         figure=((-0.1, 0.2), (0.1, 0.2)),
     ))
 
-Every dataset, figure, normalisation and CSV file then reads it by its name.
+Every dataset, figure, normalization and CSV file then reads it by its name.
 """
 
 from collections.abc import Mapping

@@ -97,8 +97,8 @@ class TransformerLayer(nn.Module):
     Attributes:
         kind: 'encoder'; 'decoder', with self-attention and attention to the encoded frames; or 'class_query', the
             decoder layer of SPOTER, which has `x + dropout(x)` instead of self-attention.
-        kernel_init: initialiser of every matrix but the packed projection; None for U(±1/sqrt(fan_in)).
-        bias_init: makes the initialiser of the feed-forward biases from their fan-in.
+        kernel_init: initializer of every matrix but the packed projection; None for U(±1/sqrt(fan_in)).
+        bias_init: makes the initializer of the feed-forward biases from their fan-in.
     """
 
     kind: str
@@ -164,7 +164,7 @@ class TransformerLayer(nn.Module):
 class TransformerStack(nn.Module):
     """`num_layers` layers of one kind and a final LayerNorm.
 
-    Initialised as `torch.nn.Transformer` leaves its layers: matrices Xavier-uniform, each layer its own; feed-forward
+    Initialized as `torch.nn.Transformer` leaves its layers: matrices Xavier-uniform, each layer its own; feed-forward
     biases drawn once for all layers. The class-query decoder is made outside of it: all layers are copies of one.
     """
 

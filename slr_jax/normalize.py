@@ -1,4 +1,4 @@
-"""Normalisations of the landmarks of one clip: pure functions, usable under jit and vmap.
+"""Normalizations of the landmarks of one clip: pure functions, usable under jit and vmap.
 
 All take <float32>[frames, points, axes] with NaN for missing points and padded frames, axes x, y and perhaps z, and
 return the same shape in the numbers that a model is fed; missing points stay NaN.
@@ -14,7 +14,7 @@ Array = jax.Array
 # Corners, and whether a frame has them.
 Box = tuple[Array, Array]
 
-# The middle of an image in normalised coordinates, which the published models are fed as 0.
+# The middle of an image in normalized coordinates, which the published models are fed as 0.
 IMAGE_CENTER = 0.5
 
 
@@ -36,10 +36,10 @@ def none(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
 
 
 def spoter(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
-    """SPOTER's normalisation (Boháček & Hrúz, WACVW 2022, section 3.2), frame by frame, less 0.5.
+    """SPOTER's normalization (Boháček & Hrúz, WACVW 2022, section 3.2), frame by frame, less 0.5.
 
     The body is placed in a box measured in heads (the distance of the shoulders, or of neck and nose), each hand in the
-    square around it; z is not scaled. A layout without a body has its hands normalised only.
+    square around it; z is not scaled. A layout without a body has its hands normalized only.
     """
     landmarks = jnp.asarray(landmarks)
     # SPOTER's data has 0 where a point is missing, and its formulas read those zeros.

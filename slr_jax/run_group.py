@@ -127,7 +127,7 @@ class RunGroupSteps:
 
 
 def _keys(seed: int) -> tuple[Array, Array]:
-    """The keys of the initialisation and of the steps."""
+    """The keys of the initialization and of the steps."""
     init_key, step_key = jax.random.split(jax.random.key(seed))
     return init_key, step_key
 

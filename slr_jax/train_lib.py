@@ -32,9 +32,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
             several runs when the others are done.
     """
     runtime.tune_malloc()
+    config = config_lib.resolve(config)
     runs = config_lib.expand(config)
     dataset = dataset_lib.load_dataset(runs[0].config.dataset)
-    trials = open_trials(runs, config_lib.rename_old_values(config), dataset, workdir)
+    trials = open_trials(runs, config, dataset, workdir)
     try:
         groups = make_groups(trials, dataset)
         reporter = progress.TrainingProgress(*_steps(trials[0]), sum(group.steps_left for group in groups))

@@ -90,7 +90,7 @@ def make_optimizer(
 def create_train_state(
     model: models.LandmarkTransformer, optimizer: optax.GradientTransformation, dim: int, key: Array
 ) -> TrainState:
-    """Initialises parameters for an input of width `dim`, and the optimizer."""
+    """Initializes parameters for an input of width `dim`, and the optimizer."""
     landmarks, padding_mask = jnp.zeros((1, 1, dim)), jnp.ones((1, 1), bool)
     params = jax.jit(model.init)(key, landmarks, padding_mask)['params']
     return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=jax.jit(optimizer.init)(params))

@@ -146,7 +146,7 @@ def _read_config(workdir: str) -> ml_collections.ConfigDict:
         raise errors.InputError(f"{path} has no field 'model', expected the config of a run")
     try:
         return config_lib.from_json(fields, is_old=saved_format is None)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (errors.InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise errors.InputError(f'{path} is not the config of a run: {errors.one_line(error)}') from error
 
 

@@ -1,4 +1,4 @@
-"""The command that draws landmarks on frames: pictures of the whole clip, colours at the positions of points."""
+"""The command that draws landmarks on frames: pictures of the whole clip, colors at the positions of points."""
 
 import pytest
 
@@ -84,29 +84,29 @@ def inspect_clip(directory, videos, capfd, monkeypatch):
     return inspect_clip
 
 
-def colour_of(group, handedness):
+def color_of(group, handedness):
     """The signer's right hand is red, whatever the files call it."""
-    colours = {'right_hand': RED, 'left_hand': BLUE, 'body': GREEN}
+    colors = {'right_hand': RED, 'left_hand': BLUE, 'body': GREEN}
     if handedness == 'swapped':
-        colours |= {'right_hand': BLUE, 'left_hand': RED}
-    return colours[group]
+        colors |= {'right_hand': BLUE, 'left_hand': RED}
+    return colors[group]
 
 
-def check_colours(picture, points, handedness, tolerance):
-    """Every group is there in its colour, at the places of its points, and nowhere else."""
+def check_colors(picture, points, handedness, tolerance):
+    """Every group is there in its color, at the places of its points, and nowhere else."""
     height, width = picture.shape[:2]
     for group in ('right_hand', 'left_hand', 'body'):
         x, y = (points[list(GROUPS[group]), :2] * (width, height)).round().astype(int).T
-        away = np.abs(picture[y, x].astype(int) - colour_of(group, handedness)).max(axis=1)
+        away = np.abs(picture[y, x].astype(int) - color_of(group, handedness)).max(axis=1)
         assert (away <= tolerance).mean() > 0.9
     # The three groups lie beside one another.
-    coloured = np.ptp(picture.astype(int), axis=2) > 60
+    colored = np.ptp(picture.astype(int), axis=2) > 60
     for x0, x1 in ((0, 0.03), (0.31, 0.33), (0.61, 0.68), (0.95, 1)):
-        assert not coloured[:, int(x0 * width) : int(x1 * width)].any()
+        assert not colored[:, int(x0 * width) : int(x1 * width)].any()
     for (x0, x1), group in (((0.03, 0.31), 'right_hand'), ((0.34, 0.61), 'body'), ((0.68, 0.95), 'left_hand')):
-        part = picture[:, int(x0 * width) : int(x1 * width)][coloured[:, int(x0 * width) : int(x1 * width)]]
+        part = picture[:, int(x0 * width) : int(x1 * width)][colored[:, int(x0 * width) : int(x1 * width)]]
         assert len(part) > 100
-        assert (part.mean(axis=0).argmax()) == np.argmax(colour_of(group, handedness))
+        assert (part.mean(axis=0).argmax()) == np.argmax(color_of(group, handedness))
 
 
 def test_a_picture_shows_frames_spread_over_the_clip(inspect_clip, handedness, tmp_path):
@@ -119,7 +119,7 @@ def test_a_picture_shows_frames_spread_over_the_clip(inspect_clip, handedness, t
     for tile, frame in enumerate((0, 2, 4)):
         picture = sheet[:, tile * 480 : (tile + 1) * 480]
         assert not (picture[:40, :60] == GREY).all()
-        check_colours(picture[40:], rescaled(make_points(frame), 40, 360), handedness, 40)
+        check_colors(picture[40:], rescaled(make_points(frame), 40, 360), handedness, 40)
 
 
 def rescaled(points, top, height):
@@ -145,7 +145,7 @@ def test_a_video_shows_the_whole_clip(inspect_clip, handedness, tmp_path):
     assert video.frames_per_second(str(output)) == 20
     for number, frame in drawn:
         assert frame.shape == (720, 960, 3)
-        check_colours(frame, make_points(number - 1), handedness, 70)
+        check_colors(frame, make_points(number - 1), handedness, 70)
 
 
 def test_folders_of_frames_do_as_well(inspect_clip, videos, tmp_path):
@@ -160,7 +160,7 @@ def test_points_that_were_not_seen_are_not_drawn(handedness):
     np.testing.assert_array_equal(inspect.draw_frame(frame, points, handedness), frame)
     points[list(GROUPS['left_hand'])] = (0.5, 0.5, 0)
     drawn = inspect.draw_frame(frame, points, handedness)
-    assert tuple(drawn[HEIGHT // 2, WIDTH // 2]) == colour_of('left_hand', handedness)
+    assert tuple(drawn[HEIGHT // 2, WIDTH // 2]) == color_of('left_hand', handedness)
     assert (drawn != frame).any(axis=2).sum() < 40
     assert (frame == GREY).all()
 

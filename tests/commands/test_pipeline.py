@@ -98,4 +98,4 @@ def test_export_and_build_again(tiny_dir, tmp_path):
 def test_every_config_is_legal(path):
     config = importlib.import_module(f'configs.{path.stem}').get_config()
     config.dataset = config.dataset or 'data'
-    config_lib.expand(config)
+    config_lib.expand(config_lib.resolve(config))

@@ -34,6 +34,9 @@ CASES = {
     'config is noise': (CONFIG + '{w}/config/noise.py', '--config={w}/config/noise.py'),
     'empty config': (CONFIG + '{w}/config/empty.py', 'config/empty.py', 'get_config'),
     'config with a syntax error': (CONFIG + '{w}/config/syntax.py', 'config/syntax.py', 'syntax', 'line 1'),
+    'config with a field that is not one': (CONFIG + '{w}/config/typo.py', 'config.lerning_rate', 'learning_rate'),
+    'config that is not one': (CONFIG + '{w}/config/dict.py', 'dict', 'ConfigDict'),
+    'config without a dataset': (CONFIG + '{w}/config/bare.py', 'config.dataset', 'TFDS'),
     'config that raises': (CONFIG + '{w}/config/raises.py', 'config/raises.py', 'no such luck'),
     # Values
     'unknown optimizer': (TRAIN + ' --config.optimizer=lion', 'config.optimizer', "'lion'", 'sgd', 'momentum', 'adamw'),
@@ -138,6 +141,7 @@ CONFIGS = {
     'sweep of text': ({'sweep': {'learning_rate': ('a',)}}, 'config.sweep.learning_rate', "('a',)", 'numbers'),
     'sweep of a value twice': ({'sweep': {'learning_rate': (0.1, 0.1)}}, 'config.sweep.learning_rate', '(0.1, 0.1)'),
     'no runs at once': ({'runs_at_once': 0}, 'config.runs_at_once', '0', '1'),
+    'sweep of a field that cannot be swept': ({'sweep': {'momentum': (0.1,)}}, 'config.sweep.momentum', 'not a field'),
     'early stopping of runs at once': (
         {'seeds': (1, 2), 'runs_at_once': 2, 'early_stop_epochs': 1},
         *('config.early_stop_epochs', 'config.runs_at_once', '1'),
@@ -156,7 +160,7 @@ def test_illegal_config_is_refused(case):
 
 def _refuse_config(fields, *facts):
     with pytest.raises(errors.InputError, match=_in_any_order(facts)):
-        config_lib.expand(world_lib.make_config('somewhere', **fields))
+        config_lib.expand(config_lib.resolve(world_lib.make_config('somewhere', **fields)))
 
 
 def _in_any_order(facts):

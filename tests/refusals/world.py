@@ -266,6 +266,12 @@ def make_config_files(directory):
     (directory / 'noise.py').write_bytes(NOISE)
     (directory / 'empty.py').write_text('')
     (directory / 'syntax.py').write_text('def get_config(:\n    pass\n')
+    (directory / 'dict.py').write_text('def get_config():\n    return {"seed": 1}\n')
+    for name, field in ('bare', 'seed'), ('typo', 'lerning_rate'):
+        content = (
+            f'import ml_collections\n\ndef get_config():\n    return ml_collections.ConfigDict({{"{field}": 1}})\n'
+        )
+        (directory / f'{name}.py').write_text(content)
     (directory / 'raises.py').write_text('def get_config():\n    raise RuntimeError("no such luck")\n')
 
 

@@ -34,7 +34,7 @@ def test_landmarks_without_z_are_refused():
         compute(clips, make_tiny_config('d', coordinates='xyz'))
 
 
-def test_normalised_features_do_not_depend_on_the_other_clips(tiny_dataset):
+def test_normalized_features_do_not_depend_on_the_other_clips(tiny_dataset):
     clips = tiny_dataset.splits['train']
     config = make_tiny_config('d', normalize='centered')
     together = compute(clips, config)

@@ -79,7 +79,7 @@ def test_published_parameter_counts(name, dim, heads, classes, count):
 
 
 @pytest.mark.parametrize('name', ['class_query', 'sequence_query'])
-def test_initialisation(name):
+def test_initialization(name):
     model = models.create_model(name, num_classes=CLASSES, num_heads=HEADS, num_layers=3, mlp_dim=64)
     params = init(model, jax.random.key(3), DIM)
     np.testing.assert_array_equal(params['encoder_mask'], 1)

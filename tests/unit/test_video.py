@@ -16,7 +16,7 @@ NO_FRAMES = 'the video has no frames'
 
 
 def make_frame(number):
-    """Two colours that tell the frame: red rises by 8 a frame on the left, blue falls on the right."""
+    """Two colors that tell the frame: red rises by 8 a frame on the left, blue falls on the right."""
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:, :32, 2] = 8 * (number % 32)
     frame[:, 32:, 0] = 255 - 8 * (number % 32)
@@ -47,7 +47,7 @@ def check(frames, numbers, tolerance):
     for number, frame in frames:
         assert frame.shape == (48, 64, 3)
         assert frame.dtype == np.uint8
-        # Away from the border between the two colours, which lossy codecs blur.
+        # Away from the border between the two colors, which lossy codecs blur.
         expected = make_frame(number)[..., ::-1].astype(int)
         np.testing.assert_allclose(frame[:, :24], expected[:, :24], atol=tolerance)
         np.testing.assert_allclose(frame[:, 40:], expected[:, 40:], atol=tolerance)
