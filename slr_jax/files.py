@@ -1,4 +1,4 @@
-"""Reading and writing of files: output is written aside and moved into place, so that none is ever half-written."""
+"""Files: output is written to a temporary path and moved into place, so that none is ever half-written."""
 
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
