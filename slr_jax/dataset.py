@@ -187,6 +187,14 @@ class Dataset:
                 digest.update(np.ascontiguousarray(clip).tobytes())
         return digest.hexdigest()
 
+    def summary(self) -> dict[str, Any]:
+        """The content of dataset.json: what the dataset says of itself, its fingerprint, and clips per split."""
+        return {
+            'description': self.description.to_json(),
+            'fingerprint': self.fingerprint(),
+            'clips': {split: len(clips) for split, clips in self.splits.items()},
+        }
+
 
 def check_clips(clips: Clips, num_points: int, num_classes: int, where: str) -> None:
     """Checks what every dataset promises.

@@ -76,17 +76,7 @@ class Features:
         """
         for number, clip in enumerate(landmarks):
             self._check(clip, names[number] if names is not None else str(number))
-        features = [np.empty((0, self.dim), np.float32)] * len(landmarks)
-        order = input_pipeline.order_by_length(landmarks)
-        for start in range(0, len(order), _CLIPS_PER_CALL):
-            chosen = order[start : start + _CLIPS_PER_CALL]
-            padded, padding_mask = input_pipeline.pad_batch(
-                [landmarks[i] for i in chosen], batch_size=_CLIPS_PER_CALL, fill=np.nan
-            )
-            result = np.asarray(_compute_batch(self, padded))
-            for row, i in enumerate(chosen):
-                features[i] = result[row, padding_mask[row]]
-        return features
+        return input_pipeline.map_clips(functools.partial(_compute_batch, self), landmarks, _CLIPS_PER_CALL)
 
     def _check(self, clip: np.ndarray, name: str) -> None:
         num_points = landmarks_lib.LAYOUTS[self.layout].num_points

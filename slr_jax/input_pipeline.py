@@ -1,8 +1,9 @@
 """Features in memory -> batches: order from a seed, length buckets, padding masks."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import math
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -60,6 +61,23 @@ def shuffle(num_clips: int, seed: int, epoch: int) -> np.ndarray:
 def order_by_length(clips: Sequence[np.ndarray]) -> np.ndarray:
     """The indices of clips from short to long, so that batches in this order have little padding."""
     return np.argsort([len(clip) for clip in clips], kind='stable')
+
+
+def map_clips(function: Callable[[np.ndarray], Any], clips: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+    """Applies a function of <float32>[batch, time, …], padded with NaN, to clips, in batches of similar length.
+
+    Returns:
+        [frames, …] of each clip.
+    """
+    results: list[Any] = [None] * len(clips)
+    order = order_by_length(clips)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        padded, padding_mask = pad_batch([clips[i] for i in chosen], batch_size, fill=np.nan)
+        result = np.asarray(function(padded))
+        for row, i in enumerate(chosen):
+            results[i] = result[row, padding_mask[row]]
+    return results
 
 
 def length_buckets(lengths: np.ndarray, batch_size: int, num_buckets: int = _NUM_BUCKETS) -> list[np.ndarray]:

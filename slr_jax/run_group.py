@@ -44,7 +44,7 @@ class RunGroupSteps:
         self._shard_runs = num_runs > 1 and jax.process_count() == 1 and num_devices > 1 and num_runs % num_devices == 0
         self._config = config
         self._model = models.model_from_config(config, num_classes)
-        step = train_step.make_train_step(config, num_classes, steps, divide_batch=not self._shard_runs)
+        step = train_step.make_train_step(self._model, config, steps, divide_batch=not self._shard_runs)
         eval_step = inference.eval_function(self._model)
         if num_runs > 1:
             step, eval_step = jax.vmap(step), jax.vmap(eval_step)

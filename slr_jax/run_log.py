@@ -93,8 +93,8 @@ class RunLog:
 
     def resume(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
         """Restores a checkpoint and forgets what came after it; see Checkpoints.restore."""
-        restored = self._checkpoints.restore(step, target)
         self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
+        restored = self._checkpoints.restore(step, target)
         if self._is_writer:
             self._checkpoints.delete_after(step)
         return restored

@@ -56,25 +56,13 @@ def open_trials(
     is_first = devices.is_first_process()
     with devices.first_process_first():
         if is_first:
-            _create_workdirs(runs, config, dataset, workdir)
+            workdir_lib.create_or_check_all(workdir, config, runs, dataset.summary())
         diverged = {entry.name: entry.diverged for entry in workdir_lib.read_index(workdir)}
         logs = [
             RunLog(run, workdir, is_writer=is_first, in_group=in_group, diverged=diverged.get(run.name, ''))
             for run in runs
         ]
     return [Trial(*parts) for parts in zip(runs, clips, logs, strict=True)]
-
-
-def _create_workdirs(
-    runs: list[config_lib.Run], config: ml_collections.ConfigDict, dataset: dataset_lib.Dataset, workdir: str
-) -> None:
-    workdir_lib.create_or_check(workdir, config, dataset)
-    if runs[0].is_only:
-        return
-    if not workdir_lib.read_index(workdir):
-        workdir_lib.write_index(workdir, [workdir_lib.RunEntry(x.name, x.swept, x.config.seed) for x in runs])
-    for run in runs:
-        workdir_lib.create_or_check(workdir_lib.run_path(workdir, run.name), run.config, dataset)
 
 
 def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:

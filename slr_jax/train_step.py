@@ -97,7 +97,7 @@ def create_train_state(
 
 
 def make_train_step(
-    config: ml_collections.ConfigDict, num_classes: int, steps: Steps, *, divide_batch: bool = True
+    model: models.LandmarkTransformer, config: ml_collections.ConfigDict, steps: Steps, *, divide_batch: bool = True
 ) -> TrainStep:
     """Makes the step of one device and one run.
 
@@ -106,8 +106,8 @@ def make_train_step(
     of all devices, so that empty rows count nothing.
 
     Args:
+        model: to train; its dropout rate is that of the hyperparameters.
         config: of the run.
-        num_classes: of the dataset.
         steps: of the run.
         divide_batch: whether each device has a part of the batch, and not a batch of its own.
     """
@@ -121,7 +121,7 @@ def make_train_step(
         state: TrainState, batch: Batch, key: Array, swept: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
         hyperparameters = all_hyperparameters(config, swept)
-        model = models.model_from_config(config, num_classes).clone(dropout_rate=hyperparameters['dropout_rate'])
+        trained_model = model.clone(dropout_rate=hyperparameters['dropout_rate'])
         optimizer = make_optimizer(config, hyperparameters, steps)
         key = jax.random.fold_in(key, state.step)
         if is_divided:
@@ -132,10 +132,10 @@ def make_train_step(
         clips = sum_over_devices(weights.sum())
 
         def loss_fn(params: Any) -> tuple[Array, Array]:
-            logits: Any = model.apply(
+            logits: Any = trained_model.apply(
                 {'params': params}, landmarks, batch['padding_mask'], deterministic=False, rngs={'dropout': dropout_key}
             )
-            targets = optax.smooth_labels(jax.nn.one_hot(labels, num_classes), config.label_smoothing)
+            targets = optax.smooth_labels(jax.nn.one_hot(labels, model.num_classes), config.label_smoothing)
             return (optax.softmax_cross_entropy(logits, targets) * weights).sum() / clips, logits
 
         (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

@@ -150,19 +150,32 @@ def _read_config(workdir: str) -> ml_collections.ConfigDict:
         raise errors.InputError(f'{path} is not the config of a run: {errors.one_line(error)}') from error
 
 
-def create_or_check(workdir: str, config: ml_collections.ConfigDict, dataset: dataset_lib.Dataset) -> None:
+def create_or_check_all(
+    workdir: str, config: ml_collections.ConfigDict, runs: Sequence[config_lib.Run], dataset_json: Mapping[str, Any]
+) -> None:
+    """Creates the workdirs of the runs of a config, or checks that they hold these very runs; see create_or_check."""
+    create_or_check(workdir, config, dataset_json)
+    if runs[0].is_only:
+        return
+    if not read_index(workdir):
+        write_index(workdir, [RunEntry(run.name, run.swept, run.config.seed) for run in runs])
+    for run in runs:
+        create_or_check(run_path(workdir, run.name), run.config, dataset_json)
+
+
+def create_or_check(workdir: str, config: ml_collections.ConfigDict, dataset_json: Mapping[str, Any]) -> None:
     """Creates the workdir of a run, or checks that it holds this very run.
+
+    Args:
+        workdir: of the run.
+        config: of the run.
+        dataset_json: dataset.Dataset.summary.
 
     Raises:
         InputError: it holds another run, the fields that differ named; or it is a directory of another kind.
     """
     if os.path.exists(workdir) and not os.path.isdir(workdir):
         raise errors.InputError(f'{workdir} is a file, expected a directory for the run')
-    dataset_json = {
-        'description': dataset.description.to_json(),
-        'fingerprint': dataset.fingerprint(),
-        'clips': {split: len(clips) for split, clips in dataset.splits.items()},
-    }
     if os.path.isfile(os.path.join(workdir, 'config.json')):
         saved_dataset = files.read_json(os.path.join(workdir, 'dataset.json'))
         if isinstance(saved_dataset.get('description'), dict):

@@ -237,12 +237,12 @@ def test_another_run_is_refused(run, tiny_dataset):
     other = config.copy_and_resolve_references()
     other.batch_size, other.normalize = 2, 'centered'
     with pytest.raises(errors.InputError, match=r"batch_size.*\b4\b.*\b2\b.*config\.normalize.*'none'"):
-        workdir_lib.create_or_check(str(workdir), other, tiny_dataset)
+        workdir_lib.create_or_check(str(workdir), other, tiny_dataset.summary())
     fewer = dataset_lib.Dataset(tiny_dataset.description, {'train': tiny_dataset.splits['train']})
     with pytest.raises(errors.InputError, match=r'dataset\.'):
-        workdir_lib.create_or_check(str(workdir), config, fewer)
+        workdir_lib.create_or_check(str(workdir), config, fewer.summary())
     config.dataset = '/elsewhere/the/same/data'
-    workdir_lib.create_or_check(str(workdir), config, tiny_dataset)
+    workdir_lib.create_or_check(str(workdir), config, tiny_dataset.summary())
 
 
 def test_a_run_that_diverges_stops(tiny_dir, tmp_path):

@@ -55,7 +55,7 @@ def test_training_can_be_continued(world, tmp_path, capfd, monkeypatch):
     left = in_process.snapshot(tmp_path)
     assert not [path for path in left if 'unfinished' in path or 'tmp' in os.path.basename(path)]
     config = world_lib.make_config(world / 'data' / 'tiny', validation='none')
-    workdir_lib.create_or_check(str(workdir), config, dataset.load_dataset(config.dataset))
+    workdir_lib.create_or_check(str(workdir), config, dataset.load_dataset(config.dataset).summary())
 
 
 @contextlib.contextmanager

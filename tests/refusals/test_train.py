@@ -99,7 +99,9 @@ def test_workdir_of_something_else_is_refused(world, case):
     before = in_process.snapshot(world)
     content = dataset.load_dataset(str(world / 'data' / data))
     with pytest.raises(errors.InputError, match=_in_any_order(facts)):
-        workdir_lib.create_or_check(str(world / workdir), world_lib.make_config(world / 'data' / data), content)
+        workdir_lib.create_or_check(
+            str(world / workdir), world_lib.make_config(world / 'data' / data), content.summary()
+        )
     assert in_process.snapshot(world) == before
 
 

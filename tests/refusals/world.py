@@ -302,7 +302,7 @@ def _random_numbers(shapes):
 
 def _make_run(workdir, config, content):
     """The files of a run after one epoch, without the time that it takes."""
-    workdir_lib.create_or_check(workdir, config, content)
+    workdir_lib.create_or_check(workdir, config, content.summary())
     model = models.model_from_config(config, content.description.num_classes)
     hyperparameters = train_step.all_hyperparameters(config, {})
     optimizer = train_step.make_optimizer(config, hyperparameters, train_step.Steps(1, 1))
