@@ -103,11 +103,12 @@ class _Case:
         self._num_seeds, self._dim, self._lengths, self._config = num_seeds, dim, lengths, config
         self._steps = RunGroupSteps(config, _NUM_CLASSES, Steps(len(lengths), len(lengths)), num_seeds)
         self._batches = self._make_batches()
-        padded = sum(batch['padding_mask'].size for batch in self._batches)
-        real = sum(batch['padding_mask'].sum() for batch in self._batches)
+        padding_masks = [piece['padding_mask'] for batch in self._batches for piece in batch]
+        padded = sum(padding_mask.size for padding_mask in padding_masks)
+        real = sum(padding_mask.sum() for padding_mask in padding_masks)
         self.padding = padded / real
 
-    def _make_batches(self) -> list[dict[str, np.ndarray]]:
+    def _make_batches(self) -> list[input_pipeline.Batch]:
         rng, lengths = np.random.default_rng(0), self._lengths
         features = [rng.normal(size=(length, self._dim)).astype(np.float32) for length in lengths]
         labels = rng.integers(_NUM_CLASSES, size=len(lengths)).astype(np.int32)
@@ -136,7 +137,8 @@ class _Case:
         """Seconds of answering to all clips, `repetitions` times."""
         steps = self._steps
         params = steps.stack_and_place([steps.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
-        inputs = [{name: batch[name] for name in ('landmarks', 'padding_mask')} for batch in self._batches]
+        pieces = [piece for batch in self._batches for piece in batch]
+        inputs = [{name: piece[name] for name in ('landmarks', 'padding_mask')} for piece in pieces]
         return _seconds(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions)
 
     def row(self, phase: str, peak: float, repetitions: int) -> dict[str, Any]:

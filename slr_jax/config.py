@@ -38,6 +38,10 @@ def default_config() -> ml_collections.ConfigDict:
     config.coordinates = 'xy'
     # What a missing coordinate is fed as, in the numbers that the model sees; None: as published for the layout.
     config.missing_value = config_dict.placeholder(float)
+    # Frames that the model sees of a clip, at most; None: all. Memory grows with the square of the longest clip.
+    config.max_frames = config_dict.placeholder(int)
+    # How longer clips are shortened: 'sample' (frames at even distances) or 'cut' (the frames in the middle).
+    config.shorten = 'sample'
     # Mean and standard deviation of the Gaussian noise on the training input.
     config.noise_mean = 0.0
     config.noise_std = 0.001
@@ -117,6 +121,7 @@ def _choices() -> dict[str, Any]:
         'validation': VALIDATIONS,
         'normalize': normalize.METHODS,
         'coordinates': features.COORDINATES,
+        'shorten': features.SHORTENINGS,
         'model': models.MODELS,
         'dtype': DTYPES,
         'optimizer': train_step.OPTIMIZERS,
@@ -133,6 +138,7 @@ _ABOVE_0 = (lambda x: x > 0, 'above 0')
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'validation_fraction': (lambda x: 0 < x < 1, 'between 0 and 1'),
     'train_fraction': (lambda x: 0 < x <= 1, 'above 0 and at most 1'),
+    'max_frames': _AT_LEAST_1,
     'noise_std': _AT_LEAST_0,
     'num_heads': _AT_LEAST_1,
     'num_layers': _AT_LEAST_1,

@@ -8,7 +8,7 @@ import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, inference, models, progress
+from slr_jax import errors, figures, files, inference, memory, models, progress
 from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
@@ -37,6 +37,7 @@ class Evaluator:
         self.clips, self.label_names = loaded.split(split), loaded.description.label_names
         features = features_lib.Features.from_config(self.config, self.description.layout)
         self._features = features.compute(self.clips.landmarks, self.clips.video_ids)
+        memory.check_fits(self.config, self.clips.video_ids, self._features, training=False)
 
     def logits(self, loaded: checkpoint_lib.LoadedModel) -> np.ndarray:
         """<float32>[clips, classes] of one checkpoint of the workdir."""

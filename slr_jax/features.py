@@ -1,6 +1,6 @@
 """Landmarks -> what a model is fed: the one definition that training, testing, prediction and export share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 
@@ -16,7 +16,14 @@ Array = jax.Array
 
 # Axes of a point that are fed.
 COORDINATES = {'xy': 2, 'xyz': 3}
-_CLIPS_PER_CALL = 128
+# Clips, and frames with their padding, that are computed at once, to limit memory.
+_CLIPS_PER_CALL, _FRAMES_PER_CALL = 128, 128 * 1024
+
+# Name -> the indices of the frames of a clip that stay, from the numbers of its frames and of those that stay.
+SHORTENINGS: dict[str, Callable[[int, int], np.ndarray]] = {
+    'sample': lambda frames, kept: np.linspace(0, frames - 1, kept).round().astype(int),
+    'cut': lambda frames, kept: np.arange(kept) + (frames - kept) // 2,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +35,22 @@ class Features:
         normalize: a key of normalize.METHODS.
         coordinates: a key of COORDINATES.
         missing_value: what a missing coordinate is fed as; None for the published value of the layout.
+        max_frames: that stay of a clip, at most; None for all.
+        shorten: a key of SHORTENINGS.
     """
 
     layout: str
     normalize: str = 'none'
     coordinates: str = 'xy'
     missing_value: float | None = None
+    max_frames: int | None = None
+    shorten: str = 'sample'
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict, layout: str) -> 'Features':
         """The features that a config asks for."""
-        return cls(layout, config.normalize, config.coordinates, config.missing_value)
+        fields = [field.name for field in dataclasses.fields(cls) if field.name != 'layout']
+        return cls(layout, **{name: config[name] for name in fields})
 
     @property
     def dim(self) -> int:
@@ -61,8 +73,14 @@ class Features:
             missing = layout.missing_value - normalize.IMAGE_CENTER
         return jnp.where(jnp.isnan(normalized), jnp.float32(missing), normalized).reshape(len(landmarks), self.dim)
 
+    def kept_frames(self, num_frames: int) -> np.ndarray:
+        """<int>[frames], the indices of the frames of a clip that the model sees."""
+        if self.max_frames is None or num_frames <= self.max_frames:
+            return np.arange(num_frames)
+        return SHORTENINGS[self.shorten](num_frames, self.max_frames)
+
     def compute(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
-        """The features of many clips, in groups of similar length.
+        """The features of many clips, shortened to `max_frames`.
 
         Args:
             landmarks: <float32>[frames, points, 3] of each clip.
@@ -76,7 +94,9 @@ class Features:
         """
         for number, clip in enumerate(landmarks):
             self._check(clip, names[number] if names is not None else str(number))
-        return input_pipeline.map_clips(functools.partial(_compute_batch, self), landmarks, _CLIPS_PER_CALL)
+        shortened = [clip[self.kept_frames(len(clip))] for clip in landmarks]
+        compute = functools.partial(_compute_batch, self)
+        return input_pipeline.map_clips(compute, shortened, _CLIPS_PER_CALL, _FRAMES_PER_CALL)
 
     def _check(self, clip: np.ndarray, name: str) -> None:
         num_points = landmarks_lib.LAYOUTS[self.layout].num_points

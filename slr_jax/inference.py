@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, input_pipeline, metrics, models
+from slr_jax import devices, input_pipeline, memory, metrics, models
 from slr_jax import features as features_lib
 from slr_jax import landmarks as landmarks_lib
 
@@ -25,22 +25,46 @@ def eval_function(model: models.LandmarkTransformer) -> EvalStep:
     """The step of one device: parameters and a batch -> <float32>[rows, classes] logits."""
 
     def eval_step(params: Any, batch: Batch) -> Any:
-        return model.apply({'params': params}, batch['landmarks'], batch['padding_mask'])
+        def answer(rows: Batch) -> Any:
+            return model.apply({'params': params}, rows['landmarks'], rows['padding_mask'])
+
+        size = memory.rows_at_once(*batch['padding_mask'].shape)
+        if size == len(batch['padding_mask']):
+            return answer(batch)
+
+        def answer_one(row: Batch) -> Any:
+            return answer(jax.tree.map(lambda x: x[None], row))[0]
+
+        return jax.lax.map(answer_one, batch, batch_size=size)
 
     return eval_step
 
 
-def eval_batches(features: Sequence[np.ndarray], order: np.ndarray, num_devices: int, local: range) -> Iterator[Batch]:
-    """Batches of EVAL_BATCH_SIZE clips in an order, divided over devices; see input_pipeline.batches."""
-    labels = np.zeros(len(features), np.int32)
-    for batch in input_pipeline.batches(features, labels, order, EVAL_BATCH_SIZE, num_devices, devices=local):
-        yield {name: batch[name] for name in ('landmarks', 'padding_mask')}
+def eval_batches(
+    features: Sequence[np.ndarray], num_devices: int, local: range, *, divide: bool = True
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Batches of up to EVAL_BATCH_SIZE clips of similar length, divided over devices.
 
+    Args:
+        features: <float32>[frames, dim] of each clip.
+        num_devices: devices to divide over.
+        local: those of this process, whose part is made.
+        divide: whether clips that are much longer than the others of their batch get one of their own.
 
-def in_order(logits: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Joins the answers to `eval_batches`, each <float32>[rows, classes], in the order of the clips."""
-    joined = np.concatenate([batch[:EVAL_BATCH_SIZE] for batch in logits])[: len(order)]
-    return joined[np.argsort(order)]
+    Yields:
+        The indices of the clips, and their batch as input_pipeline.make_piece gives it, without labels and weights.
+    """
+    labels, order = np.zeros(len(features), np.int32), input_pipeline.order_by_length(features)
+    for start in range(0, len(order), EVAL_BATCH_SIZE):
+        chosen = order[start : start + EVAL_BATCH_SIZE]
+        parts = [(chosen, EVAL_BATCH_SIZE)]
+        if divide:
+            usual, long = input_pipeline.divide_outliers(np.array([len(features[i]) for i in chosen]), EVAL_BATCH_SIZE)
+            parts = [(chosen[usual], EVAL_BATCH_SIZE), (chosen[long], input_pipeline.num_long_rows(len(long)))]
+        for clips, size in parts:
+            if len(clips):
+                piece = input_pipeline.make_piece(features, labels, clips, size, num_devices, devices=local)
+                yield clips, {name: piece[name] for name in ('landmarks', 'padding_mask')}
 
 
 def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarray]) -> np.ndarray:
@@ -54,11 +78,12 @@ def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarr
     Returns:
         <float32>[clips, classes], in the order of `features`.
     """
-    order, logits = input_pipeline.order_by_length(features), []
-    for batch in eval_batches(features, order, jax.device_count(), devices.local_devices()):
+    logits: Any = [None] * len(features)
+    for clips, batch in eval_batches(features, jax.device_count(), devices.local_devices()):
         answers = np.asarray(eval_step(params, batch))
-        logits.append(answers.reshape(-1, answers.shape[-1]))
-    return in_order(logits, order)
+        for clip, answer in zip(clips, answers.reshape(-1, answers.shape[-1]), strict=False):
+            logits[clip] = answer
+    return np.stack(logits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +120,9 @@ class LoadedModel:
 
     def logits(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to clips; see `predict` for the arguments."""
-        return predict_logits(mapped_eval_step(self.model), self.params, self.features.compute(landmarks, names))
+        features = self.features.compute(landmarks, names)
+        memory.check_fits(self.config, names, features, training=False)
+        return predict_logits(mapped_eval_step(self.model), self.params, features)
 
     def predict(
         self, landmarks: np.ndarray | Sequence[np.ndarray], k: int = 5

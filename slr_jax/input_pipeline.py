@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Callable, Iterator, Sequence
+import itertools
 import math
 from typing import Any
 
@@ -9,12 +10,13 @@ import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
+from slr_jax import errors, memory
 
 # Lengths that training clips are padded to, at most: each is compiled.
 _NUM_BUCKETS = 8
 
-Batch = dict[str, np.ndarray]
+Piece = dict[str, np.ndarray]
+Batch = list[Piece]
 
 
 def padded_length(num_frames: int, lengths: Sequence[int] = ()) -> int:
@@ -63,17 +65,27 @@ def order_by_length(clips: Sequence[np.ndarray]) -> np.ndarray:
     return np.argsort([len(clip) for clip in clips], kind='stable')
 
 
-def map_clips(function: Callable[[np.ndarray], Any], clips: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
-    """Applies a function of <float32>[batch, time, …], padded with NaN, to clips, in batches of similar length.
+def map_clips(
+    function: Callable[[np.ndarray], Any], clips: Sequence[np.ndarray], batch_size: int, max_frames: int
+) -> list[np.ndarray]:
+    """Applies a function of batches, padded with NaN, to clips.
+
+    Args:
+        function: of <float32>[batch, time, …].
+        clips: <float32>[frames, …] of each.
+        batch_size: clips per batch.
+        max_frames: padded frames per batch; batches of long clips have fewer clips, at least one.
 
     Returns:
         [frames, …] of each clip.
     """
     results: list[Any] = [None] * len(clips)
     order = order_by_length(clips)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        padded, padding_mask = pad_batch([clips[i] for i in chosen], batch_size, fill=np.nan)
+    while len(order):
+        length = padded_length(len(clips[order[:batch_size][-1]]))
+        size = min(batch_size, max(1, max_frames // length))
+        chosen, order = order[:size], order[size:]
+        padded, padding_mask = pad_batch([clips[i] for i in chosen], size, fill=np.nan)
         result = np.asarray(function(padded))
         for row, i in enumerate(chosen):
             results[i] = result[row, padding_mask[row]]
@@ -130,6 +142,33 @@ def shuffle_buckets(buckets: Sequence[np.ndarray], batch_size: int, seed: int, e
     return np.concatenate([*(parts[i] for i in mixed), last])
 
 
+def divide_outliers(lengths: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides a batch into clips of usual length and few long ones, where that at least halves its attention.
+
+    Args:
+        lengths: <int>[clips], frames of the clips of a batch.
+        num_rows: of a batch.
+
+    Returns:
+        The indices of both. Batches that fit in memory at once are not divided: all clips are usual.
+    """
+    longest, ascending = int(lengths.max()), np.argsort(lengths, kind='stable')
+    if memory.rows_at_once(num_rows, longest) == num_rows:
+        return np.arange(len(lengths)), ascending[:0]
+    usual_lengths = np.concatenate([[0], lengths[ascending]])
+    num_rows_of_long = np.array([num_long_rows(n) for n in range(len(lengths) + 1)])
+    cost = num_rows * usual_lengths[::-1] ** 2 + num_rows_of_long * longest**2
+    best = int(cost.argmin())
+    if not best or cost[best] > cost[0] / 2:
+        return np.arange(len(lengths)), ascending[:0]
+    return np.sort(ascending[:-best]), np.sort(ascending[-best:])
+
+
+def num_long_rows(num_clips: int) -> int:
+    """Rows for so many long clips: a power of two, to limit compilations."""
+    return 1 << (num_clips - 1).bit_length() if num_clips else 0
+
+
 def batches(
     features: Sequence[np.ndarray],
     labels: np.ndarray,
@@ -139,58 +178,87 @@ def batches(
     bucket_lengths: Sequence[int] = (),
     devices: range | None = None,
 ) -> Iterator[Batch]:
-    """Divides clips into batches, and each batch over devices.
+    """Divides clips into batches, each of one piece, or of two where few clips are much longer than the others.
 
     Args:
         features: <float32>[frames, dim] of each clip.
         labels: <int32>[clips].
         order: indices of the clips, in the order wanted.
         batch_size: clips per batch, of all devices together; the last batch may have fewer.
-        num_devices: devices to divide over; empty rows weigh 0.
+        num_devices: devices to divide over.
         bucket_lengths: lengths to pad to, see padded_length.
         devices: those of this process, whose part is made; None for all.
 
     Yields:
+        The pieces of a batch, see make_piece.
+    """
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        lengths = np.array([len(features[i]) for i in chosen])
+        usual, long = divide_outliers(lengths, math.ceil(batch_size / num_devices))
+        parts = (chosen[usual], batch_size), (chosen[long], num_long_rows(len(long)))
+        yield [
+            make_piece(features, labels, clips, size, num_devices, bucket_lengths, devices)
+            for clips, size in parts
+            if len(clips)
+        ]
+
+
+def make_piece(
+    features: Sequence[np.ndarray],
+    labels: np.ndarray,
+    chosen: np.ndarray,
+    size: int,
+    num_devices: int,
+    bucket_lengths: Sequence[int] = (),
+    devices: range | None = None,
+) -> Piece:
+    """A batch, or a part of one, of `chosen` clips in `size` rows divided over devices; see `batches`.
+
+    Returns:
         landmarks <float32>[devices, rows, time, dim], padding_mask <bool>[devices, rows, time], labels
         <int32>[devices, rows] and weights <float32>[devices, rows], 1 for a clip and 0 for an empty row.
     """
-    rows = math.ceil(batch_size / num_devices)
+    rows = math.ceil(size / num_devices)
     devices = range(num_devices) if devices is None else devices
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        length = padded_length(max(len(features[i]) for i in chosen), bucket_lengths)
-        chosen = chosen[devices.start * rows : devices.stop * rows]
-        size = len(devices) * rows
-        # Without clips for its devices, the last batch of a process is empty.
-        clips = [features[i] for i in chosen] or [features[0][:0]]
-        landmarks, padding_mask = pad_batch(clips, size, length)
-        batch = {
-            'landmarks': landmarks,
-            'padding_mask': padding_mask,
-            'labels': _pad_zeros(labels[chosen], size),
-            'weights': _pad_zeros(np.ones(len(chosen), np.float32), size),
-        }
-        yield {name: x.reshape(len(devices), rows, *x.shape[1:]) for name, x in batch.items()}
+    length = padded_length(max(len(features[i]) for i in chosen), bucket_lengths)
+    chosen = chosen[devices.start * rows : devices.stop * rows]
+    local_size = len(devices) * rows
+    # Without clips for its devices, the last batch of a process is empty.
+    clips = [features[i] for i in chosen] or [features[0][:0]]
+    landmarks, padding_mask = pad_batch(clips, local_size, length)
+    piece = {
+        'landmarks': landmarks,
+        'padding_mask': padding_mask,
+        'labels': _pad_zeros(labels[chosen], local_size),
+        'weights': _pad_zeros(np.ones(len(chosen), np.float32), local_size),
+    }
+    return {name: x.reshape(len(devices), rows, *x.shape[1:]) for name, x in piece.items()}
 
 
 def stack_runs(run_batches: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
-    """Puts the batches of several runs together, each [devices, rows, …], padded to the longest.
+    """Puts the batches of several runs together, each piece [devices, rows, …], padded to the largest.
 
     Yields:
-        [devices, runs, rows, …].
+        Pieces of [devices, runs, rows, …].
     """
     for batches_per_run in zip(*run_batches, strict=True):
-        length = max(batch['padding_mask'].shape[2] for batch in batches_per_run)
-        yield {
-            name: np.stack([_pad_time(name, batch[name], length) for batch in batches_per_run], axis=1)
-            for name in batches_per_run[0]
-        }
+        yield [_stack(pieces) for pieces in itertools.zip_longest(*batches_per_run)]
 
 
-def _pad_time(name: str, x: np.ndarray, length: int) -> np.ndarray:
-    if name not in ('landmarks', 'padding_mask'):
-        return x
-    return np.pad(x, [(0, 0), (0, 0), (0, length - x.shape[2])] + [(0, 0)] * (x.ndim - 3))
+def _stack(pieces: Sequence[Piece | None]) -> Piece:
+    present = [piece for piece in pieces if piece is not None]
+    empty = {name: np.zeros_like(x) for name, x in present[0].items()}
+    sizes = [max(sizes) for sizes in zip(*(piece['padding_mask'].shape for piece in present), strict=True)]
+    return {
+        name: np.stack([_pad_to((empty if piece is None else piece)[name], sizes) for piece in pieces], axis=1)
+        for name in empty
+    }
+
+
+def _pad_to(x: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Pads the first axes with zeros."""
+    return np.pad(x, [(0, size - old) for size, old in zip(sizes, x.shape, strict=False)] + [(0, 0)] * (x.ndim - 3))
 
 
 def _pad_zeros(values: np.ndarray, size: int) -> np.ndarray:

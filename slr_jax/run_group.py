@@ -75,18 +75,18 @@ class RunGroupSteps:
         """<float32>[runs, clips, classes] for the features of each run; runs have equally many clips."""
         if self.num_runs == 1:
             return inference.predict_logits(self.eval_step, params, features[0])[None]
-        orders = [input_pipeline.order_by_length(clips) for clips in features]
-        batches_per_run = [
-            inference.eval_batches(clips, order, *self._devices())
-            for clips, order in zip(features, orders, strict=True)
-        ]
-        logits = []
-        for batch in self._merge(batches_per_run):
-            answers = np.asarray(self.eval_step(params, batch))
+        logits: Any = [[None] * len(clips) for clips in features]
+        batches_per_run = [inference.eval_batches(clips, *self._devices(), divide=False) for clips in features]
+        for parts in zip(*batches_per_run, strict=True):
+            (batch,) = self._merge([iter([[piece]]) for _, piece in parts])
+            answers = np.asarray(self.eval_step(params, batch[0]))
             if not self._shard_runs:
                 answers = np.moveaxis(answers, 1, 0)
-            logits.append(answers.reshape(self.num_runs, -1, answers.shape[-1]))
-        return np.stack([inference.in_order([x[i] for x in logits], order) for i, order in enumerate(orders)])
+            answers = answers.reshape(self.num_runs, -1, answers.shape[-1])
+            for run, (clips, _) in enumerate(parts):
+                for clip, answer in zip(clips, answers[run], strict=False):
+                    logits[run][clip] = answer
+        return np.asarray(logits)
 
     def _devices(self) -> tuple[int, range]:
         """The devices that the batch of a run is divided over, and those of this process among them."""
@@ -97,7 +97,7 @@ class RunGroupSteps:
             yield from batches_per_run[0]
             return
         for batch in input_pipeline.stack_runs(batches_per_run):
-            yield {name: self._shard(x[0]) for name, x in batch.items()} if self._shard_runs else batch
+            yield jax.tree.map(lambda x: self._shard(x[0]), batch) if self._shard_runs else batch
 
     def _shard(self, x: Any) -> Any:
         """[runs, …] -> [local devices, runs / devices, …]."""

@@ -1,6 +1,8 @@
 """One training step: state, optimizer, loss and update, of one device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+import functools
+import math
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -9,10 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from slr_jax import devices, models
+from slr_jax import devices, memory, models
 
 Array = jax.Array
-Batch = Mapping[str, Any]
+Piece = Mapping[str, Any]
+Batch = Sequence[Piece]
 Schedule = Callable[[Any], Any]
 # Learning rate, dropout rate and weight decay: those that runs of one program differ in are <float32>[], traced; the
 # others are constants of the program.
@@ -127,25 +130,47 @@ def make_train_step(
         if is_divided:
             key = jax.random.fold_in(key, jax.lax.axis_index(devices.AXIS))
         noise_key, dropout_key = jax.random.split(key)
-        landmarks = _add_noise(config, noise_key, batch['landmarks'])
-        labels, weights = batch['labels'], batch['weights']
-        clips = sum_over_devices(weights.sum())
+        clips = sum_over_devices(sum(piece['weights'].sum() for piece in batch))
 
-        def loss_fn(params: Any) -> tuple[Array, Array]:
+        def loss_fn(params: Any, rows: Piece, key: Array) -> tuple[Array, Array]:
             logits: Any = trained_model.apply(
-                {'params': params}, landmarks, batch['padding_mask'], deterministic=False, rngs={'dropout': dropout_key}
+                {'params': params}, rows['landmarks'], rows['padding_mask'], deterministic=False, rngs={'dropout': key}
             )
+            labels, weights = rows['labels'], rows['weights']
             targets = optax.smooth_labels(jax.nn.one_hot(labels, model.num_classes), config.label_smoothing)
-            return (optax.softmax_cross_entropy(logits, targets) * weights).sum() / clips, logits
+            correct = ((logits.argmax(axis=-1) == labels) * weights).sum()
+            return (optax.softmax_cross_entropy(logits, targets) * weights).sum() / clips, correct
 
-        (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        loss, grads = sum_over_devices((loss, grads))
+        gradient = functools.partial(jax.value_and_grad(loss_fn, has_aux=True), state.params)
+        sums = []
+        for number, piece in enumerate(batch):
+            noise_key, dropout_key = (jax.random.fold_in(x, number) if number else x for x in (noise_key, dropout_key))
+            noisy = {**piece, 'landmarks': _add_noise(config, noise_key, piece['landmarks'])}
+            sums.append(_sum_over_rows(gradient, noisy, dropout_key))
+        (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
-        correct = ((logits.argmax(axis=-1) == labels) * weights).sum()
-        return state, {'loss': loss * clips, 'correct': sum_over_devices(correct), 'clips': clips}
+        return state, {'loss': loss * clips, 'correct': correct, 'clips': clips}
 
     return train_step
+
+
+def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: Array) -> Any:
+    """The sum of function(rows, key) over as many rows as fit in memory, which mostly are all."""
+    num_rows, num_frames = piece['padding_mask'].shape
+    size = memory.rows_at_once(num_rows, num_frames)
+    if size == num_rows:
+        return function(piece, key)
+    num_parts = math.ceil(num_rows / size)
+    empty_rows = num_parts * size - num_rows
+
+    def divide(x: Array) -> Array:
+        padded = jnp.pad(x, [(0, empty_rows), *[(0, 0)] * (x.ndim - 1)])
+        return padded.reshape(num_parts, size, *x.shape[1:])
+
+    parts = jax.tree.map(divide, piece), jax.random.split(key, num_parts)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, *jax.tree.map(lambda x: x[0], parts)))
+    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(*part)), None), zeros, parts)[0]
 
 
 def _add_noise(config: ml_collections.ConfigDict, key: Array, landmarks: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
-from slr_jax import input_pipeline, models
+from slr_jax import input_pipeline, memory, models
 from slr_jax.run_log import RunLog
 
 
@@ -36,7 +36,11 @@ class TrainingClips:
         self.train_labels = train.labels
         self.validation_labels: Any = validation and validation.labels
         self.train_features = features.compute(train.landmarks, train.video_ids)
-        self.validation_features: Any = validation and features.compute(validation.landmarks, validation.video_ids)
+        memory.check_fits(config, train.video_ids, self.train_features, training=True)
+        self.validation_features: Any = None
+        if validation is not None:
+            self.validation_features = features.compute(validation.landmarks, validation.video_ids)
+            memory.check_fits(config, validation.video_ids, self.validation_features, training=False)
         lengths = np.array([len(clip) for clip in self.train_features])
         self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
         self.bucket_lengths = [lengths[bucket].max() for bucket in self._buckets]

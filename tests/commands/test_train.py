@@ -13,7 +13,18 @@ import pandas as pd
 import pytest
 
 import slr_jax
-from slr_jax import checkpoint, errors, evaluation, input_pipeline, models, run_log, train_lib, train_step
+from slr_jax import (
+    checkpoint,
+    errors,
+    evaluation,
+    inference,
+    input_pipeline,
+    memory,
+    models,
+    run_log,
+    train_lib,
+    train_step,
+)
 from slr_jax import dataset as dataset_lib
 from slr_jax import workdir as workdir_lib
 from slr_jax.features import Features
@@ -148,8 +159,10 @@ def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *map(params_of, tmp_path.iterdir()))
 
 
-def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
-    """One SGD step on a part batch, against gradients of single clips."""
+@pytest.mark.parametrize('max_pairs', [2**23, 2 * 48**2, 1])
+def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir, monkeypatch, max_pairs):
+    """One SGD step on a part batch, whole or in parts that fit in memory, against gradients of single clips."""
+    monkeypatch.setattr(memory, '_MAX_PAIRS', max_pairs)
     config = make_tiny_config(tiny_dir, dropout_rate=0.0, noise_std=0.0, learning_rate=0.1, label_smoothing=0.1)
     dataset = dataset_lib.load_dataset(tiny_dir)
     clips = dataset.splits['train'].take([0, 1, 2])
@@ -171,6 +184,36 @@ def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, expected)
     assert float(sums['clips']) == 3
     assert float(sums['loss']) == pytest.approx(sum(float(loss) for loss, _ in results), abs=1e-4)
+
+
+def test_a_clip_that_cannot_fit_in_memory_is_named(tiny_dir, tiny_dataset, tmp_path, monkeypatch):
+    config = make_tiny_config(tiny_dir, num_epochs=1)
+    train_lib.train_and_evaluate(config, str(tmp_path / 'run'))
+    monkeypatch.setattr(memory, '_available_bytes', lambda: 1000)
+    for split, act in {
+        'train': lambda: train_lib.train_and_evaluate(config, str(tmp_path / 'other')),
+        'test': lambda: evaluation.evaluate(str(tmp_path / 'run')),
+    }.items():
+        clips = tiny_dataset.splits[split]
+        number = int(np.argmax([len(clip) for clip in clips.landmarks]))
+        frames = len(clips.landmarks[number])
+        with pytest.raises(errors.InputError, match=rf'{clips.video_ids[number]} has {frames} frames.*max_frames'):
+            act()
+    assert not (tmp_path / 'other').exists()
+    config.max_frames = 1
+    monkeypatch.setattr(memory, '_available_bytes', lambda: 10_000)
+    train_lib.train_and_evaluate(config, str(tmp_path / 'short'))
+
+
+def test_answers_do_not_depend_on_how_much_is_computed_at_once(tiny_dir, tmp_path, monkeypatch):
+    config = make_tiny_config(tiny_dir, num_epochs=1)
+    train_lib.train_and_evaluate(config, str(tmp_path / 'run'))
+    clips = dataset_lib.load_dataset(tiny_dir).splits['test'].landmarks
+    expected = checkpoint.load_model(str(tmp_path / 'run')).logits(clips)
+    inference.mapped_eval_step.cache_clear()
+    monkeypatch.setattr(memory, '_MAX_PAIRS', 1)
+    np.testing.assert_allclose(checkpoint.load_model(str(tmp_path / 'run')).logits(clips), expected, atol=1e-5)
+    inference.mapped_eval_step.cache_clear()
 
 
 @pytest.mark.parametrize('num_runs', [1, 2])

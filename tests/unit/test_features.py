@@ -51,6 +51,22 @@ def test_one_clip_under_jit_is_fed_as_among_others(tiny_dataset, normalize):
     np.testing.assert_allclose(jax.jit(features)(clip), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('max_frames', 'shorten', 'kept'),
+    [
+        (None, 'sample', range(10)),
+        (10, 'sample', range(10)),
+        (4, 'sample', [0, 3, 6, 9]),
+        (4, 'cut', [3, 4, 5, 6]),
+        (1, 'sample', [0]),
+    ],
+)
+def test_long_clips_are_shortened(max_frames, shorten, kept):
+    clip = np.arange(10, dtype=np.float32)[:, None, None].repeat(21, axis=1).repeat(3, axis=2)
+    (features,) = Features('mediapipe_hand', max_frames=max_frames, shorten=shorten).compute([clip])
+    np.testing.assert_array_equal(features[:, 0] + 0.5, kept)
+
+
 @pytest.mark.parametrize(('layout', 'fed'), [('mediapipe_hand', -2.5), ('vision_api', -0.5)])
 def test_missing_points_are_fed_as_published(layout, fed):
     points = {'mediapipe_hand': 21, 'vision_api': 54}[layout]

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from slr_jax import errors, input_pipeline
+from slr_jax import errors, input_pipeline, memory
 from tests.conftest import make_tiny_config
 
 
@@ -15,7 +15,7 @@ def test_every_clip_counts_once(num_devices):
     labels = np.arange(7, dtype=np.int32)
     order = input_pipeline.shuffle(7, seed=1, epoch=2)
     seen = []
-    for batch in input_pipeline.batches(clips, labels, order, batch_size=4, num_devices=num_devices):
+    for (batch,) in input_pipeline.batches(clips, labels, order, batch_size=4, num_devices=num_devices):
         assert batch['landmarks'].shape[:2] == (num_devices, -(-4 // num_devices))
         for device, slot in np.argwhere(batch['weights']):
             label = batch['labels'][device, slot]
@@ -113,3 +113,58 @@ def test_holdout_and_train_fraction(tiny_dataset):
     train, validation = input_pipeline.training_clips(no_validation, make_tiny_config('d', validation='none'))
     assert validation is None
     assert len(train) == 15
+
+
+@pytest.mark.parametrize(
+    ('lengths', 'long'),
+    [
+        # One piece where everything fits at once, where all clips are long, and where a division would gain little.
+        ([30, 40, 50, 60], []),
+        ([900, 910, 920, 930], []),
+        ([900, 500, 450, 480], []),
+        ([30, 900, 40, 50], [1]),
+        ([900, 30, 40, 800], []),
+    ],
+)
+def test_outliers_of_a_batch(monkeypatch, lengths, long):
+    monkeypatch.setattr(memory, '_MAX_PAIRS', 4 * 100**2)
+    usual, found = input_pipeline.divide_outliers(np.array(lengths), num_rows=4)
+    assert found.tolist() == long
+    assert sorted([*usual, *found]) == [0, 1, 2, 3]
+
+
+def test_a_long_clip_gets_a_piece_of_its_own(monkeypatch):
+    monkeypatch.setattr(memory, '_MAX_PAIRS', 4 * 100**2)
+    clips = [np.full((length, 2), length, np.float32) for length in (30, 900, 40, 20)]
+    labels = np.arange(4, dtype=np.int32)
+    first = list(input_pipeline.batches(clips, labels, np.arange(4), batch_size=4, num_devices=1))
+    ((usual, long),) = first
+    assert usual['landmarks'].shape == (1, 4, 48, 2)
+    assert usual['weights'].tolist() == [[1, 1, 1, 0]]
+    assert usual['labels'].tolist() == [[0, 2, 3, 0]]
+    assert long['landmarks'].shape == (1, 1, 1024, 2)
+    assert long['labels'].tolist() == [[1]]
+    # A run without a long clip in this batch has an empty row there.
+    second = list(input_pipeline.batches(clips, labels, np.array([0, 2, 3]), batch_size=4, num_devices=1))
+    ((both_usual, both_long),) = input_pipeline.stack_runs([iter(first), iter(second)])
+    assert both_usual['landmarks'].shape == (1, 2, 4, 48, 2)
+    assert both_long['weights'].tolist() == [[[1], [0]]]
+    np.testing.assert_array_equal(both_long['landmarks'][:, 0], long['landmarks'])
+    # The last batch of an epoch, with the long clip alone, has no empty rows.
+    ((alone,),) = input_pipeline.batches(clips, labels, np.array([1]), batch_size=4, num_devices=1)
+    assert alone['landmarks'].shape == (1, 1, 1024, 2)
+
+
+def test_clips_are_mapped_in_bounded_batches():
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(size=(length, 3)).astype(np.float32) for length in (5, 90, 17, 3, 16, 1)]
+    shapes = []
+
+    def double(batch):
+        shapes.append(batch.shape)
+        return 2 * batch
+
+    results = input_pipeline.map_clips(double, clips, batch_size=4, max_frames=64)
+    for clip, result in zip(clips, results, strict=True):
+        np.testing.assert_array_equal(result, 2 * clip)
+    assert shapes == [(4, 16, 3), (1, 32, 3), (1, 96, 3)]

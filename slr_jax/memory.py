@@ -1,0 +1,57 @@
+"""How much is computed at once, so that long clips fit in memory."""
+
+from collections.abc import Sequence
+import os
+import resource
+
+import jax
+import ml_collections
+import numpy as np
+
+from slr_jax import errors
+
+# Pairs of frames that attention looks at in one piece of a batch: 32 clips of 512 frames, or one of 2,896.
+_MAX_PAIRS = 2**23
+
+
+def rows_at_once(num_rows: int, num_frames: int) -> int:
+    """How many rows of a batch of <float32>[num_rows, num_frames, dim] are computed at once; at least one."""
+    return min(num_rows, max(1, _MAX_PAIRS // num_frames**2))
+
+
+def check_fits(
+    config: ml_collections.ConfigDict, names: Sequence[str] | None, features: Sequence[np.ndarray], *, training: bool
+) -> None:
+    """Checks that the longest clip, computed alone, fits in memory.
+
+    Args:
+        config: of the run.
+        names: of the clips; None for their numbers from 0.
+        features: <float32>[frames, dim] of each clip.
+        training: whether gradients are computed, too.
+
+    Raises:
+        InputError: it does not; the clip is named.
+    """
+    lengths = [len(clip) for clip in features]
+    longest = max(lengths, default=0)
+    # Attention keeps, per head, a matrix per layer for the gradient and a few while it computes.
+    matrices = config.num_layers * 1.5 + 6 if training else 4
+    needed, available = 4 * config.num_heads * matrices * longest**2, _available_bytes()
+    if needed > available:
+        number = lengths.index(longest)
+        name = number if names is None else names[number]
+        raise errors.InputError(
+            f'clip {name} has {longest:,} frames, which need about {needed / 2**30:,.0f} GiB of memory, expected at '
+            f'most {available / 2**30:,.0f} GiB; config.max_frames shortens long clips'
+        )
+
+
+def _available_bytes() -> int:
+    """Memory of the first device, on a CPU of this machine, as far as this process may use it."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and 'bytes_limit' in statistics:
+        return statistics['bytes_limit']
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    installed = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return installed if limit == resource.RLIM_INFINITY else min(limit, installed)
