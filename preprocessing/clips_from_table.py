@@ -47,15 +47,6 @@ COLUMNS = {
     'start': ('start', 'framestart', 'startframe', 'begin', 'tstart', 'first', 'firstframe', 'starttime', 'from'),
     'end': ('end', 'frameend', 'endframe', 'stop', 'tend', 'last', 'lastframe', 'endtime', 'to'),
 }  # fmt: skip
-_MEANING = {
-    'file': 'the video',
-    'gloss': 'the gloss',
-    'label': 'the number of the class',
-    'split': 'the split (in a column train True or False)',
-    'signer': 'the signer',
-    'start': 'the first frame of the clip',
-    'end': 'the last frame of the clip',
-}
 _TRUE_FOR_TRAIN = {'true': 'train', '1': 'train', 'yes': 'train', 'false': 'test', '0': 'test', 'no': 'test'}
 
 
@@ -263,7 +254,7 @@ def _find_columns(
         if not {role, *others} & set(columns) and not (role == 'gloss' and options.pattern):
             flag = ' or '.join(f'--{name}_column' for name in (role, *others))
             raise errors.InputError(
-                f'{path} has no column known to hold {_MEANING[role]}, expected {flag} (a number where the file has no '
+                f'{path} has no column that is known to be the {role}, expected {flag} (a number where the file has no '
                 f'header); found {", ".join(map(str, cells))}'
             )
     if options.whole_videos:
@@ -480,15 +471,22 @@ def _describe(table: _Table, split: str | None, options: Options) -> str:
 # --- The command
 
 
+def _help(meaning: str) -> str:
+    return (
+        f'Column of the {meaning}: its name, or its number where the file has no header; empty: none; default: one of '
+        'a usual name.'
+    )
+
+
 def define_flags() -> None:
     """Defines the flags that say how tables are read."""
-    for role, meaning in _MEANING.items():
-        flags.DEFINE_string(
-            f'{role}_column',
-            None,
-            f'Column of {meaning}: its name, or its number where the file has no header; empty: none; default: one '
-            'of a usual name.',
-        )
+    flags.DEFINE_string('file_column', None, _help('video'))
+    flags.DEFINE_string('gloss_column', None, _help('gloss'))
+    flags.DEFINE_string('label_column', None, _help('number of the class'))
+    flags.DEFINE_string('split_column', None, _help('split, in a column train True or False'))
+    flags.DEFINE_string('signer_column', None, _help('signer'))
+    flags.DEFINE_string('start_column', None, _help('first frame of the clip'))
+    flags.DEFINE_string('end_column', None, _help('last frame of the clip'))
     flags.DEFINE_list(
         'split', None, 'Split of each table, separated by commas; default: a column, or the names of several tables.'
     )
