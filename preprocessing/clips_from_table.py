@@ -141,7 +141,7 @@ def make_clips(
     Raises:
         InputError: a table is of another kind, a column or all videos are missing, or a cell is not as expected.
     """
-    found = folders.find(videos)
+    found = folders.find(videos, 'one of videos')
     index = _Videos(found.videos)
     read = [_read_table(path, index, options) for path in paths]
     needed = () if all({'gloss', 'label'} & set(table.columns) for table in read) else ('gloss',)
@@ -355,9 +355,9 @@ def _make_rows(
             clips.append(clip)
     if not clips:
         reason, cells = next(iter(passed_over.items()))
+        advice = '; --file_format says how the videos are named' * (directory in reason)
         raise errors.InputError(
-            f'{table.path}: no row can be used, {len(cells)} are {reason} ({folders.some(cells)}); --file_format says '
-            'how the videos are named'
+            f'{table.path}: no row can be used, {len(cells)} are {reason} ({folders.some(cells)}){advice}'
         )
     return _Rows(clips, [f'passed over, {reason}: {folders.count_and_name(x)}' for reason, x in passed_over.items()])
 
@@ -414,7 +414,7 @@ def _frame(table: _Table, index: int, role: str, cell: str, options: Options) ->
         if not cell:
             return None
         if options.fps:
-            frame = float(cell) * options.fps
+            frame = float(cell.replace(',', '.')) * options.fps
             return math.floor(frame) + 1 if role == 'start' else math.ceil(frame)
         return tables.parse_whole_number(cell)
     except (ValueError, OverflowError):

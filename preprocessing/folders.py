@@ -64,14 +64,18 @@ def some(names: Iterable[str]) -> str:
     return ', '.join(names if len(names) <= _MAX_NAMED else [*names[:_MAX_NAMED], '…'])
 
 
-def find(directory: str) -> Found:
+def find(directory: str, expected: str = 'one with a folder per class') -> Found:
     """Finds videos and folders of frames: those that hold numbered images, no video and no folder.
+
+    Args:
+        directory: where to look.
+        expected: what it should be, for the message.
 
     Raises:
         InputError: there is no such directory.
     """
     if not os.path.isdir(directory):
-        raise errors.InputError(f'{directory} is not a directory, expected one with a folder per class')
+        raise errors.InputError(f'{directory} is not a directory, expected {expected}')
     found = Found([], [], {})
     for parent, folders, names in video_files.walk(directory):
         here = os.path.relpath(parent, directory)

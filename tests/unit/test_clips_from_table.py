@@ -197,7 +197,7 @@ def test_frames_from_0_and_seconds(convert, videos):
     assert [row[5:] for row in rows] == [(1, 10), (4, 6)]
     rows, _ = convert('--first_frame=0', *ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,2,9\nb,y,3,5\n')
     assert [row[5:] for row in rows] == [(3, 10), (4, 6)]
-    rows, _ = convert('--fps=25', *ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,0,1.0\nb,y,0.5,\n')
+    rows, _ = convert('--fps=25', *ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,0,"1,0"\nb,y,0.5,\n')
     assert [row[5:] for row in rows] == [(1, 25), (13, -1)]
 
 
@@ -232,6 +232,8 @@ BAD = {
     'no column of the gloss': (GOOD.replace('gloss', 'meaning'), '', ['/t.csv', '--gloss_column', 'meaning']),
     'unknown column': (GOOD, '--signer_column=who', ['/t.csv', "'who'", '--signer_column', 'file, gloss']),
     'no video at all': ('file,gloss\nx,x\n', '', ['/t.csv', '1 are not in /videos (x)', '--file_format']),
+    'no gloss at all': ('file,gloss\na,\n', '', ['/t.csv', '1 are without a gloss (row 2)']),
+    'an empty table': ('', '', ['/t.csv is empty']),
     'two videos': ('file,gloss\nc,x\n', '', ['/t.csv, row 2', 'column file', "'c'", 'c.mov', 'c.mp4']),
     'empty file': ('file,gloss\na,x\n,y\n', '', ['/t.csv, row 3', 'column file', "''"]),
     'unknown split': ('file,gloss,split\na,x,train\nb,y,later\n', '', ['row 3', 'column split', "'later'", 'train']),
