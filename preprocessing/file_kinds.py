@@ -36,10 +36,12 @@ def describe(path: str) -> str | None:
         return 'a directory'
     with open(path, 'rb') as file:
         head = file.read(512)
-    if not head:
-        return 'an empty file'
     if zipfile.is_zipfile(path):
         return _describe_zip(path)
+    return _describe_head(path, head) if head else 'an empty file'
+
+
+def _describe_head(path: str, head: bytes) -> str | None:
     if head[:4] in _POSE_VERSIONS and path.endswith('.pose'):
         return 'a .pose file; folders of them are read with --source=pose'
     if head[4:8] in (b'ftyp', b'moov', b'mdat') or (head[:4] == b'RIFF' and head[8:12] == b'AVI '):

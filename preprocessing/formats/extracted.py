@@ -12,6 +12,7 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
+from preprocessing import plausibility
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import mediapipe_csv
@@ -108,7 +109,7 @@ def read_dataset(
             continue
         landmarks.append(selected[seen] if drop_empty_frames else selected)
         indices.append(index)
-    _report_skipped(path, len(clips), skipped, require_all)
+    plausibility.report_left_out(path, skipped, len(clips), require_all=require_all)
     glosses = {clip.label: clip.gloss for clip in clips}
     description = dataset_lib.Description(
         name=name,
@@ -127,19 +128,6 @@ def read_dataset(
         signers=[clip.signer_id for clip in kept],
         index=indices,
     )
-
-
-def _report_skipped(path: str, num_clips: int, skipped: dict[str, str], require_all: bool) -> None:
-    if not skipped:
-        return
-    if require_all or len(skipped) == num_clips:
-        first, reason = next(iter(skipped.items()))
-        raise errors.InputError(
-            f'{path}: {len(skipped)} of {num_clips} clips cannot be used, the first is {first}: {reason}'
-        )
-    print(f'{len(skipped)} of {num_clips} clips are left out:')
-    for reason in dict.fromkeys(skipped.values()):
-        print(f'  {reason}: {" ".join(video_id for video_id, why in skipped.items() if why == reason)}')
 
 
 def _make_selector(

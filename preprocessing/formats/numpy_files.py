@@ -1,4 +1,4 @@
-"""Reads NumPy arrays: numbers as they are, arrays of objects where they hold text and numbers, without running a pickle.
+"""Reads NumPy arrays; those of objects where they hold text and numbers, without running a pickle.
 
 NumPy stores an array of objects, such as a column of a pandas table, as a pickle. The names in it are answered by inert
 stand-ins; nothing is imported, and nothing that the file contains is called.
@@ -37,12 +37,6 @@ class _DType:
         pass
 
 
-def _scalar(dtype: _DType, content: bytes) -> Any:
-    if not re.fullmatch(r'[biufU]\d{1,4}', dtype.name):
-        raise pickle.UnpicklingError(f'it holds a {dtype.name}')
-    return np.frombuffer(content, f'<{dtype.name}', 1)[0].item()
-
-
 class _Unpickler(pickle.Unpickler):
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
@@ -51,12 +45,17 @@ class _Unpickler(pickle.Unpickler):
         self._names: dict[str, Any] = {'numpy.ndarray': array, 'numpy.dtype': dtype}
         for core in ('numpy.core', 'numpy._core'):
             self._names[f'{core}.multiarray._reconstruct'] = array
-            self._names[f'{core}.multiarray.scalar'] = lambda dtype, content: _scalar(dtype, content)
+            self._names[f'{core}.multiarray.scalar'] = self._make_scalar
 
     def find_class(self, module: str, name: str) -> Any:
         if f'{module}.{name}' not in self._names:
             raise pickle.UnpicklingError(f'it names {module}.{name}')
         return self._names[f'{module}.{name}']
+
+    def _make_scalar(self, dtype: _DType, content: bytes) -> Any:
+        if not re.fullmatch(r'[biufU]\d{1,4}', dtype.name):
+            raise pickle.UnpicklingError(f'it holds a {dtype.name}')
+        return np.frombuffer(content, f'<{dtype.name}', 1)[0].item()
 
 
 def read_array(file: IO[bytes], *, as_float32: bool = False) -> np.ndarray:
@@ -103,5 +102,5 @@ def _read_objects(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
             raise ValueError(f'it holds {item!r}' if item is None else f'it holds a {type(item).__name__}')
     if any(isinstance(item, str) for item in items):
         # What pandas has for an empty cell is NaN.
-        items = ['' if item != item else str(item) for item in items]
+        items = ['' if isinstance(item, float) and math.isnan(item) else str(item) for item in items]
     return np.array(items).reshape(shape)

@@ -29,11 +29,6 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         'label_base', 'auto', ['auto', '0', '1'], 'First label; auto is the lowest label of all files, 0 or 1.'
     )
-    flags.DEFINE_float(
-        'missing_value',
-        None,
-        "Number that x and y of a missing point are in the files; default: the layout's, −2, or 0 for vision_api.",
-    )
     flags.DEFINE_string('label_names', None, 'Text file with one gloss per line; default: the labels are the names.')
     flags.DEFINE_enum(
         'handedness',
