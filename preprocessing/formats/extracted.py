@@ -25,6 +25,8 @@ LAYOUTS = ('mediapipe_hands_pose', 'mediapipe_hand', 'mediapipe_two_hands')
 
 # The landmarks of a clip, None where there are none.
 ReadClip = Callable[[clips_lib.Clip], np.ndarray | None]
+# The points of a layout, taken from all that were read.
+Select = Callable[[np.ndarray], np.ndarray]
 
 
 def define_flags() -> None:
@@ -95,7 +97,52 @@ def read_dataset(
             does not fit the table, or no clip has landmarks.
     """
     read_clip, handedness, source = _open_reader(path)
-    select = _make_selector(path, layout, hand, handedness, source)
+    _check_layout(path, layout, source)
+    if source['layout'] == mediapipe_csv.COMPACT_LAYOUT.name:
+        select: Select = _take_all
+    else:
+        select = make_selector(layout, hand, handedness)
+    return collect(
+        clips,
+        path,
+        name,
+        layout,
+        read_clip,
+        select,
+        handedness=handedness,
+        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames},
+        drop_empty_frames=drop_empty_frames,
+        require_all=require_all,
+    )
+
+
+def collect(
+    clips: Sequence[clips_lib.Clip],
+    path: str,
+    name: str,
+    layout: landmarks_lib.Layout,
+    read_clip: ReadClip,
+    select: Select,
+    *,
+    handedness: str,
+    source: dict[str, Any],
+    drop_empty_frames: bool = False,
+    require_all: bool = False,
+) -> dataset_lib.Dataset:
+    """Reads the landmarks of clips; prints which clips are left out because they have none.
+
+    Args:
+        clips: their splits, labels, glosses and signers.
+        path: what is read, for messages.
+        name: of the dataset.
+        layout: of the dataset.
+        read_clip: gives the landmarks of a clip.
+        select: takes the points of the layout from them.
+        handedness: one of landmarks.HANDEDNESS.
+        source: how the landmarks were made, for the description of the dataset.
+        drop_empty_frames: leave out frames where nothing of the layout was seen.
+        require_all: a clip without landmarks is an error.
+    """
     landmarks, indices, skipped = [], [], {}
     for index, clip in enumerate(clips):
         points = read_clip(clip)
@@ -116,7 +163,7 @@ def read_dataset(
         layout=layout.name,
         label_names=[glosses[label] for label in range(len(glosses))],
         handedness=handedness,
-        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames, 'clips_left_out': len(skipped)},
+        source=source | {'clips_left_out': len(skipped)},
     )
     kept = [clips[index] for index in indices]
     return dataset_lib.Dataset.from_clips(
@@ -130,10 +177,8 @@ def read_dataset(
     )
 
 
-def _make_selector(
-    path: str, layout: landmarks_lib.Layout, hand: str, handedness: str, source: dict[str, Any]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function that takes the points of a layout from those that were read."""
+def _check_layout(path: str, layout: landmarks_lib.Layout, source: dict[str, Any]) -> None:
+    """InputError where landmarks that were read cannot be made into a layout."""
     if layout.name not in LAYOUTS:
         raise errors.InputError(f'layout {layout.name} cannot be made of landmarks, expected {", ".join(LAYOUTS)}')
     found = source['layout']
@@ -143,8 +188,16 @@ def _make_selector(
     lacking = [part for part in needed if part not in source.get('parts', needed)]
     if lacking:
         raise errors.InputError(f'{path} was extracted without {lacking[0]}, which layout {layout.name} needs')
-    if found == layout.name:
-        return lambda points: points
+
+
+def _take_all(points: np.ndarray) -> np.ndarray:
+    return points
+
+
+def make_selector(layout: landmarks_lib.Layout, hand: str = 'most_seen', handedness: str = 'signer') -> Select:
+    """Returns a function that takes the points of one of LAYOUTS from the 75 of hands and pose."""
+    if layout is landmarker_lib.LAYOUT:
+        return _take_all
     groups = landmarker_lib.LAYOUT.groups
     if layout.has_unordered_hands:
         return lambda points: points[:, [*groups['right_hand'], *groups['left_hand']]]
