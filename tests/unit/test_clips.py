@@ -143,10 +143,10 @@ def test_gap_in_labels(tmp_path):
         (b'', ' is empty, expected .* video_id, '),
         (np.random.default_rng(0).bytes(3000), ' is not a CSV file: .*codec'),
         (','.join(clips_lib.COLUMNS).encode(), ' has no rows'),
-        (';'.join(clips_lib.COLUMNS).encode(), " has no column 'video_id', expected video_id, file, "),
+        (':'.join(clips_lib.COLUMNS).encode(), " has no column 'video_id', expected video_id, file, "),
         (','.join([*clips_lib.COLUMNS, '\na,a.mp4,0']).encode(), ", row 2, column frame_start: found ''"),
     ],
-    ids=['empty', 'noise', 'header only', 'semicolons', 'cut'],
+    ids=['empty', 'noise', 'header only', 'colons', 'cut'],
 )
 def test_bad_file(tmp_path, content, words):
     path = tmp_path / 'clips.csv'
