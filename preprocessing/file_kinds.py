@@ -28,6 +28,8 @@ _MAGIC = (
 )
 # Versions 0.0, 0.1 and 0.2 of the format .pose, as float32.
 _POSE_VERSIONS = (b'\x00\x00\x00\x00', b'\xcd\xcc\xcc\x3d', b'\xcd\xcc\x4c\x3e')
+# What describe says of text, which may be anything.
+TEXT = ('a CSV file', 'a text file')
 
 
 def describe(path: str) -> str | None:
@@ -75,4 +77,4 @@ def _describe_text(head: bytes) -> str | None:
     if text[0] in '{[':
         return 'a JSON file'
     first = text.splitlines()[0]
-    return 'a CSV file' if any(separator in first for separator in ',;\t') else 'a text file'
+    return TEXT[0] if any(separator in first for separator in ',;\t') else TEXT[1]

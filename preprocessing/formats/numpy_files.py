@@ -77,7 +77,8 @@ def read_array(file: IO[bytes], *, as_float32: bool = False) -> np.ndarray:
     if as_float32 and dtype != np.float32 and dtype.kind in 'fiu' and not is_fortran and shape:
         return _read_as_float32(file, shape, dtype)
     file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    return array.astype(np.float32, copy=False) if as_float32 and dtype.kind in 'fiu' else array
 
 
 def _read_as_float32(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
