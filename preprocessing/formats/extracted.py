@@ -31,18 +31,23 @@ Select = Callable[[np.ndarray], np.ndarray]
 
 def define_flags() -> None:
     """Defines the flags of `build_dataset --source=landmarks`."""
-    flags.DEFINE_string('clips', None, 'Clips table.')
+    flags.DEFINE_string('clips', None, 'Clips table.', allow_override=True)
     flags.DEFINE_string(
         'landmarks',
         None,
         'Directory of extract_landmarks or of published <video>_poses_landmarks.csv files, or the published compact '
         'file of IPN Hand.',
     )
+    define_points_flags()
+
+
+def define_points_flags() -> None:
+    """Defines the flags of which points and frames of the landmarks of a clip are taken."""
     flags.DEFINE_enum(
         'layout',
         None,
         sorted(landmarks_lib.LAYOUTS),
-        f'Layout of the dataset, one of {", ".join(LAYOUTS)}.',
+        f'Layout of the dataset, where the source has hands and pose of MediaPipe one of {", ".join(LAYOUTS)}.',
         allow_override=True,
     )
     flags.DEFINE_enum(
@@ -216,7 +221,7 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
     """Returns what reads a clip, the handedness, and the source that the dataset is described with."""
     if os.path.isfile(path):
         videos = mediapipe_csv.read_compact_file(path)
-        read_clip = functools.partial(_slice_clip, path, videos.get)
+        read_clip = functools.partial(slice_clip, path, videos.get)
         return read_clip, 'swapped', {'kind': 'ipn_hand_compact', 'layout': mediapipe_csv.COMPACT_LAYOUT.name}
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
@@ -225,7 +230,7 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
         raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
     if published:
         read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
-        read_clip = functools.partial(_slice_clip, path, read_video)
+        read_clip = functools.partial(slice_clip, path, read_video)
         return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
     description, fingerprint = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
@@ -235,14 +240,17 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
     return store.load, description['handedness'], {'kind': 'landmarks', **description}
 
 
-def _slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
-    """The landmarks of a clip's own file, or its frames of those of its video."""
+def slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
+    """The landmarks of a clip's own file, or its frames of those of its video; None where there are none."""
     own = read_video(clip.video_id)
     if own is not None:
         return own
-    video = os.path.splitext(os.path.basename(clip.file))[0]
-    points = read_video(video)
-    if points is None:
+    stem = os.path.splitext(clip.file)[0]
+    for video in dict.fromkeys((stem, os.path.basename(stem))):
+        points = read_video(video)
+        if points is not None:
+            break
+    else:
         return None
     end = len(points) if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
     if end > len(points) or clip.frame_start > end:
