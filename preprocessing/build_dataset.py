@@ -14,9 +14,11 @@ import sys
 
 from absl import flags
 
+from preprocessing import clips as clips_lib
 from preprocessing import formats, plausibility
 from preprocessing.formats import tfds_writer
 from slr_jax import cli
+from slr_jax import dataset as dataset_lib
 
 
 def _define_flags() -> None:
@@ -24,6 +26,9 @@ def _define_flags() -> None:
     flags.DEFINE_string('name', None, 'Name of the dataset: lower-case letters, digits and _.', required=True)
     flags.DEFINE_string('data_dir', None, 'Directory that datasets are written to.', required=True)
     plausibility.define_flags()
+    clips_lib.define_glosses_flag()
+    for module in (clips_lib, plausibility):
+        flags.adopt_module_key_flags(module)
     # The source decides which flags there are, so it is looked up before they are parsed.
     found = re.search(r'(?:^|\n)--?source[=\n](.*)', '\n'.join(sys.argv[1:]))
     chosen = formats.FORMATS.get(found[1]) if found else None
@@ -35,6 +40,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Reads the source that the flags name and writes the dataset."""
     dataset = formats.FORMATS[flags.FLAGS.source].read(flags.FLAGS)
+    dataset = dataset_lib.keep_glosses(dataset, flags.FLAGS.glosses, f'dataset {dataset.description.name}')
     dataset = plausibility.check_with_flags(dataset, flags.FLAGS)
     tfds_writer.write_dataset(dataset, flags.FLAGS.data_dir)
 

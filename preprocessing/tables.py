@@ -97,6 +97,14 @@ def _shorten(names: Sequence[str]) -> str:
     return ', '.join(names if len(names) <= 12 else [*names[:3], '…', names[-1]])
 
 
+def parse_whole_number(text: str) -> int:
+    """A whole number, also as spreadsheets write it: 1.0; ValueError for anything else."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
 def row_error(path: str, index: int, column: str, found: Any, expected: str) -> errors.InputError:
     """The error for a cell that is not as expected, `index` rows below the first."""
     return errors.InputError(f'{path}, row {index + FIRST_ROW}, column {column}: found {found!r}, expected {expected}')

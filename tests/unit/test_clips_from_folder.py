@@ -4,7 +4,7 @@ import re
 import pytest
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder
+from preprocessing import clips_from_folder, splits
 from slr_jax import errors
 from tests import in_process
 
@@ -109,7 +109,7 @@ BAD = {
         ['a/x_1.mp4', 'a/x_1.mov'],
         '',
         '',
-        "{out}, row 3: duplicate video_id 'a_x_1' (also in row 2)",
+        "{d}: a/x_1.mp4: duplicate video_id 'a_x_1' (also a/x_1.mov)",
     ),
     'shares': (['a/x_1.mp4'], '', '--validation=0.6 --test=0.4', '--validation and --test are 1 in all, expected less'),
     'shares nan': (['a/x_1.mp4'], '', '--test=nan', '--validation and --test are nan in all, expected less than 1'),
@@ -122,13 +122,13 @@ BAD = {
         ['a/x_1.mp4', 'a/y.mp4'],
         '',
         '--split_by=signer',
-        'a/y.mp4: --signer finds no signer',
+        'a/y.mp4: no signer is known, which --split_by=signer needs; --signer ',
     ),
     'an optional signer': (
         ['a/x_1.mp4', 'a/y.mp4'],
         '',
         '--split_by=signer --signer=^(x)?',
-        'a/y.mp4: --signer finds no signer',
+        'a/y.mp4: no signer is known, which --split_by=signer needs; --signer ',
     ),
     'too few signers': (
         ['a/x_1.mp4', 'a/y_1.mp4'],
@@ -153,7 +153,7 @@ def test_bad_folders(tmp_path, capfd, monkeypatch, paths, below, options, words)
 
 
 def test_a_bad_name_of_a_class(tmp_path):
-    with pytest.raises(errors.InputError, match="row 2, column gloss: found ' '"):
-        clips_lib.write_clips(
-            str(tmp_path / 'clips.csv'), clips_from_folder.find_clips(str(make(tmp_path, ' /x_1.mp4')), '(x)')
-        )
+    clips, _ = clips_from_folder.make_clips(str(make(tmp_path, ' /x_1.mp4')), layout='class')
+    clips, _ = splits.assign(clips, test=0)
+    with pytest.raises(errors.InputError, match=r"^videos:  /x_1\.mp4, column gloss: found ' '"):
+        clips_lib.write_clips(str(tmp_path / 'clips.csv'), clips, 'videos')
