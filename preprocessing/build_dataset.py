@@ -5,8 +5,10 @@ r"""Builds a TFDS directory of landmarks.
         --name=N --data_dir=D
     python -m preprocessing.build_dataset --source=landmarks --clips=clips.csv --landmarks=L --layout=L \
         --name=N --data_dir=D
+    python -m preprocessing.build_dataset --source=mp_data --input=FOLDER --name=N --data_dir=D
 
-The dataset is written to D/N/1.0.0, which `config.dataset` takes. `--source=X --help` shows the flags of one source.
+pose, asl_signs and openpose are given as mp_data. The dataset is written to D/N/1.0.0, which `config.dataset` takes.
+`--source=X --help` shows the flags of one source.
 """
 
 import re

@@ -51,9 +51,8 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
         clips_lib.Clip(str(row.sequence_id), str(row.path), 0, str(row.sign), '', str(row.participant_id))
         for row in table.itertuples()
     ]
-    clips = clips_lib.number_labels(clips)
-    clips_lib.check_names(clips, path)
-    clips, line = splits.assign_by_flags(clips, values)
+    clips, line = splits.assign_by_flags(clips_lib.number_labels(clips), values)
+    clips_lib.check_clips(clips, path)
     print(line)
     return clip_folders.collect(values, 'asl_signs', clips, functools.partial(_read_clip, directory))
 

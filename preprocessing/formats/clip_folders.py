@@ -156,9 +156,8 @@ def _clips_of_folders(directory: str, items: list[str], values: flags.FlagValues
         raise errors.InputError(
             str(error).replace('--layout=', '--folders=').replace('--videos=', '--input=')
         ) from error
-    clips = clips_lib.number_labels(clips)
-    clips_lib.check_names(clips, directory)
-    clips, line = splits.assign_by_flags(clips, values)
+    clips, line = splits.assign_by_flags(clips_lib.number_labels(clips), values)
+    clips_lib.check_clips(clips, directory)
     print('\n'.join([*found.notes(), line]))
     return clips
 
