@@ -35,6 +35,9 @@ def _define_flags() -> None:
     found = re.search(r'(?:^|\n)--?source[=\n](.*)', '\n'.join(sys.argv[1:]))
     chosen = formats.FORMATS.get(found[1]) if found else None
     for module in [chosen] if chosen else formats.FORMATS.values():
+        for name in flags.FLAGS:
+            # Several sources have flags of the same name.
+            flags.FLAGS[name].allow_override = True
         module.define_flags()
         flags.adopt_module_key_flags(module)
 

@@ -31,7 +31,7 @@ _FIRST_POINTS = {
 
 def define_flags() -> None:
     """Defines the flags of `build_dataset --source=asl_signs`."""
-    flags.DEFINE_string('input', None, f'Directory of {TABLE} and the files that it names.', allow_override=True)
+    flags.DEFINE_string('input', None, f'Directory of {TABLE} and the files that it names.')
     splits.define_flags()
     extracted.define_points_flags()
     for module in (splits, extracted):

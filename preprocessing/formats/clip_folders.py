@@ -33,13 +33,12 @@ ReadItem = Callable[[str], Points | None]
 
 def define_flags() -> None:
     """Defines the flags of every source that is a folder."""
-    flags.DEFINE_string('input', None, 'Directory of the landmark files.', allow_override=True)
+    flags.DEFINE_string('input', None, 'Directory of the landmark files.')
     flags.DEFINE_string(
         'clips',
         None,
         'Clips table, whose column file, without suffix, is a path below --input, or whose video_id is a name there; '
         'default: class, split and signer are taken from the folders.',
-        allow_override=True,
     )
     flags.DEFINE_string(
         'folders',

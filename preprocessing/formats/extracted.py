@@ -31,7 +31,7 @@ Select = Callable[[np.ndarray], np.ndarray]
 
 def define_flags() -> None:
     """Defines the flags of `build_dataset --source=landmarks`."""
-    flags.DEFINE_string('clips', None, 'Clips table.', allow_override=True)
+    flags.DEFINE_string('clips', None, 'Clips table.')
     flags.DEFINE_string(
         'landmarks',
         None,
@@ -48,7 +48,6 @@ def define_points_flags() -> None:
         None,
         sorted(landmarks_lib.LAYOUTS),
         f'Layout of the dataset, where the source has hands and pose of MediaPipe one of {", ".join(LAYOUTS)}.',
-        allow_override=True,
     )
     flags.DEFINE_enum(
         'hand',

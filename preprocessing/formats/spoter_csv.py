@@ -22,10 +22,12 @@ _MOST_LABELS = 100_000
 def define_flags() -> None:
     """Defines the flags of `build_dataset --source=spoter_csv`."""
     for split in dataset_lib.SPLITS:
-        help_text = f'CSV file of the {split} split; at least one split must be given.'
-        flags.DEFINE_string(split, None, help_text, allow_override=True)
+        flags.DEFINE_string(split, None, f'CSV file of the {split} split; at least one split must be given.')
     flags.DEFINE_enum(
-        'layout', None, sorted(landmarks_lib.LAYOUTS), 'Layout whose columns the files have.', allow_override=True
+        'layout',
+        None,
+        sorted(landmarks_lib.LAYOUTS),
+        'Layout whose columns the files have.',
     )
     flags.DEFINE_enum(
         'label_base',
