@@ -1,5 +1,6 @@
 """What kind of file a path is, for messages about a file that is not what was expected."""
 
+import itertools
 import os
 import zipfile
 
@@ -26,6 +27,8 @@ _MAGIC = (
     (b'\x80\x04', 'a Python pickle'),
     (b'\x80\x05', 'a Python pickle'),
 )
+# Files of a directory that are looked at.
+_MOST_FILES = 100
 # Versions 0.0, 0.1 and 0.2 of the format .pose, as float32.
 _POSE_VERSIONS = (b'\x00\x00\x00\x00', b'\xcd\xcc\xcc\x3d', b'\xcd\xcc\x4c\x3e')
 # What describe says of text, which may be anything.
@@ -35,12 +38,26 @@ TEXT = ('a CSV file', 'a text file')
 def describe(path: str) -> str | None:
     """What a file is, such as `a video`, with the way to read it where there is one; None where it is not known."""
     if os.path.isdir(path):
-        return 'a directory'
+        content = describe_content(path)
+        return f'a directory, in which {content}' if content else 'an empty directory'
     with open(path, 'rb') as file:
         head = file.read(512)
     if zipfile.is_zipfile(path):
         return _describe_zip(path)
     return _describe_head(path, head) if head else 'an empty file'
+
+
+def describe_content(directory: str) -> str | None:
+    """A file in a directory and its kind, if possible one that can be read; None where there is none."""
+    found = None
+    paths = (os.path.join(parent, name) for parent, _, names in os.walk(directory) for name in sorted(names))
+    for path in itertools.islice(paths, _MOST_FILES):
+        kind = describe(path)
+        if kind and (not found or '--source=' in kind):
+            found = f'{os.path.relpath(path, directory)} is {kind}'
+        if kind and '--source=' in kind:
+            break
+    return found
 
 
 def _describe_head(path: str, head: bytes) -> str | None:
@@ -55,8 +72,12 @@ def _describe_head(path: str, head: bytes) -> str | None:
 
 
 def _describe_zip(path: str) -> str:
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith('/')]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith('/')]
+    # What damaged zips raise.
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return 'a damaged zip'
     if any(name.endswith('/data.pkl') for name in names):
         return 'a PyTorch file'
     if 'xl/workbook.xml' in names:
@@ -75,6 +96,7 @@ def _describe_text(head: bytes) -> str | None:
     if not text or not all(character.isprintable() or character.isspace() for character in text):
         return None
     if text[0] in '{[':
-        return 'a JSON file'
+        is_openpose = '"people"' in text
+        return f'a JSON file{" of OpenPose; folders of them are read with --source=openpose" if is_openpose else ""}'
     first = text.splitlines()[0]
     return TEXT[0] if any(separator in first for separator in ',;\t') else TEXT[1]

@@ -109,8 +109,9 @@ def _count(dataset: dataset_lib.Dataset) -> int:
 def divide_pixels(clip: np.ndarray, layout: landmarks_lib.Layout, frame_size: FrameSize) -> bool:
     """Divides x and y of each group of points that is in pixels, in place; whether there was one."""
     groups = _find_pixel_groups(clip, layout)
-    for points in groups:
-        clip[:, points, :2] /= np.array(frame_size, np.float32)
+    with np.errstate(invalid='ignore'):
+        for points in groups:
+            clip[:, points, :2] /= np.array(frame_size, np.float32)
     return bool(groups)
 
 

@@ -73,7 +73,8 @@ def read(
     directory = check_directory(values, kind)
     items = sorted(find_items(directory))
     if not items:
-        raise errors.InputError(f'{directory} holds no {what}{_describe_first_file(directory)}')
+        content = file_kinds.describe_content(directory)
+        raise errors.InputError(f'{directory} holds no {what}' + (f'; {content}' if content else ''))
     read_below = functools.lru_cache(maxsize=4)(lambda item: read_item(os.path.join(directory, item)))
     if values.clips:
         clips = clips_lib.read_clips(values.clips)
@@ -101,15 +102,6 @@ def frame_order(name: str) -> tuple[int, str]:
     """What files of frames are sorted by: the last number in their names."""
     numbers = re.findall(r'\d+', os.path.splitext(name)[0])
     return int(numbers[-1]) if numbers else -1, name
-
-
-def _describe_first_file(directory: str) -> str:
-    for parent, _, names in os.walk(directory):
-        for name in sorted(names):
-            path = os.path.join(parent, name)
-            kind = file_kinds.describe(path)
-            return f'; {os.path.relpath(path, directory)} is {kind}' if kind else ''
-    return ''
 
 
 def _name_items(items: Sequence[str]) -> dict[str, str]:

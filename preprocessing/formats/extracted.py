@@ -12,7 +12,7 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import plausibility
+from preprocessing import file_kinds, plausibility
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import mediapipe_csv
@@ -231,6 +231,11 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
         read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
         read_clip = functools.partial(slice_clip, path, read_video)
         return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
+    if not os.path.isfile(os.path.join(path, store_lib.DESCRIPTION)):
+        raise errors.InputError(
+            f'{path} has no {store_lib.DESCRIPTION}, expected a directory of extract_landmarks; it is '
+            f'{file_kinds.describe(path)}'
+        )
     description, fingerprint = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:

@@ -94,18 +94,22 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
                 )
             arrays = {field: _read_array(path, archive, member) for field, member in members.items()}
         return dataset_lib.upgrade_fields(arrays)
-    except (zipfile.BadZipFile, IsADirectoryError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    # What damaged zips raise, and what a directory does.
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         kind = file_kinds.describe(path)
-        found = f'is {kind}, expected' if kind else 'is damaged or not'
-        raise errors.InputError(f'{path} {found} an .npz archive of plain arrays') from error
+        raise errors.InputError(
+            f'{path} is not an .npz archive of plain arrays: {kind}'
+            if kind
+            else f'{path} is damaged or not an .npz archive of plain arrays'
+        ) from error
 
 
 def _read_array(path: str, archive: zipfile.ZipFile, member: str) -> np.ndarray:
     try:
         with archive.open(member) as file:
             return numpy_files.read_array(file, as_float32=member == 'frames.npy')
-    except OSError:
-        raise
     # Damaged bytes raise many kinds of errors.
     except Exception as error:
         field = member.removesuffix('.npy')

@@ -86,7 +86,7 @@ def _read_as_float32(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -
     row_bytes = dtype.itemsize * math.prod(shape[1:])
     for start in range(0, len(array), _CHUNK_ROWS):
         rows = array[start : start + _CHUNK_ROWS]
-        with np.errstate(over='ignore'):
+        with np.errstate(over='ignore', invalid='ignore'):
             rows[...] = np.frombuffer(file.read(len(rows) * row_bytes), dtype).reshape(rows.shape)
     return array
 

@@ -14,7 +14,7 @@ CASES = {
     'pickled objects': (NPZ + 'pickled.npz', 'npz/pickled.npz', 'label_names', 'plain arrays', 'None'),
     'hostile pickle': (NPZ + 'hostile.npz', 'npz/hostile.npz', 'label_names', 'plain arrays', 'mkdir'),
     'photos': (NPZ + 'photos.zip', 'npz/photos.zip', 'zip of 2 files', 'holiday/1.jpg', '.npz archive'),
-    'video': (NPZ + 'video.npz', 'npz/video.npz', 'is a video', '.npz archive'),
+    'video': (NPZ + 'video.npz', 'npz/video.npz', 'a video', '.npz archive'),
     'no labels': (NPZ + 'without_label.npz', 'npz/without_label.npz', "'label'", 'label_names'),
     'no layout': (NPZ + 'without_layout.npz', 'npz/without_layout.npz', "'layout'", 'label_names'),
     # Labels
