@@ -2,7 +2,7 @@
 
 frames <float32>[all frames, points, 3], offsets <int64>[clips + 1] (clip i is `frames[offsets[i]:offsets[i + 1]]`),
 label, label_names, split, video_id, signer_id, layout; and where known handedness, informative_points and source, which
-is JSON. Other kinds of real numbers are converted, and z may be absent.
+is JSON. Other kinds of real numbers are converted, z may be absent, and label may have names.
 """
 
 import itertools
@@ -122,7 +122,10 @@ def _convert_fields(arrays: dict[str, np.ndarray]) -> None:
     frames, label = arrays['frames'], arrays['label']
     if frames.ndim == 3 and frames.shape[2] == 2:
         arrays['frames'] = np.pad(frames, [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)
-    if label.dtype.kind == 'f' and (label == np.floor(label)).all() and (np.abs(label) < 2**31).all():
+    classes = {gloss: index for index, gloss in enumerate(arrays['label_names'].ravel().tolist())}
+    if label.dtype.kind == 'U' and set(label.ravel().tolist()) <= classes.keys():
+        arrays['label'] = np.array([classes[gloss] for gloss in label.ravel().tolist()]).reshape(label.shape)
+    elif label.dtype.kind == 'f' and (label == np.floor(label)).all() and (np.abs(label) < 2**31).all():
         arrays['label'] = label.astype(np.int64)
 
 

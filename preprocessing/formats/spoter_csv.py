@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import os
+import re
 from typing import Any
 
 from absl import flags
@@ -143,17 +144,23 @@ def _first_bad_cell(path: str, table: pd.DataFrame) -> errors.InputError:
 
 
 def _parse_labels(path: str, cells: Sequence[str]) -> np.ndarray:
-    if all(map(_is_text, cells)):
-        return np.array([' '.join(cell.split()) for cell in cells])
+    texts = [_parse_text(cell) for cell in cells]
+    if None not in texts:
+        return np.array(texts)
     return np.array([_parse_label(path, index, cell) for index, cell in enumerate(cells)], np.int64)
 
 
-def _is_text(cell: str) -> bool:
+def _parse_text(cell: str) -> str | None:
+    """The text of a label, which may be a list of equal ones in quotes; None for numbers and all else."""
+    cell = ' '.join(cell.split())
+    if cell.startswith('['):
+        texts = {text for _, text in re.findall(r"""(['"])(.*?)\1""", cell)}
+        return texts.pop() if len(texts) == 1 else None
     try:
         [float(word) for word in cell.replace(',', ' ').split()]
     except ValueError:
-        return not cell.strip().startswith('[')
-    return False
+        return cell
+    return None
 
 
 def _parse_label(path: str, index: int, cell: str) -> int:
