@@ -67,8 +67,9 @@ def make_clips(
         else:
             clips = folders.clips_by_flat_names(directory, found, roles)
         name = f'{"/".join([*roles, *["<class>_<number>"] * ("class" not in roles)])} layout'
-    clips = clips_lib.keep_glosses(clips_lib.number_labels(clips), glosses, directory)
-    return clips, [f'{name}: {_count(clips)}', *_notes(clips, roles), *found.notes()]
+    clips = clips_lib.number_labels(clips)
+    lines = [f'{name}: {_count(clips)}', *_notes(clips, roles), *found.notes()]
+    return clips_lib.keep_glosses(clips, glosses, directory), lines
 
 
 def _compile_signer(signer: str) -> re.Pattern[str]:
@@ -104,12 +105,14 @@ def _count(clips: Sequence[clips_lib.Clip]) -> str:
 
 
 def _notes(clips: Sequence[clips_lib.Clip], roles: folders.Levels) -> list[str]:
-    """A line where the names of the videos look more like classes than the folders do."""
+    """A line where the names of the videos may be the classes, rather than the folders."""
+    if len({clip.gloss for clip in clips}) == 1:
+        return ["only one gloss was found: --pattern='(?P<gloss>…)' takes glosses from elsewhere in the paths"]
     names: dict[str, set[str]] = {}
     for clip in clips:
         names.setdefault(clip.gloss, set()).add(os.path.splitext(os.path.basename(clip.file))[0])
     first, *others = names.values()
-    if roles != ('class',) or not others or len(first) < 2 or any(other != first for other in others):
+    if roles != ('class',) or len(first) < 2 or any(other != first for other in others):
         return []
     if any(character.isdecimal() for name in first for character in name):
         return []

@@ -22,6 +22,8 @@ _SIGNER = re.compile(
 )
 # A word and a number, which nothing but the gloss and the repetition can be.
 _FLAT_NAME = re.compile(r'(?P<gloss>[^\W\d_]+)[\s_-]*\(?(?P<repetition>\d+)\)?')
+# Numbers as in LSA64, 001_002_003, of which one is the gloss.
+_NUMBERS = re.compile(r'\d+([_-]\d+)+')
 _MAX_NAMED = 3
 
 Levels = tuple[str, ...]
@@ -62,14 +64,18 @@ def some(names: Iterable[str]) -> str:
     return ', '.join(names if len(names) <= _MAX_NAMED else [*names[:_MAX_NAMED], '…'])
 
 
-def find(directory: str) -> Found:
+def find(directory: str, expected: str = 'one with a folder per class') -> Found:
     """Finds videos and folders of frames: those that hold numbered images, no video and no folder.
+
+    Args:
+        directory: where to look.
+        expected: what it should be, for the message.
 
     Raises:
         InputError: there is no such directory.
     """
     if not os.path.isdir(directory):
-        raise errors.InputError(f'{directory} is not a directory, expected one with a folder per class')
+        raise errors.InputError(f'{directory} is not a directory, expected {expected}')
     found = Found([], [], {})
     for parent, folders, names in video_files.walk(directory):
         here = os.path.relpath(parent, directory)
@@ -224,15 +230,14 @@ def clips_by_flat_names(directory: str, found: Found, roles: Levels) -> list[cli
 
 def _no_classes(directory: str, found: Found) -> errors.InputError:
     path = found.videos[0]
+    top = path.split('/')[0]
     num_words = os.path.splitext(os.path.basename(path))[0].count('_') + 1
     groups = [f'(?P<{group}>[^_/]+)' for group in ('gloss', 'signer', 'repetition')[:num_words]]
-    start = '(?P<split>[^/]+)/' if splits.parse(path.split('/')[0]) and '/' in path else ''
-    where = f'{directory} holds no folders, expected one per class'
-    if start:
-        where = f'{directory}/{path.split("/")[0]} holds no folders, expected one per class'
+    start = '(?P<split>[^/]+)/' if splits.parse(top) and '/' in path else ''
+    where = os.path.join(directory, top) if '/' in path else directory
     return errors.InputError(
-        f"{where}; where the path says the gloss, --pattern takes it, such as --pattern='{start}{'_'.join(groups)}' "
-        f'for {path}, and clips_from_table takes a table'
+        f'{where} holds no folders, expected one per class; where the path says the gloss, --pattern takes it, such as '
+        f"--pattern='{start}{'_'.join(groups)}' for {path}, and clips_from_table takes a table"
     )
 
 
@@ -253,7 +258,11 @@ def recognize_layout(directory: str, found: Found) -> Levels:
     split_level = _find_split_level(directory, paths)
     if split_level is not None:
         paths = [levels[:split_level] + levels[split_level + 1 :] for levels in paths if len(levels) > split_level]
-    roles = _recognize_below_splits(directory, [levels for levels in paths if levels])
+    paths = [levels for levels in paths if levels]
+    roles = _recognize_below_splits(directory, paths)
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in found.videos]
+    if len(set(paths)) == 1 and len(stems) > 1 and all(map(_NUMBERS.fullmatch, stems)):
+        raise _no_classes(directory, found)
     return roles if split_level is None else (*roles[:split_level], 'split', *roles[split_level:])
 
 

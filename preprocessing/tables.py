@@ -57,7 +57,8 @@ def read_table(
                 index_col=False,
             )
     except pd.errors.EmptyDataError:
-        raise errors.InputError(f'{path} is empty, expected a header with the columns {_shorten(columns)}') from None
+        wanted = f'a header with the columns {_shorten(columns)}' if columns else 'a table'
+        raise errors.InputError(f'{path} is empty, expected {wanted}') from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = file_kinds.describe(path) or errors.one_line(error)
         if reason in file_kinds.TEXT:

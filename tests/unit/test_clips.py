@@ -181,3 +181,18 @@ def test_summary():
         '  validation: 2 clips, 1 glosses, 1 signers\n'
         '  test: 1 clips, 1 glosses, 1 signers'
     )
+
+
+def test_whole_numbers_with_a_decimal(tmp_path):
+    path = write(tmp_path / 'clips.csv', GOOD | {'label': '0.0', 'frame_start': '3.0', 'frame_end': '-1.0'})
+    [clip] = clips_lib.read_clips(path)
+    assert (clip.label, clip.frame_start, clip.frame_end) == (0, 3, -1)
+
+
+def test_labels_are_numbered_by_gloss():
+    def number(*glosses):
+        clips = [clips_lib.Clip(str(i), 'a.mp4', 0, gloss, 'train') for i, gloss in enumerate(glosses)]
+        return [clip.label for clip in clips_lib.number_labels(clips)]
+
+    assert number('b', 'a', 'b') == [1, 0, 1]
+    assert number('10', '9', '010') == [2, 0, 1]
