@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 	touch $@
 
 .venv/installed_all: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,preprocessing,beam]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,preprocessing,pose,beam]'
 	touch $@
 
 data/synthetic: .venv/installed

@@ -153,9 +153,14 @@ def write_clips(path: str, clips: Sequence[Clip], source: str = '') -> None:
     Raises:
         InputError: two clips have one name, or a clip is not as the table above says; the message names the videos.
     """
-    _check_clips(source or path, clips, f'{source or path}: ', lambda index: _describe(clips[index]))
+    check_clips(clips, source or path)
     files.make_directories(os.path.dirname(os.path.abspath(path)))
     files.write_csv(path, map(dataclasses.asdict, clips), COLUMNS)
+
+
+def check_clips(clips: Sequence[Clip], source: str) -> None:
+    """Checks clips that were made from `source` as `read_clips` checks those of a table."""
+    _check_clips(source, clips, f'{source}: ', lambda index: _describe(clips[index]))
 
 
 def _describe(clip: Clip) -> str:

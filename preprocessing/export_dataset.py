@@ -2,6 +2,7 @@
 
 python -m preprocessing.export_dataset --dataset=D --format=npz --output=FILE.npz
 python -m preprocessing.export_dataset --dataset=D --format=spoter_csv --output=DIRECTORY
+python -m preprocessing.export_dataset --dataset=D --format=pose --output=DIRECTORY
 """
 
 from absl import flags
@@ -15,11 +16,17 @@ def _define_flags() -> None:
     writable = [name for name, module in formats.FORMATS.items() if hasattr(module, 'write')]
     flags.DEFINE_string('dataset', None, 'TFDS directory of the dataset.', required=True)
     flags.DEFINE_enum('format', None, writable, 'Kind of file to write.', required=True)
-    flags.DEFINE_string('output', None, 'New file, or for spoter_csv new directory.', required=True)
+    flags.DEFINE_string('output', None, 'New file, or for spoter_csv and pose new directory.', required=True)
     flags.DEFINE_float(
         'missing_value',
         None,
         "Number that spoter_csv has for missing coordinates; default: the layout's, −2, or 0 for vision_api.",
+    )
+    flags.DEFINE_string(
+        'frame_size',
+        None,
+        'Width and height in pixels, such as 1920x1080, that coordinates in .pose files are multiplied by; default: '
+        '1024x1024.',
     )
 
 

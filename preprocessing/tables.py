@@ -6,8 +6,10 @@ import re
 from typing import Any
 import warnings
 
+import numpy as np
 import pandas as pd
 
+from preprocessing import file_kinds
 from slr_jax import errors
 
 # The header is row 1.
@@ -22,6 +24,7 @@ def read_table(
     *,
     dtype: type | Mapping[str, type] = str,
     rename: Callable[[str], str] | None = None,
+    synonyms: Mapping[str, str] | None = None,
     header: bool = True,
 ) -> pd.DataFrame:
     """Reads a CSV file that has at least one row.
@@ -33,6 +36,7 @@ def read_table(
         columns: the columns that must be there; others are kept.
         dtype: of all columns or of some; where it is str, empty cells are '', else NaN.
         rename: applied to the names of the columns before they are checked.
+        synonyms: other names of columns, in lower case -> the name, taken where no column has it.
         header: whether the first line names the columns; if not, they are named '1', '2' and so on.
 
     Raises:
@@ -56,19 +60,28 @@ def read_table(
         wanted = f'a header with the columns {_shorten(columns)}' if columns else 'a table'
         raise errors.InputError(f'{path} is empty, expected {wanted}') from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise errors.InputError(f'{path} is not a CSV file: {errors.one_line(error)}') from error
+        reason = file_kinds.describe(path) or errors.one_line(error)
+        if reason in file_kinds.TEXT:
+            reason = errors.one_line(error)
+        raise errors.InputError(f'{path} is not a CSV file: {reason}') from error
     if not header:
         table.columns = pd.Index([str(number) for number in range(1, table.shape[1] + 1)])
+    table = table.rename(columns=lambda column: str(column).strip())
     if rename:
         table = table.rename(columns=rename)
+    for other, name in (synonyms or {}).items():
+        if name not in table:
+            table.columns = pd.Index([name if column.lower() == other else column for column in table.columns])
     missing = [column for column in columns if column not in table]
     if missing:
         raise errors.InputError(
             f'{path} has no column {missing[0]!r}, expected {_shorten(columns)}; found {_shorten(list(table))}'
         )
-    if table.empty:
+    # Spreadsheets write empty rows at the end.
+    filled = np.flatnonzero((table.notna() & (table != '')).any(axis=1))
+    if not len(filled):
         raise errors.InputError(f'{path} has no rows, only a header')
-    return table
+    return table.iloc[: filled[-1] + 1]
 
 
 def _sniff(path: str) -> tuple[str, str]:

@@ -153,7 +153,7 @@ def read_json(path: str, kind: type = dict) -> Any:
 def read_label_names(path: str) -> list[str]:
     """Reads one gloss per line; InputError where the file is empty or not text."""
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:
             names = [line.strip() for line in file.read().splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise errors.InputError(f'{path} is not UTF-8 text, expected one gloss per line') from None

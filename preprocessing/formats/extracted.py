@@ -12,6 +12,7 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
+from preprocessing import file_kinds, plausibility
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import mediapipe_csv
@@ -24,6 +25,8 @@ LAYOUTS = ('mediapipe_hands_pose', 'mediapipe_hand', 'mediapipe_two_hands')
 
 # The landmarks of a clip, None where there are none.
 ReadClip = Callable[[clips_lib.Clip], np.ndarray | None]
+# The points of a layout, taken from all that were read.
+Select = Callable[[np.ndarray], np.ndarray]
 
 
 def define_flags() -> None:
@@ -35,12 +38,16 @@ def define_flags() -> None:
         'Directory of extract_landmarks or of published <video>_poses_landmarks.csv files, or the published compact '
         'file of IPN Hand.',
     )
+    define_points_flags()
+
+
+def define_points_flags() -> None:
+    """Defines the flags of which points and frames of the landmarks of a clip are taken."""
     flags.DEFINE_enum(
         'layout',
         None,
         sorted(landmarks_lib.LAYOUTS),
-        f'Layout of the dataset, one of {", ".join(LAYOUTS)}.',
-        allow_override=True,
+        f'Layout of the dataset, where the source has hands and pose of MediaPipe one of {", ".join(LAYOUTS)}.',
     )
     flags.DEFINE_enum(
         'hand',
@@ -94,7 +101,52 @@ def read_dataset(
             does not fit the table, or no clip has landmarks.
     """
     read_clip, handedness, source = _open_reader(path)
-    select = _make_selector(path, layout, hand, handedness, source)
+    _check_layout(path, layout, source)
+    if source['layout'] == mediapipe_csv.COMPACT_LAYOUT.name:
+        select: Select = _take_all
+    else:
+        select = make_selector(layout, hand, handedness)
+    return collect(
+        clips,
+        path,
+        name,
+        layout,
+        read_clip,
+        select,
+        handedness=handedness,
+        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames},
+        drop_empty_frames=drop_empty_frames,
+        require_all=require_all,
+    )
+
+
+def collect(
+    clips: Sequence[clips_lib.Clip],
+    path: str,
+    name: str,
+    layout: landmarks_lib.Layout,
+    read_clip: ReadClip,
+    select: Select,
+    *,
+    handedness: str,
+    source: dict[str, Any],
+    drop_empty_frames: bool = False,
+    require_all: bool = False,
+) -> dataset_lib.Dataset:
+    """Reads the landmarks of clips; prints which clips are left out because they have none.
+
+    Args:
+        clips: their splits, labels, glosses and signers.
+        path: what is read, for messages.
+        name: of the dataset.
+        layout: of the dataset.
+        read_clip: gives the landmarks of a clip.
+        select: takes the points of the layout from them.
+        handedness: one of landmarks.HANDEDNESS.
+        source: how the landmarks were made, for the description of the dataset.
+        drop_empty_frames: leave out frames where nothing of the layout was seen.
+        require_all: a clip without landmarks is an error.
+    """
     landmarks, indices, skipped = [], [], {}
     for index, clip in enumerate(clips):
         points = read_clip(clip)
@@ -108,14 +160,14 @@ def read_dataset(
             continue
         landmarks.append(selected[seen] if drop_empty_frames else selected)
         indices.append(index)
-    _report_skipped(path, len(clips), skipped, require_all)
+    plausibility.report_left_out(path, skipped, len(clips), require_all=require_all)
     glosses = {clip.label: clip.gloss for clip in clips}
     description = dataset_lib.Description(
         name=name,
         layout=layout.name,
         label_names=[glosses[label] for label in range(len(glosses))],
         handedness=handedness,
-        source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames, 'clips_left_out': len(skipped)},
+        source=source | {'clips_left_out': len(skipped)},
     )
     kept = [clips[index] for index in indices]
     return dataset_lib.Dataset.from_clips(
@@ -129,23 +181,8 @@ def read_dataset(
     )
 
 
-def _report_skipped(path: str, num_clips: int, skipped: dict[str, str], require_all: bool) -> None:
-    if not skipped:
-        return
-    if require_all or len(skipped) == num_clips:
-        first, reason = next(iter(skipped.items()))
-        raise errors.InputError(
-            f'{path}: {len(skipped)} of {num_clips} clips cannot be used, the first is {first}: {reason}'
-        )
-    print(f'{len(skipped)} of {num_clips} clips are left out:')
-    for reason in dict.fromkeys(skipped.values()):
-        print(f'  {reason}: {" ".join(video_id for video_id, why in skipped.items() if why == reason)}')
-
-
-def _make_selector(
-    path: str, layout: landmarks_lib.Layout, hand: str, handedness: str, source: dict[str, Any]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function that takes the points of a layout from those that were read."""
+def _check_layout(path: str, layout: landmarks_lib.Layout, source: dict[str, Any]) -> None:
+    """InputError where landmarks that were read cannot be made into a layout."""
     if layout.name not in LAYOUTS:
         raise errors.InputError(f'layout {layout.name} cannot be made of landmarks, expected {", ".join(LAYOUTS)}')
     found = source['layout']
@@ -155,8 +192,16 @@ def _make_selector(
     lacking = [part for part in needed if part not in source.get('parts', needed)]
     if lacking:
         raise errors.InputError(f'{path} was extracted without {lacking[0]}, which layout {layout.name} needs')
-    if found == layout.name:
-        return lambda points: points
+
+
+def _take_all(points: np.ndarray) -> np.ndarray:
+    return points
+
+
+def make_selector(layout: landmarks_lib.Layout, hand: str = 'most_seen', handedness: str = 'signer') -> Select:
+    """Returns a function that takes the points of one of LAYOUTS from the 75 of hands and pose."""
+    if layout is landmarker_lib.LAYOUT:
+        return _take_all
     groups = landmarker_lib.LAYOUT.groups
     if layout.has_unordered_hands:
         return lambda points: points[:, [*groups['right_hand'], *groups['left_hand']]]
@@ -175,7 +220,7 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
     """Returns what reads a clip, the handedness, and the source that the dataset is described with."""
     if os.path.isfile(path):
         videos = mediapipe_csv.read_compact_file(path)
-        read_clip = functools.partial(_slice_clip, path, videos.get)
+        read_clip = functools.partial(slice_clip, path, videos.get)
         return read_clip, 'swapped', {'kind': 'ipn_hand_compact', 'layout': mediapipe_csv.COMPACT_LAYOUT.name}
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
@@ -184,8 +229,13 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
         raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
     if published:
         read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
-        read_clip = functools.partial(_slice_clip, path, read_video)
+        read_clip = functools.partial(slice_clip, path, read_video)
         return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
+    if not os.path.isfile(os.path.join(path, store_lib.DESCRIPTION)):
+        raise errors.InputError(
+            f'{path} has no {store_lib.DESCRIPTION}, expected a directory of extract_landmarks; it is '
+            f'{file_kinds.describe(path)}'
+        )
     description, fingerprint = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:
@@ -194,14 +244,17 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
     return store.load, description['handedness'], {'kind': 'landmarks', **description}
 
 
-def _slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
-    """The landmarks of a clip's own file, or its frames of those of its video."""
+def slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
+    """The landmarks of a clip's own file, or its frames of those of its video; None where there are none."""
     own = read_video(clip.video_id)
     if own is not None:
         return own
-    video = os.path.splitext(os.path.basename(clip.file))[0]
-    points = read_video(video)
-    if points is None:
+    stem = os.path.splitext(clip.file)[0]
+    for video in dict.fromkeys((stem, os.path.basename(stem))):
+        points = read_video(video)
+        if points is not None:
+            break
+    else:
         return None
     end = len(points) if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
     if end > len(points) or clip.frame_start > end:

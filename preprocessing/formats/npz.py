@@ -2,7 +2,7 @@
 
 frames <float32>[all frames, points, 3], offsets <int64>[clips + 1] (clip i is `frames[offsets[i]:offsets[i + 1]]`),
 label, label_names, split, video_id, signer_id, layout; and where known handedness, informative_points and source, which
-is JSON.
+is JSON. Other kinds of real numbers are converted, z may be absent, and label may have names.
 """
 
 import itertools
@@ -13,6 +13,8 @@ import zipfile
 from absl import flags
 import numpy as np
 
+from preprocessing import file_kinds
+from preprocessing.formats import numpy_files
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
 
@@ -48,6 +50,7 @@ def read_archive(path: str, name: str) -> dataset_lib.Dataset:
         InputError: the file is missing or damaged, or a field is missing or does not fit the others.
     """
     arrays = _read_arrays(path)
+    _convert_fields(arrays)
     _check_fields(path, arrays)
     informative_points = arrays.get('informative_points')
     description = dataset_lib.Description(
@@ -79,15 +82,51 @@ def _read_source(path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [field for field in _REQUIRED if field not in archive]
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix('.npy'): name for name in archive.namelist() if name.endswith('.npy')}
+            if not members:
+                raise zipfile.BadZipFile
+            fields = dataset_lib.upgrade_fields(members)
+            missing = [field for field in _REQUIRED if field not in fields]
             if missing:
-                raise errors.InputError(f'{path} has no field {missing[0]!r}, expected {", ".join(_REQUIRED)}')
-            return dataset_lib.upgrade_fields({field: archive[field] for field in archive})
-    except FileNotFoundError:
+                raise errors.InputError(
+                    f'{path} has no field {missing[0]!r}, expected {", ".join(_REQUIRED)}; found {", ".join(members)}'
+                )
+            arrays = {field: _read_array(path, archive, member) for field, member in members.items()}
+        return dataset_lib.upgrade_fields(arrays)
+    except (FileNotFoundError, PermissionError):
         raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise errors.InputError(f'{path} is damaged or not an .npz archive of plain arrays') from error
+    # What damaged zips raise, and what a directory does.
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        kind = file_kinds.describe(path)
+        raise errors.InputError(
+            f'{path} is not an .npz archive of plain arrays: {kind}'
+            if kind
+            else f'{path} is damaged or not an .npz archive of plain arrays'
+        ) from error
+
+
+def _read_array(path: str, archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    try:
+        with archive.open(member) as file:
+            return numpy_files.read_array(file, as_float32=member == 'frames.npy')
+    # Damaged bytes raise many kinds of errors.
+    except Exception as error:
+        field = member.removesuffix('.npy')
+        raise errors.InputError(
+            f'{path}: {field} is not one of the expected plain arrays of numbers or text: {errors.one_line(error)}'
+        ) from error
+
+
+def _convert_fields(arrays: dict[str, np.ndarray]) -> None:
+    frames, label = arrays['frames'], arrays['label']
+    if frames.ndim == 3 and frames.shape[2] == 2:
+        arrays['frames'] = np.pad(frames, [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)
+    classes = {gloss: index for index, gloss in enumerate(arrays['label_names'].ravel().tolist())}
+    if label.dtype.kind == 'U' and set(label.ravel().tolist()) <= classes.keys():
+        arrays['label'] = np.array([classes[gloss] for gloss in label.ravel().tolist()]).reshape(label.shape)
+    elif label.dtype.kind == 'f' and (label == np.floor(label)).all() and (np.abs(label) < 2**31).all():
+        arrays['label'] = label.astype(np.int64)
 
 
 def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:

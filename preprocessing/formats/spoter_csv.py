@@ -1,7 +1,8 @@
 """SPOTER-format CSV files: one row per clip, every cell a list of numbers over its frames."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import os
+import re
 from typing import Any
 
 from absl import flags
@@ -24,15 +25,17 @@ def define_flags() -> None:
     for split in dataset_lib.SPLITS:
         flags.DEFINE_string(split, None, f'CSV file of the {split} split; at least one split must be given.')
     flags.DEFINE_enum(
-        'layout', None, sorted(landmarks_lib.LAYOUTS), 'Layout whose columns the files have.', allow_override=True
+        'layout',
+        None,
+        sorted(landmarks_lib.LAYOUTS),
+        'Layout whose columns the files have.',
     )
     flags.DEFINE_enum(
-        'label_base', 'auto', ['auto', '0', '1'], 'First label; auto is the lowest label of all files, 0 or 1.'
-    )
-    flags.DEFINE_float(
-        'missing_value',
-        None,
-        "Number that x and y of a missing point are in the files; default: the layout's, −2, or 0 for vision_api.",
+        'label_base',
+        'auto',
+        ['auto', '0', '1'],
+        'First label, where labels are numbers; auto makes a class of each number that occurs or, with --label_names, '
+        'takes the lowest, 0 or 1.',
     )
     flags.DEFINE_string('label_names', None, 'Text file with one gloss per line; default: the labels are the names.')
     flags.DEFINE_enum(
@@ -70,22 +73,27 @@ def read_csv(path: str, layout: landmarks_lib.Layout) -> tuple[list[np.ndarray],
 
     Args:
         path: the file. Lists may be separated by commas or blanks and wrapped over lines, as numpy prints them; labels
-            may be one number or a list of equal ones.
+            may be one number or a list of equal ones, or text; their column is `labels` or `label`.
         layout: whose columns, or their aliases, the file has.
 
     Returns:
         <float64>[frames, points, 2] of each clip, NaN for the points of absent optional columns, and <int64>[clips]
-        labels as in the file.
+        labels as in the file, <str>[clips] where all of them are text.
 
     Raises:
         InputError: the file is missing, empty, lacks a column, or a cell is not what it should be.
     """
-    table = tables.read_table(path, ['labels'], rename=lambda column: _rename(column, layout))
+    table = tables.read_table(
+        path,
+        ['labels'],
+        rename=lambda column: _rename(column, layout),
+        synonyms={'labels': 'labels', 'label': 'labels'},
+    )
     present = np.array([column in table for column in layout.columns])
     for column, is_present, point in zip(layout.columns, present, np.repeat(layout.points, 2), strict=True):
         if not is_present and point not in layout.optional_points:
             raise errors.InputError(f'{path} has no column {column!r}, which layout {layout.name} needs')
-    labels = [_parse_label(path, index, cell) for index, cell in enumerate(table['labels'].tolist())]
+    labels = _parse_labels(path, table['labels'].tolist())
     table = table[[column for column in layout.columns if column in table]]
     numbers, lengths = _parse_lists(path, table)
     num_frames = lengths[:, 0]
@@ -97,11 +105,11 @@ def read_csv(path: str, layout: landmarks_lib.Layout) -> tuple[list[np.ndarray],
         clip = np.full((len(present), len(rows) // present.sum()), np.nan)
         clip[present] = rows.reshape(present.sum(), -1)
         clips.append(clip.T.reshape(-1, layout.num_points, 2))
-    return clips, np.array(labels, np.int64)
+    return clips, labels
 
 
 def _rename(column: str, layout: landmarks_lib.Layout) -> str:
-    name = column.strip()
+    name = column
     for alias, canonical in layout.column_aliases.items():
         name = name.replace(alias, canonical)
     return name
@@ -135,6 +143,26 @@ def _first_bad_cell(path: str, table: pd.DataFrame) -> errors.InputError:
     return errors.InputError(f'{path} holds a cell that is not a list of numbers')
 
 
+def _parse_labels(path: str, cells: Sequence[str]) -> np.ndarray:
+    texts = [_parse_text(cell) for cell in cells]
+    if None not in texts:
+        return np.array(texts)
+    return np.array([_parse_label(path, index, cell) for index, cell in enumerate(cells)], np.int64)
+
+
+def _parse_text(cell: str) -> str | None:
+    """The text of a label, which may be a list of equal ones in quotes; None for numbers and all else."""
+    cell = ' '.join(cell.split())
+    if cell.startswith('['):
+        texts = {text for _, text in re.findall(r"""(['"])(.*?)\1""", cell)}
+        return texts.pop() if len(texts) == 1 else None
+    try:
+        [float(word) for word in cell.replace(',', ' ').split()]
+    except ValueError:
+        return cell
+    return None
+
+
 def _parse_label(path: str, index: int, cell: str) -> int:
     words = cell.strip().removeprefix('[').removesuffix(']').replace(',', ' ').split()
     try:
@@ -163,7 +191,8 @@ def read_dataset(
         paths: split -> file; at least one.
         name: of the dataset.
         layout: of all files.
-        label_base: '0' or '1', the first label; 'auto' takes the lowest label of all files, which must be 0 or 1.
+        label_base: '0' or '1', the first label; 'auto' makes a class of each label that occurs or, where there are
+            names, takes the lowest label, which must be 0 or 1.
         missing_value: a point whose x and y are both this number is missing; None for the layout's own.
         label_names: a text file with one gloss per line; None names the classes by their labels in the file.
         handedness: one of landmarks.HANDEDNESS.
@@ -174,20 +203,48 @@ def read_dataset(
     if missing_value is None:
         missing_value = layout.missing_value
     contents = {split: read_csv(path, layout) for split, path in paths.items()}
-    base = _label_base(label_base, paths, {split: labels for split, (_, labels) in contents.items()})
-    highest = max(labels.max() for _, labels in contents.values())
-    names = files.read_label_names(label_names) if label_names else [str(label) for label in range(base, highest + 1)]
-    for split, (_, labels) in contents.items():
-        for index in np.flatnonzero((labels < base) | (labels >= base + len(names))).tolist():
-            expected = f'{base} to {base + len(names) - 1}'
-            raise tables.row_error(paths[split], index, 'labels', int(labels[index]), expected)
-    source = {'kind': 'spoter_csv', 'label_base': int(base), 'missing_value': missing_value}
+    labels = {split: found for split, (_, found) in contents.items()}
+    values, names = _find_classes(name, paths, labels, label_base, label_names)
+    classes = {value: index for index, value in enumerate(values)}
+    for split, found in labels.items():
+        for index, value in enumerate(found.tolist()):
+            if value not in classes:
+                expected = (
+                    f'one of the names in {label_names}' if found.dtype.kind == 'U' else f'{values[0]} to {values[-1]}'
+                )
+                raise tables.row_error(paths[split], index, 'labels', value, expected)
+    source = {'kind': 'spoter_csv', 'label_base': values[0], 'missing_value': missing_value}
     return dataset_lib.Dataset.from_clips(
         dataset_lib.Description(name, layout.name, names, handedness=handedness, source=source),
         landmarks=[_with_nan(clip, missing_value) for clips, _ in contents.values() for clip in clips],
-        labels=np.concatenate([labels - base for _, labels in contents.values()]),
+        labels=[classes[value] for found in labels.values() for value in found.tolist()],
         splits=[split for split, (clips, _) in contents.items() for _ in clips],
     )
+
+
+def _find_classes(
+    name: str, paths: Mapping[str, str], labels: Mapping[str, np.ndarray], label_base: str, label_names: str | None
+) -> tuple[Sequence[Any], Sequence[str]]:
+    """The value that each class has in the files, and its name."""
+    given = files.read_label_names(label_names) if label_names else None
+    texts = [split for split, values in labels.items() if values.dtype.kind == 'U']
+    if texts:
+        numbers = [split for split in labels if split not in texts]
+        if numbers:
+            raise errors.InputError(f'labels are text in {paths[texts[0]]} but numbers in {paths[numbers[0]]}')
+        names = given or sorted({value for values in labels.values() for value in values.tolist()})
+        return names, names
+    found = np.unique(np.concatenate(list(labels.values()))).tolist()
+    if label_base == 'auto' and given is None:
+        if found[0] > 1 or found[-1] - found[0] >= len(found):
+            print(
+                f'{name}: the labels are {len(found)} numbers between {found[0]} and {found[-1]}; each is a class, '
+                'others are not (with --label_base they are)'
+            )
+        return found, [str(value) for value in found]
+    base = _label_base(label_base, paths, labels)
+    names = given or [str(value) for value in range(base, found[-1] + 1)]
+    return range(base, base + len(names)), names
 
 
 def _label_base(label_base: str, paths: Mapping[str, str], labels: Mapping[str, np.ndarray]) -> int:
@@ -195,9 +252,10 @@ def _label_base(label_base: str, paths: Mapping[str, str], labels: Mapping[str, 
         return int(label_base)
     lowest = {split: int(found.min()) for split, found in labels.items()}
     split = min(lowest, key=lowest.__getitem__)
-    if lowest[split] not in (0, 1):
+    if lowest[split] > 1:
         raise errors.InputError(
-            f'{paths[split]}: the lowest label is {lowest[split]}, expected 0 or 1; label_base says which is the first'
+            f'{paths[split]}: the lowest label is {lowest[split]}, expected 0 or 1; --label_base says which number the '
+            'first name has'
         )
     return lowest[split]
 

@@ -11,7 +11,10 @@ CASES = {
     'noise': (NPZ + 'noise.npz', 'npz/noise.npz', 'archive'),
     'cut in the middle': (NPZ + 'cut.npz', 'npz/cut.npz', 'archive'),
     'one array': (NPZ + 'array.npz', 'npz/array.npz', 'archive'),
-    'pickled objects': (NPZ + 'pickled.npz', 'npz/pickled.npz', 'plain arrays'),
+    'pickled objects': (NPZ + 'pickled.npz', 'npz/pickled.npz', 'label_names', 'plain arrays', 'None'),
+    'hostile pickle': (NPZ + 'hostile.npz', 'npz/hostile.npz', 'label_names', 'plain arrays', 'mkdir'),
+    'photos': (NPZ + 'photos.zip', 'npz/photos.zip', 'zip of 2 files', 'holiday/1.jpg', '.npz archive'),
+    'video': (NPZ + 'video.npz', 'npz/video.npz', 'a video', '.npz archive'),
     'no labels': (NPZ + 'without_label.npz', 'npz/without_label.npz', "'label'", 'label_names'),
     'no layout': (NPZ + 'without_layout.npz', 'npz/without_layout.npz', "'layout'", 'label_names'),
     # Labels
@@ -24,15 +27,18 @@ CASES = {
     # Clips
     'a video_id too few': (NPZ + 'names_short.npz', 'names_short.npz', 'video_id', '(20,)', '21'),
     'the same video_id for all': (NPZ + 'names_twice.npz', 'bad', 'train', 'video_id', 'clip'),
-    'clip of NaN': (NPZ + 'nan.npz', 'bad', 'train', 'train_00001', 'NaN'),
+    'clips of NaN': (NPZ + 'all_nan.npz', 'bad', '21', 'train_00000', 'nothing seen'),
+    'clips of NaN in train': (NPZ + 'train_nan.npz', 'bad', 'train'),
+    'clip in pixels': (NPZ + 'pixels.npz', 'bad', '1 of 21', 'train_00001', '--frame_size'),
+    'clip in pixels of another size': (
+        NPZ + 'pixels.npz --frame_size=64x48',
+        *('bad', '1 of 21', 'train_00001', '--frame_size', '(64, 48)'),
+    ),
+    'frame size of one number': (NPZ + 'pixels.npz --frame_size=640', '--frame_size', "'640'", '1920x1080'),
     'infinite coordinate': (NPZ + 'infinite.npz', 'bad', 'train', 'train_00001', 'infinite'),
-    'clip without frames': (NPZ + 'no_frames.npz', 'bad', 'train', 'train_00000', 'frames'),
     'no clips': (NPZ + 'no_clips.npz', 'no_clips.npz', 'offsets', '0', '544'),
     'an offset too few': (NPZ + 'offsets_short.npz', 'offsets_short.npz', 'offsets', '0', '544'),
-    'frames in double precision': (
-        NPZ + 'frames_double.npz',
-        *('frames_double.npz', 'frames', 'float64[544, 21, 3]', 'float32[frames, points, 3]'),
-    ),
+    'frames of text': (NPZ + 'frames_text.npz', 'frames_text.npz', 'frames', 'float32[frames, points, 3]'),
     'a point too few': (NPZ + 'frames_points.npz', 'bad', 'train', 'train_00000', '(23, 20, 3)', '(frames, 21, 3)'),
     'unknown split': (NPZ + 'split_other.npz', 'split_other.npz', 'split', "'dev'", 'train', 'validation', 'test'),
     # Description
@@ -55,5 +61,6 @@ def test_refused(refuse, case):
 
 
 @pytest.mark.usefixtures('archives')
-def test_good_archive_is_taken(accept):
-    accept(NPZ + 'good.npz')
+@pytest.mark.parametrize('name', ['good.npz', 'nan.npz', 'no_frames.npz', 'pixels.npz --frame_size=640x480'])
+def test_good_archive_is_taken(accept, name):
+    accept(NPZ + name)

@@ -26,7 +26,10 @@ CASES = {
     'label is not whole': (CSV + 'label_half.csv', 'label_half.csv', 'row 3', 'labels', "'0.5'"),
     'label changes within a clip': (CSV + 'label_changes.csv', 'label_changes.csv', 'row 3', 'labels', "'[0, 1]'"),
     'huge label': (CSV + 'label_huge.csv', 'label_huge.csv', 'row 3', 'labels', "'1e30'", '99999'),
-    'labels start at 5': (CSV + 'labels_from_5.csv', 'labels_from_5.csv', '5', '0', '1', 'label_base'),
+    'labels with names start at 5': (
+        CSV + 'labels_from_5.csv --label_names={w}/text/two.txt',
+        *('labels_from_5.csv', '5', '0', '1', '--label_base'),
+    ),
     'label below label_base': (CSV + 'good.csv --label_base=1', 'good.csv', 'row 2', 'labels', '0', '1'),
     'label beyond the names': (
         CSV + 'label_high.csv --label_names={w}/text/two.txt',
@@ -46,8 +49,11 @@ CASES = {
     'word in a list': (CSV + 'no_number.csv', 'no_number.csv', 'row 3', 'x2', "'[0.25, left]'"),
     'list of lists': (CSV + 'nested.csv', 'nested.csv', 'row 3', 'x2', "'[[0.25, 0.5]]'"),
     'infinite coordinate': (CSV + 'infinite.csv', 'bad', 'train', 'train_00001', 'infinite'),
-    'clip of missing values': (CSV + 'missing.csv', 'bad', 'train', 'train_00001', 'NaN'),
-    'clip of NaN': (CSV + 'nan.csv', 'bad', 'train', 'train_00001', 'NaN'),
+    'only clips of missing values': (
+        CSV + 'all_missing.csv',
+        *('bad', '2', 'train_00000', 'nothing seen'),
+    ),
+    'pixels': (CSV + 'pixels.csv', 'bad', 'train_00001', '1 of 2', '640', '--frame_size'),
 }
 
 
@@ -58,5 +64,6 @@ def test_refused(refuse, case):
 
 
 @pytest.mark.usefixtures('csvs')
-def test_good_file_is_taken(accept):
-    accept(CSV + 'good.csv')
+@pytest.mark.parametrize('name', ['good', 'labels_from_5', 'missing', 'nan'])
+def test_good_file_is_taken(accept, name):
+    accept(CSV + f'{name}.csv')

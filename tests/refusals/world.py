@@ -54,6 +54,13 @@ def _spoil(good):
         good.with_stem(name).write_bytes(spoiled)
 
 
+class Hostile:
+    """What a pickle must never be allowed to do."""
+
+    def __reduce__(self):
+        return os.mkdir, ('hacked',)
+
+
 # --- Archives
 
 
@@ -66,6 +73,10 @@ def make_archives(directory):
         good = dict(content)
     with open(directory / 'array.npz', 'wb') as file:
         np.save(file, good['frames'])
+    with zipfile.ZipFile(directory / 'photos.zip', 'w') as photos:
+        photos.writestr('holiday/1.jpg', NOISE)
+        photos.writestr('holiday/2.jpg', NOISE)
+    (directory / 'video.npz').write_bytes(b'\x00\x00\x00\x18ftypmp42' + NOISE)
     for name, fields in (_spoiled_clips(good) | _SPOILED_DESCRIPTIONS).items():
         np.savez(directory / f'{name}.npz', **good | fields)
     for field in ('label', 'layout'):
@@ -78,6 +89,9 @@ def _spoiled_clips(good):
     nan[offsets[1] : offsets[2]] = np.nan
     infinite = frames.copy()
     infinite[offsets[1], 0, 0] = np.inf
+    pixels = frames.copy()
+    pixels[offsets[1] : offsets[2], :, :2] *= (640, 480)
+    is_train = np.repeat(good['split'] == 'train', np.diff(offsets))
     no_frames = offsets.copy()
     no_frames[1] = 0
     return {
@@ -94,7 +108,10 @@ def _spoiled_clips(good):
         'no_frames': {'offsets': no_frames},
         'no_clips': {'offsets': offsets[:1]},
         'offsets_short': {'offsets': offsets[:-1]},
-        'frames_double': {'frames': frames.astype(np.float64)},
+        'frames_text': {'frames': frames.astype(str)},
+        'pixels': {'frames': pixels},
+        'all_nan': {'frames': np.full_like(frames, np.nan)},
+        'train_nan': {'frames': np.where(is_train[:, None, None], np.nan, frames)},
         'frames_points': {'frames': frames[:, :20]},
         'split_other': {'split': np.where(good['split'] == 'test', 'dev', good['split'])},
     }
@@ -111,6 +128,7 @@ _SPOILED_DESCRIPTIONS = {
     'informative_outside': {'informative_points': np.array([0, 21])},
     'informative_text': {'informative_points': np.array(['wrist'])},
     'pickled': {'label_names': np.array(['yes', 'no', None], object)},
+    'hostile': {'label_names': np.array(['yes', 'no', Hostile()], object)},
 }
 
 
@@ -134,6 +152,7 @@ def make_csvs(directory):
     write('no_labels', good, [*HAND.columns, 'sign'])
     write('cell_too_many', [good[0], [*cells, 1, 1]])
     write('labels_from_5', [[*cells, 5], [*cells, 6]])
+    write('all_missing', [[*['[-2, -2]'] * len(cells), label] for label in (0, 1)])
     for name, label in _SPOILED_LABELS.items():
         write(name, [good[0], [*cells, label]])
     for name, cell in _SPOILED_CELLS.items():
@@ -157,7 +176,13 @@ _SPOILED_CELLS = {
     'nested': '[[0.25, 0.5]]',
     'infinite': '[0.25, inf]',
 }
-_SPOILED_ROWS = {'no_frames': '[]', 'missing': '[-2, -2]', 'nan': '[nan, nan]', 'blanks': '[0.25 0.5]'}
+_SPOILED_ROWS = {
+    'no_frames': '[]',
+    'missing': '[-2, -2]',
+    'nan': '[nan, nan]',
+    'blanks': '[0.25 0.5]',
+    'pixels': '[480, 640]',
+}
 
 
 # --- TFDS datasets

@@ -64,12 +64,51 @@ def test_label_bases(tmp_path):
     assert dataset.description.label_names == ('1', '2', '3')
     dataset = spoter_csv.read_dataset({'train': from_one}, 'd', HAND, label_base='0')
     assert dataset.splits['train'].labels.tolist() == [1, 2, 3]
-    with pytest.raises(errors.InputError, match=r'later\.csv: the lowest label is 2, expected 0 or 1'):
-        spoter_csv.read_dataset({'train': later}, 'd', HAND)
+    dataset = spoter_csv.read_dataset({'train': later}, 'd', HAND)
+    assert dataset.splits['train'].labels.tolist() == [0, 1]
+    assert dataset.description.label_names == ('2', '3')
     names = tmp_path / 'names.txt'
     names.write_text('book\ndrink\n')
     with pytest.raises(errors.InputError, match=r'one\.csv, row 4, column labels: found 3, expected 1 to 2'):
         spoter_csv.read_dataset({'train': from_one}, 'd', HAND, label_names=str(names))
+    with pytest.raises(errors.InputError, match=r'later\.csv: the lowest label is 2, expected 0 or 1; --label_base'):
+        spoter_csv.read_dataset({'train': later}, 'd', HAND, label_names=str(names))
+
+
+def test_labels_with_gaps(tmp_path, capsys):
+    path = write(tmp_path / 'a.csv', ['[1]'] * 4, ['5', '120', '7.0', '5'])
+    dataset = spoter_csv.read_dataset({'train': path}, 'd', HAND)
+    assert dataset.description.label_names == ('5', '7', '120')
+    assert dataset.splits['train'].labels.tolist() == [0, 2, 1, 0]
+    assert '3 numbers between 5 and 120' in capsys.readouterr().out
+    assert spoter_csv.read_dataset({'train': path}, 'd', HAND, label_base='0').description.num_classes == 121
+
+
+def test_labels_of_text(tmp_path):
+    train = write(tmp_path / 'train.csv', ['[1]'] * 3, ['hello', 'thank  you', "['book', 'book']"])
+    test = write(tmp_path / 'test.csv', ['[1]'], ['thank you'])
+    dataset = spoter_csv.read_dataset({'train': train, 'test': test}, 'd', HAND)
+    assert dataset.description.label_names == ('book', 'hello', 'thank you')
+    assert dataset.splits['train'].labels.tolist() == [1, 2, 0]
+    assert dataset.splits['test'].labels.tolist() == [2]
+    names = tmp_path / 'names.txt'
+    names.write_text('thank you\nhello\n', encoding='utf-8-sig')
+    given = spoter_csv.read_dataset({'test': test}, 'd', HAND, label_names=str(names))
+    assert (given.description.label_names, given.splits['test'].labels.tolist()) == (('thank you', 'hello'), [0])
+    with pytest.raises(errors.InputError, match=r"train\.csv, row 4, column labels: found 'book', .*names\.txt"):
+        spoter_csv.read_dataset({'train': train}, 'd', HAND, label_names=str(names))
+    numbers = write(tmp_path / 'numbers.csv', ['[1]'], ['0'])
+    with pytest.raises(errors.InputError, match=r'text in .*train\.csv but numbers in .*numbers\.csv'):
+        spoter_csv.read_dataset({'train': train, 'test': numbers}, 'd', HAND)
+
+
+@pytest.mark.parametrize('sep', [';', '\t'])
+@pytest.mark.parametrize('name', ['label', 'Labels', ' labels'])
+def test_as_spreadsheets_write_it(tmp_path, sep, name):
+    table = pd.DataFrame({column: ['[1, 2]', ''] for column in HAND.columns} | {name: ['1.0', '']})
+    table.to_csv(tmp_path / 'a.csv', sep=sep, index=False, encoding='utf-8-sig', lineterminator='\r\n')
+    (clip,), labels = spoter_csv.read_csv(str(tmp_path / 'a.csv'), HAND)
+    assert (clip.shape, labels.tolist()) == ((2, 21, 2), [1])
 
 
 @pytest.mark.parametrize(

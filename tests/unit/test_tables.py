@@ -1,6 +1,7 @@
 """CSV files as spreadsheets and people write them."""
 
 import codecs
+import zipfile
 
 import pytest
 
@@ -42,3 +43,23 @@ def test_no_header(tmp_path):
 def test_more_cells_than_columns(tmp_path):
     with pytest.raises(errors.InputError, match='is not a CSV file'):
         read(tmp_path / 'table.csv', b'file;gloss\na;b;c\n')
+
+
+def test_empty_rows_at_the_end_and_blanks_around_names(tmp_path):
+    assert read(tmp_path / 'table.csv', b'file ; x\na;1\n;\nb;2\n;\n;\n') == {
+        'file': ['a', '', 'b'],
+        'x': ['1', '', '2'],
+    }
+
+
+def test_synonyms(tmp_path):
+    path = tmp_path / 'table.csv'
+    assert read(path, b'Label,x\n1,2\n', synonyms={'label': 'labels'}) == {'labels': ['1'], 'x': ['2']}
+    assert read(path, b'Label,labels\n1,2\n', synonyms={'label': 'labels'}) == {'Label': ['1'], 'labels': ['2']}
+
+
+def test_other_kinds_of_files_are_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'book.xlsx', 'w') as book:
+        book.writestr('xl/workbook.xml', '<workbook/>')
+    with pytest.raises(errors.InputError, match=r'book\.xlsx is not a CSV file: an Excel workbook; save it as CSV'):
+        tables.read_table(str(tmp_path / 'book.xlsx'), ['file'])
