@@ -2,16 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
 
 import numpy as np
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import people, video, worker_pool
 from preprocessing.extraction import store as store_lib
-from preprocessing.extraction import video, worker_pool
 from slr_jax import errors
 
 _DEFAULT_FPS = 30.0
+# In video mode looking for several people in every frame would take half as long again.
+_FRAMES_BETWEEN_LOOKS = 10
 
 
 class Extractor:
@@ -19,10 +22,13 @@ class Extractor:
 
     def __init__(self, options: landmarker_lib.Options, models: Mapping[str, bytes]) -> None:
         self._options, self._models = options, models
-        # In video mode every clip has its own, so that tracking cannot leak from one into the next.
-        self._shared = landmarker_lib.Landmarker(options, models) if options.running_mode == 'image' else None
+        # In video mode every clip has its own, so that tracking cannot leak from one into the next; this one only looks
+        # whether there are several people.
+        parts = ('pose',) if options.running_mode == 'video' and 'pose' in options.parts else options.parts
+        untracked = dataclasses.replace(options, running_mode='image', parts=parts)
+        self._shared = landmarker_lib.Landmarker(untracked, models)
 
-    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[np.ndarray | worker_pool.Failure]:
+    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[people.Extracted | worker_pool.Failure]:
         """Extracts clips of one video, which is read once, forward.
 
         Args:
@@ -30,7 +36,7 @@ class Extractor:
             path: the video, or its folder of frames.
 
         Yields:
-            For each clip, in their order, <float32>[frames, 75, 3] or why there are none.
+            For each clip, in their order, its landmarks or why there are none.
         """
         waiting = deque(clips)
         opened: dict[str, _OpenClip] = {}
@@ -47,13 +53,14 @@ class Extractor:
                 for clip in waiting:
                     if _contains(clip, number):
                         if clip.video_id not in opened:
-                            opened[clip.video_id] = _OpenClip(self._landmarker(), fps or clip.fps or _DEFAULT_FPS)
+                            opened[clip.video_id] = self._open(fps or clip.fps or _DEFAULT_FPS)
                         opened[clip.video_id].add(frame)
                 while waiting and waiting[0].frame_end == number:
-                    yield self._finish(opened.pop(waiting.popleft().video_id))
+                    clip = waiting.popleft()
+                    yield self._finish(opened.pop(clip.video_id), clip)
             for clip in waiting:
                 if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in opened:
-                    yield self._finish(opened.pop(clip.video_id))
+                    yield self._finish(opened.pop(clip.video_id), clip)
                 else:
                     yield worker_pool.Failure(
                         f'the clip needs frames {clip.frame_range}, the video has {number} frames'
@@ -63,35 +70,61 @@ class Extractor:
                 yield worker_pool.Failure(str(error))
         finally:
             for open_clip in opened.values():
-                self._close(open_clip)
+                open_clip.close()
 
     def close(self) -> None:
         """Frees MediaPipe."""
-        if self._shared:
-            self._shared.close()
+        self._shared.close()
 
-    def _landmarker(self) -> landmarker_lib.Landmarker:
-        return self._shared or landmarker_lib.Landmarker(self._options, self._models)
+    def _open(self, fps: float) -> '_OpenClip':
+        if self._options.running_mode == 'image':
+            return _OpenClip(self._shared, fps)
+        return _TrackedClip(self._shared, fps, self._options, self._models)
 
-    def _close(self, clip: '_OpenClip') -> None:
-        if clip.landmarker is not self._shared:
-            clip.landmarker.close()
-
-    def _finish(self, clip: '_OpenClip') -> np.ndarray:
-        self._close(clip)
-        return np.stack(clip.frames)
+    def _finish(self, open_clip: '_OpenClip', clip: clips_lib.Clip) -> people.Extracted:
+        open_clip.close()
+        return people.resolve_clip(open_clip.found, clip.bbox, self._options.handedness)
 
 
 class _OpenClip:
     """A clip whose first frame was read."""
 
     def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
-        self.landmarker, self._fps = landmarker, fps
-        self.frames: list[np.ndarray] = []
+        self._landmarker, self._fps = landmarker, fps
+        self.found: list[landmarker_lib.Found] = []
 
     def add(self, frame: np.ndarray) -> None:
-        milliseconds = round(len(self.frames) * 1000 / self._fps)
-        self.frames.append(self.landmarker.detect(frame, milliseconds))
+        milliseconds = round(len(self.found) * 1000 / self._fps)
+        self.found.append(self._landmarker.find(frame, milliseconds))
+
+    def close(self) -> None:
+        """Frees what is the clip's own."""
+
+
+class _TrackedClip(_OpenClip):
+    """A clip with a landmarker of its own, which follows one person until several are seen."""
+
+    def __init__(
+        self,
+        looking: landmarker_lib.Landmarker,
+        fps: float,
+        options: landmarker_lib.Options,
+        models: Mapping[str, bytes],
+    ) -> None:
+        super().__init__(landmarker_lib.Landmarker(options, models, num_people=1), fps)
+        self._looking, self._options, self._models = looking, options, models
+        self._alone = True
+
+    def add(self, frame: np.ndarray) -> None:
+        looks = self._alone and len(self.found) % _FRAMES_BETWEEN_LOOKS == 0
+        if looks and people.shows_several(self._looking.find(frame, 0)):
+            self._alone = False
+            self._landmarker.close()
+            self._landmarker = landmarker_lib.Landmarker(self._options, self._models)
+        super().add(frame)
+
+    def close(self) -> None:
+        self._landmarker.close()
 
 
 def _contains(clip: clips_lib.Clip, number: int) -> bool:
@@ -132,9 +165,9 @@ def extract_video(
     """
     rows = {}
     for clip in clips:
-        landmarks = store.load(clip)
-        if landmarks is not None:
-            rows[clip] = store_lib.done_row(clip, landmarks)
+        found = store.read_clip(clip)
+        if found is not None:
+            rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
     to_do = [clip for clip in clips if clip not in rows]
     path = find_video() if to_do else None
     results = _results(extractor, to_do, path) if path else iter(())
@@ -148,13 +181,13 @@ def extract_video(
             if isinstance(result, worker_pool.Failure):
                 yield store_lib.failed_row(clip, result.reason)
             else:
-                store.save(clip, result)
-                yield store_lib.done_row(clip, result)
+                store.save(clip, result.landmarks, result.hands_given_up)
+                yield store_lib.done_row(clip, result.landmarks, result.hands_given_up)
 
 
 def _results(
     extractor: Extractor, clips: Sequence[clips_lib.Clip], path: str
-) -> Iterator[np.ndarray | worker_pool.Failure]:
+) -> Iterator[people.Extracted | worker_pool.Failure]:
     """As Extractor.extract; an error fails its clip only, and the video is read again for those after it."""
     waiting = deque(clips)
     while waiting:

@@ -63,9 +63,9 @@ def extract(
     with store_lib.open_store(output, options.describe(models)) as store:
         rows = {clip: store_lib.missing_row(clip) for clip in missing}
         for clip in clips:
-            landmarks = None if clip in rows else store.load(clip)
-            if landmarks is not None:
-                rows[clip] = store_lib.done_row(clip, landmarks)
+            found = None if clip in rows else store.read_clip(clip)
+            if found is not None:
+                rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
         to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
         progress = Progress('clips', len(to_do))
