@@ -14,15 +14,19 @@ import sys
 
 from absl import flags
 
+from preprocessing import clips as clips_lib
 from preprocessing import formats
 from preprocessing.formats import tfds_writer
 from slr_jax import cli
+from slr_jax import dataset as dataset_lib
 
 
 def _define_flags() -> None:
     flags.DEFINE_enum('source', None, list(formats.FORMATS), 'Kind of the input.', required=True)
     flags.DEFINE_string('name', None, 'Name of the dataset: lower-case letters, digits and _.', required=True)
     flags.DEFINE_string('data_dir', None, 'Directory that datasets are written to.', required=True)
+    clips_lib.define_glosses_flag()
+    flags.adopt_module_key_flags(clips_lib)
     # The source decides which flags there are, so it is looked up before they are parsed.
     found = re.search(r'(?:^|\n)--?source[=\n](.*)', '\n'.join(sys.argv[1:]))
     chosen = formats.FORMATS.get(found[1]) if found else None
@@ -34,6 +38,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Reads the source that the flags name and writes the dataset."""
     dataset = formats.FORMATS[flags.FLAGS.source].read(flags.FLAGS)
+    dataset = dataset_lib.keep_glosses(dataset, flags.FLAGS.glosses, f'dataset {dataset.description.name}')
     tfds_writer.write_dataset(dataset, flags.FLAGS.data_dir)
 
 

@@ -13,10 +13,12 @@
 | source | where the video comes from; may be empty |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import os
 from typing import Any
+
+from absl import flags
 
 from preprocessing import tables
 from slr_jax import dataset as dataset_lib
@@ -70,14 +72,14 @@ def read_clips(path: str) -> list[Clip]:
     table = tables.read_table(path, COLUMNS)
     rows = table[list(COLUMNS)].to_dict('records')
     clips = [_parse_row(path, index, row) for index, row in enumerate(rows)]
-    _check_clips(path, clips)
+    _check_clips(path, clips, f'{path}, ', lambda index: f'row {index + tables.FIRST_ROW}')
     return clips
 
 
 def _parse_row(path: str, index: int, row: dict[str, Any]) -> Clip:
     def number(column: str, kind: type, expected: str) -> int | float:
         try:
-            return kind(row[column])
+            return tables.parse_whole_number(row[column]) if kind is int else kind(row[column])
         except ValueError:
             raise tables.row_error(path, index, column, row[column], expected) from None
 
@@ -86,20 +88,21 @@ def _parse_row(path: str, index: int, row: dict[str, Any]) -> Clip:
     return Clip(**row | whole | {'fps': fps})
 
 
-def _check_clips(path: str, clips: Sequence[Clip]) -> None:
+def _check_clips(path: str, clips: Sequence[Clip], prefix: str, name: Callable[[int], str]) -> None:
+    """Checks the clips of a file; `prefix` and the name of an index say where a clip comes from."""
     if not clips:
         raise errors.InputError(f'{path} has no rows, expected one per clip')
-    rows: dict[str, int] = {}
+    indices: dict[str, int] = {}
     glosses: dict[int, str] = {}
     labels: dict[str, int] = {}
     for index, clip in enumerate(clips):
+        where = f'{prefix}{name(index)}'
         for column, expected in _find_problems(clip):
-            raise tables.row_error(path, index, column, getattr(clip, column), expected)
-        where = f'{path}, row {index + tables.FIRST_ROW}'
-        first = rows.setdefault(clip.video_id, index)
+            raise errors.InputError(f'{where}, column {column}: found {getattr(clip, column)!r}, expected {expected}')
+        first = indices.setdefault(clip.video_id, index)
         if first != index:
             raise errors.InputError(
-                f'{where}: duplicate video_id {clip.video_id!r} (also in row {first + tables.FIRST_ROW})'
+                f'{where}: duplicate video_id {clip.video_id!r} (also {name(first)}), expected another'
             )
         gloss, label = glosses.setdefault(clip.label, clip.gloss), labels.setdefault(clip.gloss, clip.label)
         if gloss != clip.gloss:
@@ -139,11 +142,53 @@ def _is_box(text: str) -> bool:
     return len(numbers) == 4 and all(number.lstrip('-').replace('.', '', 1).isdigit() for number in numbers)
 
 
-def write_clips(path: str, clips: Sequence[Clip]) -> None:
-    """Writes a clips table, checked as `read_clips` checks it."""
-    _check_clips(path, clips)
+def write_clips(path: str, clips: Sequence[Clip], source: str = '') -> None:
+    """Writes a clips table, checked as `read_clips` checks it.
+
+    Args:
+        path: the table.
+        clips: its rows.
+        source: what the clips were made from, for messages.
+
+    Raises:
+        InputError: two clips have one name, or a clip is not as the table above says; the message names the videos.
+    """
+    _check_clips(source or path, clips, f'{source or path}: ', lambda index: _describe(clips[index]))
     files.make_directories(os.path.dirname(os.path.abspath(path)))
     files.write_csv(path, map(dataclasses.asdict, clips), COLUMNS)
+
+
+def _describe(clip: Clip) -> str:
+    """The video of a clip, and which part of it."""
+    is_whole = (clip.frame_start, clip.frame_end) == (1, TO_THE_END)
+    return clip.file if is_whole else f'{clip.file}, frames {clip.frame_range}'
+
+
+def number_labels(clips: Sequence[Clip]) -> list[Clip]:
+    """Numbers the classes by their glosses: in the order of numbers where all are numbers, else of the alphabet."""
+    glosses = {clip.gloss for clip in clips}
+    are_numbers = all(gloss.isdecimal() for gloss in glosses)
+    order = sorted(glosses, key=lambda gloss: (int(gloss) if are_numbers else 0, gloss))
+    labels = {gloss: label for label, gloss in enumerate(order)}
+    return [dataclasses.replace(clip, label=labels[clip.gloss]) for clip in clips]
+
+
+def define_glosses_flag() -> None:
+    """Defines --glosses."""
+    flags.DEFINE_list('glosses', None, 'Glosses to keep, separated by commas; default: all.')
+
+
+def keep_glosses(clips: Sequence[Clip], glosses: Sequence[str] | None, source: str) -> list[Clip]:
+    """Keeps the clips of some glosses, and numbers these classes anew in the order they had; None keeps all.
+
+    Raises:
+        InputError: a gloss is not one of `source`.
+    """
+    if glosses is None:
+        return list(clips)
+    names = {clip.label: clip.gloss for clip in clips}
+    labels = {label: new for new, label in enumerate(dataset_lib.find_glosses(names, glosses, source))}
+    return [dataclasses.replace(clip, label=labels[clip.label]) for clip in clips if clip.label in labels]
 
 
 def summary(path: str, clips: Sequence[Clip]) -> str:

@@ -1,129 +1,172 @@
-"""Own recordings, one folder per class -> a clips table.
+r"""Own recordings in folders -> a clips table.
 
     python -m preprocessing.clips_from_folder --videos=D --output=clips.csv
 
 D/hello/anna_1.mp4, D/hello/ben/1.mp4, D/thanks/anna_1.mp4, …: the folder is the gloss. The signer is the folder below
-it, or else the part of the file name before the first _.
+it, or else the part of the file name before the first _. Folders of splits (train, val, test) or signers (signer01)
+above are recognized; --layout says what is not sure. A folder of frames is as good as a video.
+
+    python -m preprocessing.clips_from_folder --videos=D --output=clips.csv \
+        --pattern='(?P<gloss>\d+)_(?P<signer>\d+)_(?P<repetition>\d+)'
+
+takes all from the paths: gloss, and where there are such groups signer and split.
 """
 
-import dataclasses
+from collections.abc import Sequence
 import os
 import re
 
 from absl import flags
-import numpy as np
 
 from preprocessing import clips as clips_lib
+from preprocessing import folders, splits
 from preprocessing.extraction import video_files
 from slr_jax import cli, errors
-from slr_jax import dataset as dataset_lib
+
+SIGNER = '^([^/_]+)[/_]'
 
 
-def find_clips(directory: str, signer: str) -> list[clips_lib.Clip]:
-    """Finds the videos below the folders of a directory, all in the train split.
+def make_clips(
+    directory: str,
+    *,
+    layout: str | None = None,
+    pattern: str | None = None,
+    signer: str = SIGNER,
+    glosses: Sequence[str] | None = None,
+) -> tuple[list[clips_lib.Clip], list[str]]:
+    """Makes a clip of each video and each folder of frames below a directory.
 
     Args:
-        directory: with one folder per class.
-        signer: regular expression; its first group is the signer in the path below the class folder.
+        directory: of the videos.
+        layout: what the folders are, such as `split/class`; None recognizes it.
+        pattern: regular expression with the group gloss and perhaps split, signer and repetition, searched in the
+            paths; instead of a layout.
+        signer: regular expression; its first group is the signer in the path below the folders of the layout.
+        glosses: those to keep; None for all.
+
+    Returns:
+        The clips, with split '' where the paths do not say it (see `splits.assign`), and lines that say what was
+        understood and what was passed over.
 
     Raises:
-        InputError: there are no such folders, or one holds no video.
+        InputError: it is not sure which folders are the classes, or one of them holds no video.
     """
-    if not os.path.isdir(directory):
-        raise errors.InputError(f'{directory} is not a directory, expected one with a folder per class')
-    glosses = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name[0] != '.')
-    if not glosses:
-        raise errors.InputError(f'{directory} holds no folders, expected one per class')
-    clips = []
-    for label, gloss in enumerate(glosses):
-        for path in video_files.find_videos(os.path.join(directory, gloss)):
-            found = re.search(signer, path)
-            clip = clips_lib.Clip(
-                video_id=re.sub(r'[^\w#.-]+', '_', f'{gloss}_{os.path.splitext(path)[0]}'),
-                file=f'{gloss}/{path}',
-                label=label,
-                gloss=gloss,
-                split='train',
-                signer_id=found[1] if found else '',
-            )
-            clips.append(clip)
-    return clips
+    if layout and pattern:
+        raise errors.InputError('either --layout or --pattern can be given, not both')
+    compiled_signer = _compile_signer(signer)
+    compiled = folders.compile_pattern(pattern) if pattern else None
+    roles = folders.parse_layout(layout) if layout else ()
+    found = folders.find(directory)
+    if compiled:
+        clips, name = folders.clips_by_pattern(directory, found, compiled), '--pattern'
+    else:
+        roles = roles or folders.recognize_layout(directory, found)
+        if 'class' in roles:
+            clips = folders.clips_by_layout(found, roles, compiled_signer)
+            _check_classes(directory, found, roles, clips)
+        else:
+            clips = folders.clips_by_flat_names(directory, found, roles)
+        name = f'{"/".join([*roles, *["<class>_<number>"] * ("class" not in roles)])} layout'
+    clips = clips_lib.number_labels(clips)
+    lines = [f'{name}: {_count(clips)}', *_notes(clips, roles), *found.notes()]
+    return clips_lib.keep_glosses(clips, glosses, directory), lines
 
 
-def split_at_random(clips: list[clips_lib.Clip], fractions: dict[str, float], seed: int) -> list[clips_lib.Clip]:
-    """Splits so that each class has its fraction in each split.
+def _compile_signer(signer: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(signer)
+    except re.error:
+        compiled = re.compile('')
+    if not compiled.groups:
+        raise errors.InputError(f'--signer={signer} is not a regular expression with a group')
+    return compiled
 
-    Args:
-        clips: all.
-        fractions: validation and test -> fraction of all clips.
-        seed: of the random split.
-    """
-    labels = np.array([clip.label for clip in clips])
-    rest, test = dataset_lib.stratified_split(labels, fractions['test'], seed)
-    _, validation = dataset_lib.stratified_split(
-        labels[rest], fractions['validation'] / (1 - fractions['test']), seed + 1
+
+def _check_classes(
+    directory: str, found: folders.Found, roles: folders.Levels, clips: Sequence[clips_lib.Clip]
+) -> None:
+    level = roles.index('class')
+    glosses = {clip.gloss for clip in clips}
+    paths = [path.split('/') for path in sorted([*found.folders, *found.videos])]
+    for path in paths:
+        is_folder = len(path) > level + 1 or os.path.isdir(os.path.join(directory, *path))
+        if len(path) > level and is_folder and path[level] not in glosses:
+            raise video_files.no_video(os.path.join(directory, *path[: level + 1]))
+
+
+def _count(clips: Sequence[clips_lib.Clip]) -> str:
+    glosses = list(dict.fromkeys(clip.gloss for clip in sorted(clips, key=lambda clip: clip.label)))
+    counts = {
+        'split': len({clip.split for clip in clips} - {''}),
+        'signer': len({clip.signer_id for clip in clips} - {''}),
+    }
+    words = [f'{count} {name}{"s" * (count > 1)}' for name, count in counts.items() if count]
+    return ', '.join([*words, f'{len(glosses)} gloss{"es" * (len(glosses) > 1)}: {folders.some(glosses)}'])
+
+
+def _notes(clips: Sequence[clips_lib.Clip], roles: folders.Levels) -> list[str]:
+    """A line where the names of the videos may be the classes, rather than the folders."""
+    if len({clip.gloss for clip in clips}) == 1:
+        return ["only one gloss was found: --pattern='(?P<gloss>…)' takes glosses from elsewhere in the paths"]
+    names: dict[str, set[str]] = {}
+    for clip in clips:
+        names.setdefault(clip.gloss, set()).add(os.path.splitext(os.path.basename(clip.file))[0])
+    first, *others = names.values()
+    if roles != ('class',) or len(first) < 2 or any(other != first for other in others):
+        return []
+    if any(character.isdecimal() for name in first for character in name):
+        return []
+    return [
+        f'every folder holds {folders.some(sorted(first))}: if those are the glosses, give '
+        "--pattern='(?P<signer>[^/]+)/(?P<gloss>[^/.]+)'"
+    ]
+
+
+def define_flags() -> None:
+    """Defines the flags that say how the folders are understood."""
+    flags.DEFINE_string(
+        'layout',
+        None,
+        'What the folders are, from the top, of class, signer, split and * (any), such as split/class or signer/class; '
+        'default: recognized.',
     )
-    names = np.full(len(clips), 'train', object)
-    names[test], names[rest[validation]] = 'test', 'validation'
-    return [dataclasses.replace(clip, split=name) for clip, name in zip(clips, names, strict=True)]
+    flags.DEFINE_string(
+        'pattern',
+        None,
+        'Regular expression that is searched in the path of each video below --videos, with the named group gloss and '
+        'where the path says them split, signer and repetition; instead of --layout.',
+    )
+    flags.DEFINE_string(
+        'signer',
+        SIGNER,
+        'Regular expression whose first group is the signer in the path below the folders, where none is of signers.',
+    )
+    clips_lib.define_glosses_flag()
+    splits.define_flags()
+    for module in (clips_lib, splits):
+        flags.adopt_module_key_flags(module)
 
 
-def split_by_signer(clips: list[clips_lib.Clip], fractions: dict[str, float], seed: int) -> list[clips_lib.Clip]:
-    """Splits so that no signer is in two splits; the fractions are of signers, at least one each.
-
-    Raises:
-        InputError: a clip has no signer, or there are too few.
-    """
-    unknown = next((clip.file for clip in clips if not clip.signer_id), None)
-    if unknown:
-        raise errors.InputError(f'{unknown}: --signer finds no signer in this path')
-    signers = sorted({clip.signer_id for clip in clips})
-    counts = {split: max(1, round(len(signers) * fraction)) if fraction else 0 for split, fraction in fractions.items()}
-    if sum(counts.values()) >= len(signers):
-        raise errors.InputError(
-            f'--split_by=signer needs at least {sum(counts.values()) + 1} signers, found {len(signers)}'
-        )
-    drawn = iter(np.random.default_rng(seed).permutation(signers).tolist())
-    splits = {next(drawn): split for split, count in counts.items() for _ in range(count)}
-    return [dataclasses.replace(clip, split=splits.get(clip.signer_id, 'train')) for clip in clips]
+def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
+    """The clips below --videos with their splits, and the lines of `make_clips`, as the flags say."""
+    clips, lines = make_clips(
+        values.videos, layout=values.layout, pattern=values.pattern, signer=values.signer, glosses=values.glosses
+    )
+    clips, line = splits.assign_by_flags(clips, values)
+    return clips, [*lines, line]
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string('videos', None, 'Directory with one folder of videos per class.', required=True)
+    flags.DEFINE_string('videos', None, 'Directory of the videos.', required=True)
     flags.DEFINE_string('output', None, 'Clips table to write.', required=True)
-    flags.DEFINE_enum(
-        'split_by',
-        'random',
-        ['random', 'signer'],
-        'How clips are split: at random within each class (random), or so that no signer is in two splits (signer).',
-    )
-    flags.DEFINE_float('validation', 0.15, 'Fraction of the clips or signers in the validation split.', 0, 1)
-    flags.DEFINE_float('test', 0.15, 'Fraction of the clips or signers in the test split.', 0, 1)
-    flags.DEFINE_integer('seed', 0, 'Seed of the random split.', lower_bound=0)
-    flags.DEFINE_string(
-        'signer',
-        '^([^/_]+)[/_]',
-        'Regular expression whose first group is the signer in the path below the class folder.',
-    )
+    define_flags()
 
 
 def main() -> None:
     """Writes the clips table."""
-    fractions = {'validation': flags.FLAGS.validation, 'test': flags.FLAGS.test}
-    total = sum(fractions.values())
-    if np.isnan(total) or total >= 1:
-        raise errors.InputError(f'--validation and --test are {total:g} in all, expected less than 1')
-    try:
-        num_groups = re.compile(flags.FLAGS.signer).groups
-    except re.error:
-        num_groups = 0
-    if not num_groups:
-        raise errors.InputError(f'--signer={flags.FLAGS.signer} is not a regular expression with a group')
-    clips = find_clips(flags.FLAGS.videos, flags.FLAGS.signer)
-    split = split_by_signer if flags.FLAGS.split_by == 'signer' else split_at_random
-    clips = split(clips, fractions, flags.FLAGS.seed)
-    clips_lib.write_clips(flags.FLAGS.output, clips)
-    print(clips_lib.summary(flags.FLAGS.output, clips))
+    clips, lines = read(flags.FLAGS)
+    clips_lib.write_clips(flags.FLAGS.output, clips, flags.FLAGS.videos)
+    print('\n'.join([*lines, clips_lib.summary(flags.FLAGS.output, clips)]))
 
 
 if __name__ == '__main__':

@@ -96,6 +96,8 @@ def _define_flags() -> None:
     flags.DEFINE_string('annotations', None, 'Annot_List.txt of IPN Hand, the segments.', required=True)
     flags.DEFINE_string('metadata', None, 'metadata.csv of IPN Hand, the split of each video.', required=True)
     flags.DEFINE_string('output', None, 'Clips table to write.', required=True)
+    clips_lib.define_glosses_flag()
+    flags.adopt_module_key_flags(clips_lib)
     flags.DEFINE_bool('include_no_gesture', False, 'Whether to keep the segments of D0X, no gesture, as class 13.')
     flags.DEFINE_integer(
         'validation_subjects', 0, 'Number of training subjects whose clips become the validation split.'
@@ -106,9 +108,10 @@ def _define_flags() -> None:
 def main() -> None:
     """Writes the clips table."""
     clips = read_clips(flags.FLAGS.annotations, flags.FLAGS.metadata, flags.FLAGS.include_no_gesture)
+    clips = clips_lib.keep_glosses(clips, flags.FLAGS.glosses, flags.FLAGS.annotations)
     held_out = hold_out(clips, flags.FLAGS.validation_subjects, flags.FLAGS.seed)
     clips = [dataclasses.replace(clip, split='validation') if clip.signer_id in held_out else clip for clip in clips]
-    clips_lib.write_clips(flags.FLAGS.output, clips)
+    clips_lib.write_clips(flags.FLAGS.output, clips, flags.FLAGS.annotations)
     print(clips_lib.summary(flags.FLAGS.output, clips))
 
 

@@ -1,6 +1,8 @@
 """CSV files with a header: reading them, and errors that name the row and the column."""
 
+import codecs
 from collections.abc import Callable, Mapping, Sequence
+import re
 from typing import Any
 import warnings
 
@@ -10,42 +12,52 @@ from slr_jax import errors
 
 # The header is row 1.
 FIRST_ROW = 2
+_SEPARATORS = ',;\t'
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_table(
     path: str,
     columns: Sequence[str],
     *,
-    sep: str | None = ',',
     dtype: type | Mapping[str, type] = str,
     rename: Callable[[str], str] | None = None,
+    header: bool = True,
 ) -> pd.DataFrame:
     """Reads a CSV file that has at least one row.
+
+    The separator is the one of comma, semicolon and tab that the first line has most. A byte order mark is dropped.
 
     Args:
         path: the file.
         columns: the columns that must be there; others are kept.
-        sep: separator; None takes `;` where the header has one, else `,`.
         dtype: of all columns or of some; where it is str, empty cells are '', else NaN.
         rename: applied to the names of the columns before they are checked.
+        header: whether the first line names the columns; if not, they are named '1', '2' and so on.
 
     Raises:
         InputError: the file is not a CSV file, lacks a column or has no rows.
     """
     try:
-        if sep is None:
-            with open(path, encoding='utf-8') as file:
-                sep = ';' if ';' in file.readline() else ','
+        encoding, sep = _sniff(path)
         with warnings.catch_warnings():
             # pandas only warns of a first row that has more cells than the header.
             warnings.simplefilter('error', pd.errors.ParserWarning)
             table = pd.read_csv(
-                path, sep=sep, dtype=dtype, keep_default_na=dtype is not str, encoding='utf-8', index_col=False
+                path,
+                sep=sep,
+                header=0 if header else None,
+                dtype=dtype,
+                keep_default_na=dtype is not str,
+                encoding=encoding,
+                index_col=False,
             )
     except pd.errors.EmptyDataError:
         raise errors.InputError(f'{path} is empty, expected a header with the columns {_shorten(columns)}') from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise errors.InputError(f'{path} is not a CSV file: {errors.one_line(error)}') from error
+    if not header:
+        table.columns = pd.Index([str(number) for number in range(1, table.shape[1] + 1)])
     if rename:
         table = table.rename(columns=rename)
     missing = [column for column in columns if column not in table]
@@ -58,8 +70,26 @@ def read_table(
     return table
 
 
+def _sniff(path: str) -> tuple[str, str]:
+    """The encoding of a file and its separator."""
+    with open(path, 'rb') as file:
+        start = file.read(4)
+    encoding = 'utf-16' if start[:2] in _UTF16_MARKS and start[2:] not in _UTF16_MARKS else 'utf-8-sig'
+    with open(path, encoding=encoding) as file:
+        line = re.sub('"[^"]*"', '', file.readline())
+    return encoding, max(_SEPARATORS, key=line.count)
+
+
 def _shorten(names: Sequence[str]) -> str:
     return ', '.join(names if len(names) <= 12 else [*names[:3], '…', names[-1]])
+
+
+def parse_whole_number(text: str) -> int:
+    """A whole number, also as spreadsheets write it: 1.0; ValueError for anything else."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
 
 
 def row_error(path: str, index: int, column: str, found: Any, expected: str) -> errors.InputError:

@@ -14,6 +14,7 @@ from absl import flags
 
 from preprocessing import clips as clips_lib
 from slr_jax import cli, errors, files
+from slr_jax import dataset as dataset_lib
 
 COLUMNS = (
     'gloss_number', 'gloss_name', 'instance_id', 'video_id', 'split', 'bbox', 'signer_id', 'variation_id', 'fps',
@@ -64,6 +65,15 @@ def _fields(where: str, instance: Any) -> Row:
     return {field: instance[field] for field in COLUMNS[2:]}
 
 
+def keep_glosses(rows: Sequence[Row], glosses: Sequence[str] | None, path: str) -> list[Row]:
+    """Keeps the instances of some glosses, which are numbered anew in the order they had; None keeps all."""
+    if glosses is None:
+        return list(rows)
+    found = dataset_lib.find_glosses({row['gloss_number']: row['gloss_name'] for row in rows}, glosses, path)
+    numbers = {number: new for new, number in enumerate(found)}
+    return [row | {'gloss_number': numbers[row['gloss_number']]} for row in rows if row['gloss_number'] in numbers]
+
+
 def make_clip(row: Row, raw_videos: bool) -> clips_lib.Clip:
     """A row of the clips table.
 
@@ -103,6 +113,8 @@ def _parse_subsets(values: Sequence[str] | None, path: str, num_glosses: int) ->
 def _define_flags() -> None:
     flags.DEFINE_string('json', None, 'WLASL_v0.3.json of the WLASL start kit.', required=True)
     flags.DEFINE_string('output_dir', None, 'Directory for the tables.', required=True)
+    clips_lib.define_glosses_flag()
+    flags.adopt_module_key_flags(clips_lib)
     flags.DEFINE_list(
         'num_glosses', None, 'Sizes of the subsets, which have the first glosses each; default 100,300,1000.'
     )
@@ -117,7 +129,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Writes the tables of all glosses and of each subset."""
     path, output_dir = flags.FLAGS.json, flags.FLAGS.output_dir
-    rows = read_wlasl(path)
+    rows = keep_glosses(read_wlasl(path), flags.FLAGS.glosses, path)
     num_glosses = rows[-1]['gloss_number'] + 1
     subsets = _parse_subsets(flags.FLAGS.num_glosses, path, num_glosses)
     sizes = {f'WLASL{size}': size for size in subsets} | {'WLASL': num_glosses}
@@ -127,7 +139,7 @@ def main() -> None:
             part = [row for row in rows if row['gloss_number'] < size]
             files.write_csv(os.path.join(scratch, f'{name}_v0.3.csv'), part, COLUMNS, delimiter=';', line_end='\n')
             clips = [make_clip(row, flags.FLAGS.raw_videos) for row in part]
-            clips_lib.write_clips(os.path.join(scratch, f'clips_{name}.csv'), clips)
+            clips_lib.write_clips(os.path.join(scratch, f'clips_{name}.csv'), clips, path)
             summaries.append(clips_lib.summary(os.path.join(output_dir, f'clips_{name}.csv'), clips))
     print('\n'.join(summaries))
 

@@ -188,6 +188,50 @@ class Dataset:
         return digest.hexdigest()
 
 
+def find_glosses(names: Mapping[int, str], glosses: Sequence[str], source: str) -> list[int]:
+    """Labels of some glosses, in their order.
+
+    Args:
+        names: label -> gloss.
+        glosses: those wanted; blanks around them do not count.
+        source: what has these labels, for the message.
+
+    Raises:
+        InputError: a gloss is unknown, or none is wanted.
+    """
+    wanted = {gloss.strip() for gloss in glosses} - {''}
+    unknown = sorted(wanted - set(names.values()))
+    if unknown or not wanted:
+        known = sorted(set(names.values()))
+        some = ', '.join(known if len(known) <= 12 else [*known[:12], '…'])
+        raise errors.InputError(
+            f'--glosses: {", ".join(unknown) or "no gloss"} is not in {source}, which has {len(known)} glosses: {some}'
+        )
+    return sorted(label for label, name in names.items() if name in wanted)
+
+
+def keep_glosses(dataset: Dataset, glosses: Sequence[str] | None, source: str) -> Dataset:
+    """Keeps the clips of some glosses, whose classes are numbered anew in the order they had; None keeps all.
+
+    Raises:
+        InputError: a gloss is unknown.
+    """
+    if glosses is None:
+        return dataset
+    names = dataset.description.label_names
+    labels = find_glosses(dict(enumerate(names)), glosses, source)
+    splits = {
+        split: clips.take(np.flatnonzero(np.isin(clips.labels, labels))) for split, clips in dataset.splits.items()
+    }
+    splits = {
+        split: dataclasses.replace(clips, labels=np.searchsorted(labels, clips.labels).astype(np.int32))
+        for split, clips in splits.items()
+        if len(clips)
+    }
+    description = dataclasses.replace(dataset.description, label_names=[names[label] for label in labels])
+    return Dataset(description, splits)
+
+
 def check_clips(clips: Clips, num_points: int, num_classes: int, where: str) -> None:
     """Checks what every dataset promises.
 

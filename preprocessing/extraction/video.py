@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 import os
-import re
 
 import cv2
 import numpy as np
 
+from preprocessing.extraction import video_files
+
 # The header of a good video may count a few frames more than there are, as in some WLASL videos.
 _MAX_MISSING_FRAMES = 2
 _MAX_MISSING_FRACTION = 0.05
-_IMAGES = ('.jpg', '.jpeg', '.png', '.bmp')
 # OpenCV and FFmpeg would print what VideoError says.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -74,22 +74,21 @@ def _read_file(path: str, wanted: Callable[[int], bool], last: int | None) -> It
 
 
 def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:
-    numbers = {name: _frame_number(name) for name in os.listdir(path) if name.lower().endswith(_IMAGES)}
-    found = {number: name for name, number in numbers.items() if number is not None}
-    if not found:
+    numbered = [(number, name) for name in os.listdir(path) if (number := video_files.frame_number(name)) is not None]
+    if not numbered:
         raise VideoError('the folder has no frames named <name>_<number>.jpg')
-    if 0 in found:
-        raise VideoError('the folder has a frame 0, expected frames numbered from 1')
+    # Frames that are numbered from 0 are counted from 1 all the same.
+    first = min(1, *(number for number, _ in numbered))
+    found: dict[int, str] = {}
+    for number, name in sorted(numbered):
+        other = found.setdefault(number - first + 1, name)
+        if other != name:
+            raise VideoError(f'{other} and {name} are both frame {number}')
     for number in range(1, min(last or max(found), max(found)) + 1):
         if number not in found:
-            raise VideoError(f'frame {number} is missing in the folder')
+            raise VideoError(f'frame {number + first - 1} is missing in the folder')
         if wanted(number):
             frame = cv2.imread(os.path.join(path, found[number]))
             if frame is None:
                 raise VideoError(f'{found[number]} is not an image')
             yield number, frame
-
-
-def _frame_number(name: str) -> int | None:
-    digits = re.search(r'(\d+)\.\w+$', name)
-    return int(digits[1]) if digits else None

@@ -1,13 +1,59 @@
 """Where videos are: finding them, and the flags that say where they are. Needs no OpenCV."""
 
+from collections.abc import Iterator
 import os
+import re
 
 from absl import flags
 
 from preprocessing import clips as clips_lib
 from slr_jax import errors
 
-SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.3gp')
+SUFFIXES = (
+    '.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.3gp', '.3g2', '.asf', '.dv', '.f4v',
+    '.flv', '.gif', '.m1v', '.m2t', '.m2ts', '.m2v', '.mts', '.mxf', '.ogv', '.qt', '.ts', '.vob', '.y4m',
+)  # fmt: skip
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, sorted, without hidden folders but with linked ones.
+
+    Links to folders that are found anyway, loops among them, are not followed: they are among the names of files.
+    """
+    for parent, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
+        visible = sorted(folder for folder in folders if not folder.startswith('.') and folder != '__MACOSX')
+        known = [folder for folder in visible if _is_known_link(directory, parent, folder)]
+        folders[:] = [folder for folder in visible if folder not in known]
+        yield parent, folders, sorted([*names, *known])
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_known_link(directory: str, parent: str, name: str) -> bool:
+    """Whether a folder is a link into `directory`, or to a folder that it is itself below."""
+    path = os.path.join(parent, name)
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    above = [parent]
+    while len(above[-1]) > len(directory):
+        above.append(os.path.dirname(above[-1]))
+    return _is_below(target, os.path.realpath(directory)) or any(
+        _is_below(os.path.realpath(folder), target) for folder in above
+    )
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return os.path.commonpath([path, directory]) == directory
+
+
+def frame_number(name: str) -> int | None:
+    """The number of an image in a folder of frames; None for other files."""
+    found = re.search(r'(\d+)\.\w+$', name)
+    return int(found[1]) if found and name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.') else None
 
 
 def find_videos(directory: str) -> list[str]:
@@ -18,18 +64,24 @@ def find_videos(directory: str) -> list[str]:
     """
     videos = sorted(
         os.path.relpath(os.path.join(parent, name), directory)
-        for parent, _, names in os.walk(directory)
+        for parent, _, names in walk(directory)
         for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith('.')
     )
     if not videos:
-        raise errors.InputError(f'{directory} holds no video, expected {", ".join(SUFFIXES)}')
+        raise no_video(directory)
     return videos
+
+
+def no_video(directory: str) -> errors.InputError:
+    """The error for a directory without videos."""
+    return errors.InputError(f'{directory} holds no video, expected {", ".join(SUFFIXES)}')
 
 
 def video_path(clip: clips_lib.Clip, directory: str, kind: str) -> str:
     """A clip's video, or where `kind` is `frames` its folder of frames."""
-    return os.path.join(directory, os.path.splitext(clip.file)[0] if kind == 'frames' else clip.file)
+    name, suffix = os.path.splitext(clip.file)
+    return os.path.join(directory, name if kind == 'frames' and suffix.lower() in SUFFIXES else clip.file)
 
 
 def define_flags() -> None:

@@ -31,7 +31,7 @@ def read_video_file(directory: str, video: str) -> np.ndarray | None:
     if not os.path.isfile(path):
         return None
     columns = _columns(VIDEO_LAYOUT)
-    table = tables.read_table(path, [*columns, 'frame'], sep=None, dtype={'video': str})
+    table = tables.read_table(path, [*columns, 'frame'], dtype={'video': str})
     points = _parse_numbers(path, table, columns).reshape(len(table), -1, 3)
     return _scatter_frames(_parse_frames(path, table, ['frame']), points, VIDEO_LAYOUT)
 
@@ -39,7 +39,7 @@ def read_video_file(directory: str, video: str) -> np.ndarray | None:
 def read_compact_file(path: str) -> dict[str, np.ndarray]:
     """Video -> <float32>[frames, 21, 3] of IPN Hand's compact file; z is NaN where the file has none."""
     required = ['video', 'frame', *COMPACT_LAYOUT.columns]
-    table = tables.read_table(path, required, sep=None, dtype={'video': str})
+    table = tables.read_table(path, required, dtype={'video': str})
     columns = _columns(COMPACT_LAYOUT)
     table = table.reindex(columns=['video', 'frame', *columns])
     points = _parse_numbers(path, table, columns).reshape(len(table), -1, 3)

@@ -11,6 +11,7 @@ CASES = {
     'no name': ('preprocessing.build_dataset --source=npz --data_dir={out}', '--name'),
     'name not in lower case': (NPZ + ' --name=Bad-Name --data_dir={out}', 'name', "'Bad-Name'", 'lower-case', '_'),
     'argument without a flag': (NPZ + ' --name=bad --data_dir={out} surplus', "'surplus'", '--name=value'),
+    'unknown glosses': (NPZ + ' --name=bad --data_dir={out} --glosses=sign_0,eat', '--glosses', 'eat', '3', 'sign_2'),
     'dataset exists': (NPZ + ' --name=bad --data_dir={w}/there', '{w}/there/bad/1.0.0', 'exists'),
     'npz without input': (BUILD + ' --source=npz', '--source=npz', '--input'),
     'spoter_csv without layout': (
@@ -43,3 +44,8 @@ CASES = {
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_refused(refuse, case):
     refuse(*case)
+
+
+@pytest.mark.usefixtures('archives')
+def test_some_glosses_are_taken(accept):
+    accept(NPZ + ' --name=good --data_dir={out} --glosses=sign_0,sign_2')

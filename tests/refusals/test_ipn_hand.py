@@ -4,7 +4,6 @@ import pytest
 
 IPN = 'preprocessing.ipn_hand --output={out}/clips.csv --annotations={w}/ipn/'
 META = ' --metadata={w}/ipn/meta.csv'
-TABLE = '/out/clips.csv'
 
 CASES = {
     'no flags': ('preprocessing.ipn_hand', '--annotations', '--metadata', '--output'),
@@ -18,8 +17,8 @@ CASES = {
     'video without metadata': (IPN + 'video.txt' + META, 'ipn/video.txt', 'row 3', 'ipn/meta.csv', "'A_9_R_#1'"),
     'frame is text': (IPN + 'frames.txt' + META, 'ipn/frames.txt', 'row 3', 't_start', "'x'"),
     'end before start': (IPN + 'backwards.txt' + META, 'ipn/backwards.txt', 'row 3', 't_start', 't_end', '9', "'5'"),
-    'clip twice': (IPN + 'twice.txt' + META, TABLE, 'row 3', 'video_id', "'A_1_R_#1_000001_000009'", 'row 2'),
-    'gesture without clips': (IPN + 'gap.txt' + META, TABLE, 'label 1', '0', '12'),
+    'clip twice': (IPN + 'twice.txt' + META, 'ipn/twice.txt', 'A_1_R_#1.avi', '1', '9', "'A_1_R_#1_000001_000009'"),
+    'gesture without clips': (IPN + 'gap.txt' + META, 'ipn/gap.txt', 'label 1', '0', '12'),
     'unknown set': (
         IPN + 'good.txt --metadata={w}/ipn/set.csv',
         *('ipn/set.csv', 'row 3', 'Set', "'dev'", 'train', 'test'),
@@ -34,6 +33,7 @@ CASES = {
         *('--validation_subjects=-1', '2', '0', '1'),
     ),
     'negative seed': (IPN + 'good.txt --seed=-1' + META, '--seed=-1', 'integer'),
+    'unknown gloss': (IPN + 'good.txt --glosses=G99' + META, 'ipn/good.txt', '--glosses', 'G99'),
     'output below a file': (
         'preprocessing.ipn_hand --annotations={w}/ipn/good.txt --output={w}/a_file/clips.csv' + META,
         *('{w}/a_file', 'File exists'),

@@ -143,10 +143,10 @@ def test_gap_in_labels(tmp_path):
         (b'', ' is empty, expected .* video_id, '),
         (np.random.default_rng(0).bytes(3000), ' is not a CSV file: .*codec'),
         (','.join(clips_lib.COLUMNS).encode(), ' has no rows'),
-        (';'.join(clips_lib.COLUMNS).encode(), " has no column 'video_id', expected video_id, file, "),
+        (':'.join(clips_lib.COLUMNS).encode(), " has no column 'video_id', expected video_id, file, "),
         (','.join([*clips_lib.COLUMNS, '\na,a.mp4,0']).encode(), ", row 2, column frame_start: found ''"),
     ],
-    ids=['empty', 'noise', 'header only', 'semicolons', 'cut'],
+    ids=['empty', 'noise', 'header only', 'colons', 'cut'],
 )
 def test_bad_file(tmp_path, content, words):
     path = tmp_path / 'clips.csv'
@@ -167,7 +167,7 @@ def test_more_cells_than_columns(tmp_path, row):
 
 def test_bad_clips_are_not_written(tmp_path):
     path = tmp_path / 'new' / 'clips.csv'
-    with pytest.raises(errors.InputError, match=r"clips\.csv, row 3: .*video_id '00335'.*row 2"):
+    with pytest.raises(errors.InputError, match=r"clips\.csv: 00335\.mp4, frames 3 to 77: duplicate video_id '00335'"):
         clips_lib.write_clips(str(path), [CLIPS[0], CLIPS[0]])
     with pytest.raises(errors.InputError, match=r'clips\.csv has no rows'):
         clips_lib.write_clips(str(path), [])
@@ -181,3 +181,18 @@ def test_summary():
         '  validation: 2 clips, 1 glosses, 1 signers\n'
         '  test: 1 clips, 1 glosses, 1 signers'
     )
+
+
+def test_whole_numbers_with_a_decimal(tmp_path):
+    path = write(tmp_path / 'clips.csv', GOOD | {'label': '0.0', 'frame_start': '3.0', 'frame_end': '-1.0'})
+    [clip] = clips_lib.read_clips(path)
+    assert (clip.label, clip.frame_start, clip.frame_end) == (0, 3, -1)
+
+
+def test_labels_are_numbered_by_gloss():
+    def number(*glosses):
+        clips = [clips_lib.Clip(str(i), 'a.mp4', 0, gloss, 'train') for i, gloss in enumerate(glosses)]
+        return [clip.label for clip in clips_lib.number_labels(clips)]
+
+    assert number('b', 'a', 'b') == [1, 0, 1]
+    assert number('10', '9', '010') == [2, 0, 1]

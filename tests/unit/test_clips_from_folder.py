@@ -4,7 +4,7 @@ import re
 import pytest
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder
+from preprocessing import clips_from_folder, splits
 from slr_jax import errors
 from tests import in_process
 
@@ -95,6 +95,190 @@ def test_a_small_fraction_is_one_signer(videos, convert):
     assert Counter(split for split, _ in signers) == {'train': 9, 'test': 1}
 
 
+# Paths, options, and file -> gloss, split, signer of the clips.
+LAYOUTS = {
+    'class': (['a/1.mp4', 'b/1.mp4'], '', {'a/1.mp4': 'a--', 'b/1.mp4': 'b--'}),
+    'class named train': (['book/1.mp4', 'train/1.mp4'], '', {'book/1.mp4': 'book--', 'train/1.mp4': 'train--'}),
+    'split/class': (
+        ['Train/a/1.mp4', 'Train/b/x_1.mp4', 'dev/a/1.mp4', 'test/b/2.mp4', 'test/stray.mp4'],
+        '',
+        {
+            'Train/a/1.mp4': 'a-train-',
+            'Train/b/x_1.mp4': 'b-train-x',
+            'dev/a/1.mp4': 'a-validation-',
+            'test/b/2.mp4': 'b-test-',
+        },
+    ),
+    'class/split': (
+        ['a/train/1.mp4', 'b/valid/x_1.mp4'],
+        '',
+        {'a/train/1.mp4': 'a-train-', 'b/valid/x_1.mp4': 'b-validation-x'},
+    ),
+    'signer/class': (
+        ['signer01/a/1.mp4', 'signer02/a/1.mp4', 'signer02/b/1.mp4'],
+        '',
+        {'signer01/a/1.mp4': 'a--signer01', 'signer02/a/1.mp4': 'a--signer02', 'signer02/b/1.mp4': 'b--signer02'},
+    ),
+    'class/signer': (
+        ['a/person_3/1.mp4', 'b/person_3/1.mp4'],
+        '',
+        {'a/person_3/1.mp4': 'a--person_3', 'b/person_3/1.mp4': 'b--person_3'},
+    ),
+    'split/signer/class': (
+        ['train/P01/a/1.mp4', 'test/P02/a/1.mp4'],
+        '',
+        {'train/P01/a/1.mp4': 'a-train-P01', 'test/P02/a/1.mp4': 'a-test-P02'},
+    ),
+    'said': (
+        ['anna/a/1.mp4', 'anna/b/1.mp4', 'ben/a/1.mp4', 'ben/b/1.mp4', 'ben/x.mp4'],
+        '--layout=signer/class',
+        {f'{signer}/{gloss}/1.mp4': f'{gloss}--{signer}' for signer in ('anna', 'ben') for gloss in 'ab'},
+    ),
+    'said with a level of no matter': (
+        ['x/a/1.mp4', 'y/b/1.mp4'],
+        '--layout=*/class',
+        {'x/a/1.mp4': 'a--', 'y/b/1.mp4': 'b--'},
+    ),
+    'flat': (['a1.mp4', 'a2.mp4', 'b (1).mp4'], '', {'a1.mp4': 'a--', 'a2.mp4': 'a--', 'b (1).mp4': 'b--'}),
+    'flat in splits': (
+        ['train/a_1.mp4', 'train/a_2.mp4', 'test/b-1.mp4'],
+        '',
+        {'train/a_1.mp4': 'a-train-', 'train/a_2.mp4': 'a-train-', 'test/b-1.mp4': 'b-test-'},
+    ),
+    'pattern': (
+        ['all/001_002_003.mp4', 'all/012_001_001.mp4', 'all/notes.mp4'],
+        r'--pattern=(?P<gloss>\d+)_(?P<signer>\d+)_(?P<repetition>\d+)',
+        {'all/001_002_003.mp4': '001--002', 'all/012_001_001.mp4': '012--001'},
+    ),
+    'pattern with splits': (
+        ['a-train-1.mp4', 'b-val-1.mp4'],
+        '--pattern=(?P<gloss>[^-]+)-(?P<split>[^-]+)-',
+        {'a-train-1.mp4': 'a-train-', 'b-val-1.mp4': 'b-validation-'},
+    ),
+    'folders of frames': (
+        ['a/x_1/0.jpg', 'a/x_1/1.jpg', 'a/y_2/f_00001.PNG', 'b/x_1/1.bmp', 'b/x_2.mp4', 'b/cover_1.jpg'],
+        '',
+        {'a/x_1': 'a--x', 'a/y_2': 'a--y', 'b/x_1': 'b--x', 'b/x_2.mp4': 'b--x'},
+    ),
+    'some glosses': (['a/1.mp4', 'b/1.mp4', 'c/1.mp4'], '--glosses=c,a', {'a/1.mp4': 'a--', 'c/1.mp4': 'c--'}),
+}
+
+
+@pytest.mark.parametrize(('paths', 'options', 'expected'), LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts(tmp_path, convert, paths, options, expected):
+    clips = convert(make(tmp_path / 'videos', *paths), *options.split())
+    has_splits = any('train' in text.split('-')[1] for text in expected.values())
+    found = {clip.file: f'{clip.gloss}-{clip.split if has_splits else ""}-{clip.signer_id}' for clip in clips}
+    assert found == expected
+    assert sorted({(clip.label, clip.gloss) for clip in clips}) == list(
+        enumerate(sorted({clip.gloss for clip in clips}))
+    )
+
+
+def test_a_split_that_is_absent_is_drawn_from_train(tmp_path, convert):
+    paths = [f'{split}/{gloss}/{take}.mp4' for split in ('train', 'test') for gloss in 'ab' for take in range(10)]
+    clips = convert(make(tmp_path / 'videos', *paths), '--validation=0.2')
+    assert Counter(clip.split for clip in clips) == {'train': 16, 'validation': 4, 'test': 20}
+    assert all(clip.file.startswith('test/') for clip in clips if clip.split == 'test')
+
+
+def test_links(tmp_path, convert):
+    make(tmp_path, 'real/1.mp4', 'real/deep/2.MOV', 'videos/a/3.mts', 'videos/a/4.GIF', 'videos/b/5.flv')
+    (tmp_path / 'videos' / 'a' / 'anna').symlink_to(tmp_path / 'real')
+    (tmp_path / 'real' / 'deep' / 'up').symlink_to(tmp_path / 'real')
+    (tmp_path / 'videos' / 'b' / 'loop').symlink_to(tmp_path / 'videos')
+    (tmp_path / 'videos' / 'b' / 'gone.mp4').symlink_to(tmp_path / 'nowhere.mp4')
+    (tmp_path / 'videos' / 'b' / 'file.mp4').symlink_to(tmp_path / 'real' / '1.mp4')
+    clips = convert(tmp_path / 'videos', '--validation=0', '--test=0')
+    assert [clip.file for clip in clips] == [
+        'a/3.mts', 'a/4.GIF', 'a/anna/1.mp4', 'a/anna/deep/2.MOV', 'b/5.flv', 'b/file.mp4',
+    ]  # fmt: skip
+
+
+def test_what_is_understood_and_passed_over_is_said(tmp_path):
+    videos = make(
+        tmp_path,
+        *('train/a/1.mp4', 'test/b/1.mp4', 'train/stray.mp4', 'train/a/.x.mp4', 'test/a/notes.txt'),
+        *(f'train/a/{number}.txt' for number in range(4)),
+    )
+    clips, lines = clips_from_folder.make_clips(str(videos))
+    assert lines == [
+        'split/class layout: 2 splits, 2 glosses: a, b',
+        'passed over, not videos: 5 (test/a/notes.txt, train/a/0.txt, train/a/1.txt, …)',
+        'passed over, hidden: 1 (train/a/.x.mp4)',
+        'passed over, folders without videos: 1 (test/a)',
+        'passed over, not in the folder of a class: 1 (train/stray.mp4)',
+    ]
+    _, line = splits.assign(clips, validation=0)
+    assert line == 'splits: train, test as given'
+
+
+def test_names_that_may_be_the_glosses(tmp_path):
+    _, lines = clips_from_folder.make_clips(str(make(tmp_path, 'x/a.mp4', 'x/b.mp4', 'y/a.mp4', 'y/b.mp4')))
+    assert 'every folder holds a, b: if those are the glosses, give --pattern=' in lines[1]
+
+
+# Paths, options, and facts of the refusal.
+UNSURE = {
+    'crossed folders': (
+        ['x/a/1.mp4', 'x/b/1.mp4', 'y/a/1.mp4'],
+        '',
+        ['(a)', 'x, y', '--layout=signer/class', '--layout=class/signer'],
+    ),
+    'folders of signers': (['P01/a.mp4', 'P02/a.mp4'], '', ['P01, P02', 'signers', '--pattern=', '--layout=class']),
+    'more signers than others': (
+        ['user1/a/1.mp4', 'user2/a/1.mp4', 'new/a/1.mp4'],
+        '',
+        ['user1, user2', 'signers', '--layout='],
+    ),
+    'splits and others': (
+        ['train/a/1.mp4', 'test/a/1.mp4', 'extra/a/1.mp4'],
+        '',
+        ['test, train', 'splits', 'extra', '--layout=class'],
+    ),
+    'one folder above': (['all/a/1.mp4', 'all/b/1.mp4'], '', ['all', 'a, b', '--videos={d}/all']),
+    'flat names of numbers': (
+        ['001_002_003.mp4', '002_001_001.mp4'],
+        '',
+        ['{d} holds no folders', "--pattern='(?P<gloss>"],
+    ),
+    'the same in one folder': (
+        ['all/001_002_003.mp4', 'all/002_001_001.mp4'],
+        '',
+        ['{d}/all holds no', "--pattern='(?P<gloss>"],
+    ),
+    'flat names of words': (['a_anna_1.mp4', 'b_anna_1.mp4'], '', ["--pattern='(?P<gloss>"]),
+    'frames alone': (['1/1.jpg', '2/1.jpg'], '', ['folders of frames (1, 2)', '--pattern', 'clips_from_table']),
+    'frames as a class': (['a/1.mp4', 'b/1.jpg'], '', ['{d}/b holds no video']),
+    'no layout': (['a/1.mp4'], '--layout=split/word', ['--layout=split/word', 'class', 'signer']),
+    'unknown split': (['a/1.mp4', 'x/b/1.mp4'], '--layout=split/class', ['x/b/1.mp4', "'x'", 'train', 'validation']),
+    'layout and pattern': (['a/1.mp4'], '--layout=class --pattern=(?P<gloss>a)', ['--layout', '--pattern']),
+    'pattern': (['a/1.mp4'], '--pattern=(', ['--pattern=(', 'regular expression']),
+    'pattern without a gloss': (['a/1.mp4'], '--pattern=(?P<signer>a)', ['--pattern=(?P<signer>a)', "'gloss'"]),
+    'pattern with another group': (['a/1.mp4'], '--pattern=(?P<gloss>a)(?P<x>b)', ["'x'", 'gloss', 'repetition']),
+    'pattern that matches nothing': (
+        ['a/1.mp4'],
+        '--pattern=(?P<gloss>z)',
+        ['--pattern=(?P<gloss>z)', '1 videos', 'a/1.mp4'],
+    ),
+    'unknown glosses': (['a/1.mp4', 'b/1.mp4'], '--glosses=a,c,d', ['c, d', '2 glosses: a, b']),
+    'a fraction of a split that is there': (
+        ['val/a/1.mp4', 'train/a/1.mp4'],
+        '--validation=0.1',
+        ['--validation', 'already'],
+    ),
+}
+
+
+@pytest.mark.parametrize(('paths', 'options', 'facts'), UNSURE.values(), ids=UNSURE)
+def test_what_is_not_sure_is_refused(tmp_path, capfd, monkeypatch, paths, options, facts):
+    directory = make(tmp_path / 'videos', *paths)
+    argv = [f'--videos={directory}', f'--output={tmp_path}/clips.csv', *options.split()]
+    status, stderr = in_process.run_here(['preprocessing.clips_from_folder', *argv], capfd, monkeypatch)
+    in_process.check_refusal(status, stderr, [fact.replace('{d}', str(directory)) for fact in facts])
+    assert not (tmp_path / 'clips.csv').exists()
+
+
 BAD = {
     'no directory': (
         ['a/x_1.mp4'],
@@ -109,7 +293,7 @@ BAD = {
         ['a/x_1.mp4', 'a/x_1.mov'],
         '',
         '',
-        "{out}, row 3: duplicate video_id 'a_x_1' (also in row 2)",
+        "{d}: a/x_1.mp4: duplicate video_id 'a_x_1' (also a/x_1.mov)",
     ),
     'shares': (['a/x_1.mp4'], '', '--validation=0.6 --test=0.4', '--validation and --test are 1 in all, expected less'),
     'shares nan': (['a/x_1.mp4'], '', '--test=nan', '--validation and --test are nan in all, expected less than 1'),
@@ -122,13 +306,13 @@ BAD = {
         ['a/x_1.mp4', 'a/y.mp4'],
         '',
         '--split_by=signer',
-        'a/y.mp4: --signer finds no signer',
+        'a/y.mp4: no signer is known, which --split_by=signer needs; --signer ',
     ),
     'an optional signer': (
         ['a/x_1.mp4', 'a/y.mp4'],
         '',
         '--split_by=signer --signer=^(x)?',
-        'a/y.mp4: --signer finds no signer',
+        'a/y.mp4: no signer is known, which --split_by=signer needs; --signer ',
     ),
     'too few signers': (
         ['a/x_1.mp4', 'a/y_1.mp4'],
@@ -153,7 +337,7 @@ def test_bad_folders(tmp_path, capfd, monkeypatch, paths, below, options, words)
 
 
 def test_a_bad_name_of_a_class(tmp_path):
-    with pytest.raises(errors.InputError, match="row 2, column gloss: found ' '"):
-        clips_lib.write_clips(
-            str(tmp_path / 'clips.csv'), clips_from_folder.find_clips(str(make(tmp_path, ' /x_1.mp4')), '(x)')
-        )
+    clips, _ = clips_from_folder.make_clips(str(make(tmp_path, ' /x_1.mp4')), layout='class')
+    clips, _ = splits.assign(clips, test=0)
+    with pytest.raises(errors.InputError, match=r"^videos:  /x_1\.mp4, column gloss: found ' '"):
+        clips_lib.write_clips(str(tmp_path / 'clips.csv'), clips, 'videos')

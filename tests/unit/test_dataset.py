@@ -64,6 +64,22 @@ def test_from_clips_keeps_the_order_of_the_source():
     assert made.splits['train'].labels.tolist() == [0]
 
 
+def test_some_glosses_are_kept(tiny_dataset):
+    kept = dataset_lib.keep_glosses(tiny_dataset, ['sign_2', ' sign_0'], 'tiny')
+    assert kept.description.label_names == ('sign_0', 'sign_2')
+    for split, clips in tiny_dataset.splits.items():
+        chosen = np.flatnonzero(clips.labels != 1)
+        assert kept.splits[split].labels.tolist() == (clips.labels[chosen] // 2).tolist()
+        assert kept.splits[split].labels.dtype == np.int32
+        assert kept.splits[split].video_ids == [clips.video_ids[index] for index in chosen]
+    assert dataset_lib.keep_glosses(tiny_dataset, None, 'tiny') is tiny_dataset
+    for glosses in (['sign_0', 'eat', 'drink'], []):
+        with pytest.raises(
+            errors.InputError, match=r'^--glosses: (drink, eat|no gloss) .* tiny, .* 3 glosses: sign_0, '
+        ):
+            dataset_lib.keep_glosses(tiny_dataset, glosses, 'tiny')
+
+
 def test_there_and_back(tiny_dataset, tiny_dir, tmp_path):
     read = dataset_lib.load_dataset(tiny_dir)
     assert_same(read, tiny_dataset)

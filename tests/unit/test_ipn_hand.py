@@ -68,6 +68,12 @@ def test_include_no_gesture(shared, convert):
     }
 
 
+def test_some_gestures(convert):
+    clips = convert('--glosses=G05,B0A')
+    assert {(clip.label, clip.gloss) for clip in clips} == {(0, 'B0A'), (1, 'G05')}
+    assert len(clips) == sum(clip.gloss in ('B0A', 'G05') for clip in convert())
+
+
 def test_validation_subjects(convert):
     published = convert()
     drawn = [convert('--validation_subjects=7', f'--seed={seed}') for seed in (0, 0, 1)]

@@ -226,8 +226,18 @@ def test_a_folder_that_lacks_a_frame_after_the_last_wanted(tmp_path):
 
 def test_a_folder_that_numbers_from_0(tmp_path):
     path = write_folder(tmp_path / 'a', 3)
-    (path / 'a_000003.jpg').rename(path / 'a_000000.jpg')
-    refuse(path, 'the folder has a frame 0, expected frames numbered from 1')
+    for number in (1, 2, 3):
+        (path / f'a_{number:06d}.jpg').rename(path / f'a_{number - 1}.jpg')
+    check(read(path), [1, 2, 3], 6)
+    check(read(path, {3}.__contains__, last=3), [3], 6)
+    (path / 'a_1.jpg').unlink()
+    refuse(path, 'frame 1 is missing in the folder')
+
+
+def test_a_folder_with_two_images_of_one_number(tmp_path):
+    path = write_folder(tmp_path / 'a', 3)
+    (path / 'depth_000002.png').touch()
+    refuse(path, 'a_000002.jpg and depth_000002.png are both frame 2')
 
 
 @pytest.mark.parametrize('content', [b'', b'no image'])

@@ -201,3 +201,13 @@ def test_good_json_next_to_the_bad_ones(tmp_path):
         (0, 'book', '00001'), (1, 'drink', '00002'), (1, 'drink', '00003'),
     ]  # fmt: skip
     assert tuple(rows[0]) == COLUMNS
+
+
+def test_some_glosses(tmp_path, convert):
+    content = [*entries(), {'gloss': 'eat', 'instances': [INSTANCE | {'video_id': '00004'}]}]
+    (tmp_path / 'wlasl.json').write_text(json.dumps(content))
+    out = convert(tmp_path / 'wlasl.json', '--glosses=eat,book')
+    assert {path.name for path in out.iterdir()} == {'WLASL_v0.3.csv', 'clips_WLASL.csv'}
+    clips = clips_lib.read_clips(str(out / 'clips_WLASL.csv'))
+    assert [(clip.video_id, clip.label, clip.gloss) for clip in clips] == [('00001', 0, 'book'), ('00004', 1, 'eat')]
+    assert [row['gloss_number'] for row in read(out / 'WLASL_v0.3.csv', ';')] == ['0', '1']

@@ -1,0 +1,135 @@
+"""Which split a clip is in: what folders and tables say, and what is drawn at random."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import re
+
+from absl import flags
+import numpy as np
+
+from preprocessing import clips as clips_lib
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors
+
+_NAMES = {
+    'train': ('train', 'training'),
+    'validation': ('validation', 'valid', 'val', 'dev', 'development'),
+    'test': ('test', 'testing', 'eval', 'evaluation'),
+}
+_SPLITS = {name: split for split, names in _NAMES.items() for name in names}
+EXPECTED = 'train, validation (val, dev) or test'
+_DEFAULT_FRACTION = 0.15
+
+
+def parse(name: str) -> str | None:
+    """The split that a name such as `Val` or `test_set` means; None for other names."""
+    return _SPLITS.get(re.sub(r'[\W_]*(set|split|data|videos|clips)?$', '', name.strip().lower()))
+
+
+def define_flags() -> None:
+    """Defines the flags of how clips are split."""
+    flags.DEFINE_enum(
+        'split_by',
+        'random',
+        ['random', 'signer'],
+        'How clips are split: at random within each class (random), or so that no signer is in two splits (signer).',
+    )
+    default = f'default: {_DEFAULT_FRACTION}, or where splits are given'
+    flags.DEFINE_float(
+        'validation',
+        None,
+        f'Fraction of the clips or signers in the validation split; {default} without it, of those in train.',
+        0,
+        1,
+    )
+    flags.DEFINE_float('test', None, f'Fraction of the clips or signers in the test split; {default}, 0.', 0, 1)
+    flags.DEFINE_integer('seed', 0, 'Seed of the random split.', lower_bound=0)
+
+
+def assign_by_flags(clips: Sequence[clips_lib.Clip], values: flags.FlagValues) -> tuple[list[clips_lib.Clip], str]:
+    """As `assign`, with the flags of `define_flags`."""
+    return assign(clips, values.split_by, values.validation, values.test, values.seed)
+
+
+def assign(
+    clips: Sequence[clips_lib.Clip],
+    split_by: str = 'random',
+    validation: float | None = None,
+    test: float | None = None,
+    seed: int = 0,
+) -> tuple[list[clips_lib.Clip], str]:
+    """Draws the splits of clips that have none; where they have, draws only splits that are absent, from train.
+
+    Args:
+        clips: all of them with a split, or all with ''.
+        split_by: random or signer.
+        validation: fraction of the clips or signers. None: 0.15.
+        test: fraction of the clips or signers. None: 0.15, or where splits are given 0.
+        seed: of the draw.
+
+    Returns:
+        The clips, and a line that says where their splits come from.
+
+    Raises:
+        InputError: only some clips have a split, the fractions are too large, or there are too few signers.
+    """
+    given = {clip.split for clip in clips} - {''}
+    without = next((clip.file for clip in clips if not clip.split), None)
+    if given and without:
+        raise errors.InputError(f'{without} has no split, but other videos have one')
+    for split, fraction in (('validation', validation), ('test', test)):
+        if fraction and split in given:
+            raise errors.InputError(f'--{split} is a fraction to draw, but the clips have a {split} split already')
+    fractions = {
+        'validation': _DEFAULT_FRACTION if validation is None else validation,
+        'test': (0.0 if given else _DEFAULT_FRACTION) if test is None else test,
+    }
+    total = sum(fractions.values())
+    if np.isnan(total) or total >= 1:
+        raise errors.InputError(f'--validation and --test are {total:g} in all, expected less than 1')
+    pool = [clip for clip in clips if clip.split in ('', 'train')]
+    fractions = {split: fraction if pool and split not in given else 0.0 for split, fraction in fractions.items()}
+    draw = _draw_by_signer if split_by == 'signer' else _draw_at_random
+    drawn = iter(draw(pool, fractions, seed) if any(fractions.values()) else _all_in_train(pool))
+    given_splits = [split for split in dataset_lib.SPLITS if split in given]
+    lines = [f'{", ".join(given_splits)} as given'] if given else []
+    how = 'by signer' if split_by == 'signer' else 'at random'
+    for split, fraction in fractions.items():
+        if fraction:
+            lines.append(f'{split} drawn {how} ({fraction:g} of {"train" if given else "all"})')
+    clips = [next(drawn) if clip.split in ('', 'train') else clip for clip in clips]
+    return clips, f'splits: {", ".join(lines) or "all in train"}'
+
+
+def _all_in_train(clips: Sequence[clips_lib.Clip]) -> list[clips_lib.Clip]:
+    return [dataclasses.replace(clip, split='train') for clip in clips]
+
+
+def _draw_at_random(clips: Sequence[clips_lib.Clip], fractions: Mapping[str, float], seed: int) -> list[clips_lib.Clip]:
+    """Splits so that each class has its fraction in each split."""
+    labels = np.array([clip.label for clip in clips])
+    rest, test = dataset_lib.stratified_split(labels, fractions['test'], seed)
+    _, validation = dataset_lib.stratified_split(
+        labels[rest], fractions['validation'] / (1 - fractions['test']), seed + 1
+    )
+    names = np.full(len(clips), 'train', object)
+    names[test], names[rest[validation]] = 'test', 'validation'
+    return [dataclasses.replace(clip, split=name) for clip, name in zip(clips, names, strict=True)]
+
+
+def _draw_by_signer(clips: Sequence[clips_lib.Clip], fractions: Mapping[str, float], seed: int) -> list[clips_lib.Clip]:
+    """Splits so that no signer is in two splits; the fractions are of signers, at least one each."""
+    unknown = next((clip.file for clip in clips if not clip.signer_id), None)
+    if unknown:
+        raise errors.InputError(
+            f'{unknown}: no signer is known, which --split_by=signer needs; --signer takes it from the path'
+        )
+    signers = sorted({clip.signer_id for clip in clips})
+    counts = {split: max(1, round(len(signers) * fraction)) if fraction else 0 for split, fraction in fractions.items()}
+    if sum(counts.values()) >= len(signers):
+        raise errors.InputError(
+            f'--split_by=signer needs at least {sum(counts.values()) + 1} signers, found {len(signers)}'
+        )
+    drawn = iter(np.random.default_rng(seed).permutation(signers).tolist())
+    splits = {next(drawn): split for split, count in counts.items() for _ in range(count)}
+    return [dataclasses.replace(clip, split=splits.get(clip.signer_id, 'train')) for clip in clips]

@@ -1,0 +1,280 @@
+"""Tables of videos of many shapes."""
+
+import io
+import json
+
+import pytest
+
+from preprocessing import clips as clips_lib
+from tests import in_process
+
+
+@pytest.fixture
+def videos(tmp_path):
+    def make(*paths):
+        for path in paths:
+            (tmp_path / 'videos' / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / 'videos' / path).touch()
+
+    return make
+
+
+@pytest.fixture
+def convert(tmp_path, capfd, monkeypatch):
+    """Writes and converts tables; returns file, label, gloss, split, signer, start, end of the clips, and stdout."""
+
+    def run(*options, **tables):
+        paths = []
+        for name, content in tables.items():
+            path = tmp_path / name.replace('__', '.')
+            path.write_text(content if isinstance(content, str) else json.dumps(content), encoding='utf-8')
+            paths.append(str(path))
+        output = tmp_path / 'clips.csv'
+        given = [option.format(d=tmp_path) for option in options]
+        argv = [f'--table={",".join(paths)}', f'--videos={tmp_path}/videos', f'--output={output}', *given]
+        printed = io.StringIO()
+        monkeypatch.setattr('sys.stdout', printed)
+        status, stderr = in_process.run_here(['preprocessing.clips_from_table', *argv], capfd, monkeypatch)
+        if status:
+            in_process.check_refusal(status, stderr, [])
+            return None, stderr.replace(str(tmp_path), '')
+        rows = [
+            (clip.file, clip.label, clip.gloss, clip.split, clip.signer_id, clip.frame_start, clip.frame_end)
+            for clip in clips_lib.read_clips(str(output))
+        ]
+        return rows, printed.getvalue().replace(str(tmp_path), '')
+
+    return run
+
+
+ALL_IN_TRAIN = ('--validation=0', '--test=0')
+
+
+@pytest.mark.parametrize('sep', [',', ';', '\t'])
+def test_usual_names_of_columns(convert, videos, sep):
+    videos('a.mp4', 'deep/b.MOV', 'c.mp4')
+    lines = (
+        ['\ufefffilename', 'sign', 'subset', 'Signer ID'],
+        ['a', 'thanks', 'train', '1.0'],
+        ['b.mov', 'hello', 'val', ''],
+    )
+    rows, said = convert(signs__csv='\n'.join(sep.join(line) for line in [*lines, ['c.mp4', 'hello', 'test', 'x']]))
+    assert rows == [
+        ('a.mp4', 1, 'thanks', 'train', '1', 1, -1),
+        ('deep/b.MOV', 0, 'hello', 'validation', '', 1, -1),
+        ('c.mp4', 0, 'hello', 'test', 'x', 1, -1),
+    ]
+    assert '/signs.csv: 3 rows; file = filename, gloss = sign, split = subset, signer = Signer ID' in said
+
+
+def test_autsl(convert, videos, tmp_path):
+    """No header, labels, one file per split, and videos with more in their names."""
+    samples = ['signer0_sample1', 'signer0_sample2', 'signer1_sample1', 'signer11_sample1']
+    videos(*(f'{name}_{kind}.mp4' for name in samples for kind in ('color', 'depth')))
+    (tmp_path / 'classes.csv').write_text('ClassId,TR,EN\n0,abla,sister\n1,acele,hurry\n2,acikmak,hungry\n')
+    tables = {
+        'train_labels__csv': 'signer0_sample1,2\nsigner0_sample2,1\n',
+        'val_labels__csv': 'signer1_sample1,1\n',
+        'test_labels__csv': 'signer11_sample1,2',
+    }
+    options = ['--file_format={{}}_color.mp4', '--pattern=^(?P<signer>signer[0-9]+)_', '--glosses_file={d}/classes.csv']
+    expected = [
+        ('signer0_sample1_color.mp4', 1, 'acikmak', 'train', 'signer0', 1, -1),
+        ('signer0_sample2_color.mp4', 0, 'acele', 'train', 'signer0', 1, -1),
+        ('signer1_sample1_color.mp4', 0, 'acele', 'validation', 'signer1', 1, -1),
+        ('signer11_sample1_color.mp4', 1, 'acikmak', 'test', 'signer11', 1, -1),
+    ]
+    rows, said = convert(*options, **tables)
+    assert rows == expected
+    assert 'passed over, not in a table: 4 (signer0_sample1_depth.mp4, ' in said
+    rows, said = convert(*options, '--file_column=1', '--label_column=2', '--split=train,dev,test', **tables)
+    assert rows == expected, said
+    rows, _ = convert(options[0], *ALL_IN_TRAIN, labels__csv=tables['train_labels__csv'])
+    assert [row[1:3] for row in rows] == [(1, '2'), (0, '1')]
+
+
+def test_slovo(convert, videos):
+    """Tabs, a column that says whether a video is for training, and frames."""
+    videos('0a-b.mp4', '1c-d.mp4')
+    table = (
+        'attachment_id\ttext\tuser_id\theight\twidth\tlength\ttrain\tbegin\tend\n'
+        '0a-b\tПривет, ты\tf00\t1920\t1080\t66.0\tTrue\t24\t51\n1c-d\tб\tf01\t1920\t1080\t48.0\tFalse\t7\t42\n'
+    )
+    rows, said = convert('--validation=0', annotations__csv=table)
+    assert rows == [
+        ('0a-b.mp4', 0, 'Привет, ты', 'train', 'f00', 24, 51),
+        ('1c-d.mp4', 1, 'б', 'test', 'f01', 7, 42),
+    ]
+    assert '--whole_videos' in said
+    rows, _ = convert('--validation=0', '--whole_videos', annotations__csv=table)
+    assert [row[5:] for row in rows] == [(1, -1), (1, -1)]
+    rows, _ = convert('--validation=0', '--end_column=', annotations__csv=table)
+    assert [row[5:] for row in rows] == [(24, -1), (7, -1)]
+
+
+def test_asl_citizen(convert, videos):
+    videos('videos/1-APPLE.mp4', 'videos/2-APPLE.mp4', 'videos/3-BED 2.mp4')
+    header = 'Participant ID,Video file,Gloss,ASL-LEX Code\n'
+    rows, _ = convert(
+        train__csv=header + 'P52,1-APPLE.mp4,APPLE,A_01\nP52,3-BED 2.mp4,BED2,B_02',
+        val__csv=header + 'P1,2-APPLE.mp4,APPLE,A_01',
+    )
+    assert rows == [
+        ('videos/1-APPLE.mp4', 0, 'APPLE', 'train', 'P52', 1, -1),
+        ('videos/3-BED 2.mp4', 1, 'BED2', 'train', 'P52', 1, -1),
+        ('videos/2-APPLE.mp4', 0, 'APPLE', 'validation', 'P1', 1, -1),
+    ]
+
+
+def test_include(convert, videos):
+    """A list of paths that hold the gloss, and a table with such paths from another computer."""
+    videos('Adjectives/1. loud/MVI_5177.MOV', 'Adjectives/2. quiet/MVI_5178.MOV', 'Animals/1. dog/MVI_5177.MOV')
+    rows, _ = convert(
+        r'--pattern=/\d+\. (?P<gloss>[^/]+)/',
+        train_include__txt='Adjectives/1. loud/MVI_5177.MOV\nAdjectives/2. quiet/MVI_5178.MOV\n',
+        test_include__txt='Animals/1. dog/MVI_5177.MOV\n',
+    )
+    assert [row[:4] for row in rows] == [
+        ('Adjectives/1. loud/MVI_5177.MOV', 1, 'loud', 'train'),
+        ('Adjectives/2. quiet/MVI_5178.MOV', 2, 'quiet', 'train'),
+        ('Animals/1. dog/MVI_5177.MOV', 0, 'dog', 'test'),
+    ]
+    table = 'FilePath,Word\nC:\\data\\Adjectives\\1. loud\\MVI_5177.mov,Loud\n/x/Animals/1. dog/MVI_5177,Dog\n'
+    rows, _ = convert(*ALL_IN_TRAIN, include__csv=table)
+    assert [row[:3] for row in rows] == [
+        ('Adjectives/1. loud/MVI_5177.MOV', 1, 'Loud'),
+        ('Animals/1. dog/MVI_5177.MOV', 0, 'Dog'),
+    ]
+
+
+def test_nslt(convert, videos, tmp_path):
+    videos('05237.mp4', '69422.mp4')
+    (tmp_path / 'classes.txt').write_text('0\tbook\n1\tdrink\n2\tthank you\n')
+    content = {
+        '05237': {'subset': 'train', 'action': [2, 1, 55]},
+        '69422': {'subset': 'val', 'action': [0, 583, -1]},
+        '00001': {'subset': 'test', 'action': [1, 1, 20]},
+    }
+    rows, said = convert('--glosses_file={d}/classes.txt', nslt_100__json=content)
+    assert rows == [
+        ('05237.mp4', 1, 'thank you', 'train', '', 1, 55),
+        ('69422.mp4', 0, 'book', 'validation', '', 583, -1),
+    ]
+    assert 'passed over, not in /videos: 1 (00001)' in said
+    rows, _ = convert('--glosses_file={d}/classes.txt', '--glosses=book', nslt_100__json=content)
+    assert [row[:4] for row in rows] == [('69422.mp4', 0, 'book', 'validation')]
+
+
+def test_other_json(convert, videos):
+    videos('a.mp4', 'b.mp4')
+    rows, _ = convert(*ALL_IN_TRAIN, map__json={'a.mp4': 'hello', 'b.mp4': 'thanks'})
+    assert [row[:3] for row in rows] == [('a.mp4', 0, 'hello'), ('b.mp4', 1, 'thanks')]
+    items = [
+        {'file': 'b', 'label': 3, 'clean_text': 'x', 'start': 0, 'end': 9},
+        {'file': 'a', 'label': 1, 'clean_text': 'y'},
+    ]
+    rows, _ = convert(*ALL_IN_TRAIN, list__json=items)
+    assert [row[:3] + row[5:] for row in rows] == [('b.mp4', 1, 'x', 1, 10), ('a.mp4', 0, 'y', 1, -1)]
+
+
+def test_several_clips_of_a_video_and_folders_of_frames(convert, videos, tmp_path):
+    videos('34870/00001.jpg', '34870/00002.jpg', 'long.mp4')
+    table = 'video,label,start,end\n34870,3,,\nlong,3,1,20\nlong,7,21.0,40\nlong,7,41,\n'
+    rows, _ = convert(*ALL_IN_TRAIN, t__csv=table)
+    assert rows == [
+        ('34870', 0, '3', 'train', '', 1, -1),
+        ('long.mp4', 0, '3', 'train', '', 1, 20),
+        ('long.mp4', 1, '7', 'train', '', 21, 40),
+        ('long.mp4', 1, '7', 'train', '', 41, -1),
+    ]
+    names = [clip.video_id for clip in clips_lib.read_clips(str(tmp_path / 'clips.csv'))]
+    assert names == ['34870', 'long_000001_000020', 'long_000021_000040', 'long_000041_end']
+
+
+def test_frames_from_0_and_seconds(convert, videos):
+    videos('a.mp4', 'b.mp4')
+    rows, _ = convert(*ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,0,9\nb,y,3,5\n')
+    assert [row[5:] for row in rows] == [(1, 10), (4, 6)]
+    rows, _ = convert('--first_frame=0', *ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,2,9\nb,y,3,5\n')
+    assert [row[5:] for row in rows] == [(3, 10), (4, 6)]
+    rows, _ = convert('--fps=25', *ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,0,1.0\nb,y,0.5,\n')
+    assert [row[5:] for row in rows] == [(1, 25), (13, -1)]
+
+
+def test_columns_of_any_name_and_rows_without_a_gloss(convert, videos):
+    videos('anna/1.mp4', 'anna/2.mp4', 'ben/1.mp4')
+    rows, said = convert(
+        '--file_column=rec no',
+        '--gloss_column=Bedeutung',
+        '--signer_column=wer',
+        '--file_format={{wer}}/{{}}.mp4',
+        *ALL_IN_TRAIN,
+        t__csv='wer;rec no;Bedeutung\nanna;1;Haus\nben;1;Baum\nanna;2;\nben;1;Baum\n',
+    )
+    assert [row[:5] for row in rows] == [
+        ('anna/1.mp4', 1, 'Haus', 'train', 'anna'),
+        ('ben/1.mp4', 0, 'Baum', 'train', 'ben'),
+    ]
+    assert 'passed over, without a gloss: 1 (row 4)' in said
+    assert 'passed over, repeated: 1 (row 5)' in said
+
+
+def test_splits_are_drawn_where_there_are_none(convert, videos):
+    videos(*(f'{number}.mp4' for number in range(20)))
+    table = 'video,label\n' + '\n'.join(f'{number},{number % 2}' for number in range(20))
+    rows, _ = convert('--validation=0.2', '--test=0.1', train__csv=table)
+    assert sorted(row[3] for row in rows) == ['test'] * 2 + ['train'] * 14 + ['validation'] * 4
+
+
+GOOD = 'file,gloss\na,x\nb,y\n'
+BAD = {
+    'no column of the file': (GOOD.replace('file', 'rec'), '', ['/t.csv', '--file_column', 'rec', 'gloss']),
+    'no column of the gloss': (GOOD.replace('gloss', 'meaning'), '', ['/t.csv', '--gloss_column', 'meaning']),
+    'unknown column': (GOOD, '--signer_column=who', ['/t.csv', "'who'", '--signer_column', 'file, gloss']),
+    'no video at all': ('file,gloss\nx,x\n', '', ['/t.csv', '1 are not in /videos (x)', '--file_format']),
+    'two videos': ('file,gloss\nc,x\n', '', ['/t.csv, row 2', 'column file', "'c'", 'c.mov', 'c.mp4']),
+    'empty file': ('file,gloss\na,x\n,y\n', '', ['/t.csv, row 3', 'column file', "''"]),
+    'unknown split': ('file,gloss,split\na,x,train\nb,y,later\n', '', ['row 3', 'column split', "'later'", 'train']),
+    'a frame that is none': ('file,gloss,start\na,x,1.5\n', '', ['row 2', 'column start', "'1.5'", '--fps']),
+    'end before start': ('file,gloss,start,end\na,x,9,5\n', '', ['/t.csv: a.mp4', 'frame_end', '5', '9']),
+    'two glosses': ('file,gloss\na,x\na,y\n', '', ['/t.csv, row 3', "'y'", "'x'", 'row 2', 'a.mp4']),
+    'unknown gloss': (GOOD, '--glosses=x,z', ['/t.csv', 'z', '2 glosses: x, y']),
+    'a format of another column': (GOOD, '--file_format={{who}}.mp4', ['--file_format={who}.mp4', 'file, gloss']),
+    'a label without a name': (GOOD, '--glosses_file={d}/t.csv', ['row 2', "'x'", '--glosses_file']),
+    'too many splits': (GOOD, '--split=train,test', ['--split=train,test', '1 tables']),
+    'a pattern that is none': (GOOD, '--pattern=(', ['--pattern=(', 'regular expression']),
+}
+
+
+@pytest.mark.parametrize(('table', 'options', 'words'), BAD.values(), ids=BAD)
+def test_refused(convert, videos, tmp_path, table, options, words):
+    videos('a.mp4', 'b.mp4', 'c.mp4', 'c.mov')
+    rows, stderr = convert(*options.split(), t__csv=table)
+    assert rows is None
+    for word in words:
+        assert word in stderr
+    assert not (tmp_path / 'clips.csv').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ({'a': {'subset': 'train', 'action': [1]}}, ['entry 0', 'action', '[1]', '[class, start, end]']),
+        ([{'gloss': 'x', 'instances': []}], ['preprocessing.wlasl']),
+        ([1, 2], ['expected a JSON object']),
+        ('{', ['JSON']),
+    ],
+)
+def test_bad_json(convert, videos, content, words):
+    videos('a.mp4')
+    rows, stderr = convert(t__json=content)
+    assert rows is None
+    for word in ['/t.json', *words]:
+        assert word in stderr
+
+
+def test_several_tables_that_name_no_split(convert, videos):
+    videos('a.mp4', 'b.mp4')
+    rows, stderr = convert(one__csv='file,gloss\na,x', two__csv='file,gloss\nb,x')
+    assert rows is None
+    assert '/one.csv says no split, expected --split' in stderr
