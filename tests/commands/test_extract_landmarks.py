@@ -378,7 +378,9 @@ def test_a_directory_of_slr_jax_0_1_0_is_continued(command, whole, tmp_path):
     printed = succeed(command(WHOLE, output))
     assert printed.splitlines()[0] == '16 clips: 15 done or missing, 1 to do'
     after = snapshot(output)
-    assert {name: after[name] for name in before if name not in ('69241_16.npz', 'report.csv')}.items() <= before.items()
+    assert {
+        name: after[name] for name in before if name not in ('69241_16.npz', 'report.csv')
+    }.items() <= before.items()
     new, old = (store_lib.decode('', files['69241_16.npz']) for files in (after, before))
     np.testing.assert_array_equal(new.landmarks, old.landmarks)
     assert (new.extraction, new.hands_given_up, old.hands_given_up) == (old.extraction, 0, None)
