@@ -1,4 +1,16 @@
-"""Own recordings: a recipe for few clips."""
+r"""Own recordings, a few clips per class, hands and pose: a recipe of minutes.
+
+    python -m preprocessing.videos_to_dataset --videos=videos --name=signs --data_dir=data
+    python -m slr_jax.train --config=configs/own_videos.py --config.dataset=data/signs --workdir=runs/signs
+    python -m slr_jax.evaluate --workdir=runs/signs
+
+Other layouts need another `--config.num_heads`, 7 for hands alone. Where there is no validation split, train with
+`--config.validation=holdout`.
+
+Measured on 13 words of KSL13, 5 clips per class to train and 2 to validate, seeds 0 and 1: 100 % of 26
+validation clips; 99.6 % (95 % interval 97.9 to 99.9) of 260 other clips of that session; of 650 clips of another session
+65.5 % (61.8 to 69.1). A minute per seed on 2 busy CPU cores.
+"""
 
 import ml_collections
 
@@ -19,7 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dropout_rate = 0.2
     config.batch_size = 16
     config.bucket_by_length = True
-    config.num_epochs = 100
+    config.num_epochs = 60
     config.optimizer = 'adamw'
     config.learning_rate = 0.0005
     config.schedule = 'cosine'
@@ -27,5 +39,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.weight_decay = 0.05
     config.grad_clip_norm = 1.0
     config.label_smoothing = 0.1
-    config.early_stop_epochs = 30
+    config.early_stop_epochs = 15
     return config
