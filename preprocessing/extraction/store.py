@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ FORMAT = 'slr_jax extraction 2'
 _OLD_FORMAT = 'slr_jax extraction 1'
 DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
+DEFAULT_TOLERANCE = 10
 _GROUPS = ('right_hand', 'left_hand', 'body')
 
 Row = dict[str, Any]
@@ -108,13 +110,15 @@ class LandmarkStore:
     Attributes:
         path: the directory.
         fingerprint: of its extraction.json.
+        tolerance: frames that a clip may lack at the end of its video.
     """
 
     path: str
     fingerprint: str
+    tolerance: float = math.inf
 
     @classmethod
-    def create_or_continue(cls, path: str, description: Mapping[str, Any]) -> Self:
+    def create_or_continue(cls, path: str, description: Mapping[str, Any], tolerance: int) -> Self:
         """Writes extraction.json to a directory, or checks the one that is there.
 
         Raises:
@@ -123,7 +127,7 @@ class LandmarkStore:
         name = os.path.join(path, DESCRIPTION)
         content = cls.read(name)
         if content is None:
-            store = cls(path, fingerprint(description))
+            store = cls(path, fingerprint(description), tolerance)
             text = json.dumps({'format': FORMAT, **description}, indent=2, ensure_ascii=False)
             store.write(DESCRIPTION, f'{text}\n'.encode())
             return store
@@ -134,7 +138,7 @@ class LandmarkStore:
                     f'{name} says {field} = {found.get(field)!r}, this run has {description.get(field)!r}; use another '
                     '--output for other options'
                 )
-        return cls(path, found_fingerprint)
+        return cls(path, found_fingerprint, tolerance)
 
     @staticmethod
     def read(path: str) -> bytes | None:
@@ -157,7 +161,7 @@ class LandmarkStore:
         """Reads a clip's landmarks; None where there is no file.
 
         Raises:
-            InputError: the file is damaged, or of another clip or extraction.
+            InputError: the file is damaged, of another clip or extraction, or lacks more frames than are tolerated.
         """
         path = os.path.join(self.path, f'{clip.video_id}.npz')
         content = self.read(path)
@@ -172,6 +176,11 @@ class LandmarkStore:
                 f'{path} holds frames {frames} of {found.video}, but the clips table says {clip.frame_range} of '
                 f'{clip.file}; remove the file or use another directory'
             )
+        if missing_frames(clip, found.landmarks) > self.tolerance:
+            raise errors.InputError(
+                f'{path} has {len(found.landmarks)} of the {clip.num_frames} frames of the clips table, beyond '
+                f'--tolerance={self.tolerance}; remove the file or use another directory'
+            )
         return found.landmarks
 
     def save(self, clip: clips_lib.Clip, landmarks: np.ndarray) -> None:
@@ -184,7 +193,9 @@ class LandmarkStore:
 
 
 @contextlib.contextmanager
-def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkStore]:
+def open_store(
+    path: str, description: Mapping[str, Any], tolerance: int = DEFAULT_TOLERANCE
+) -> Iterator[LandmarkStore]:
     """Makes a directory, or continues one of the same description, that one run at a time writes to.
 
     Raises:
@@ -201,20 +212,31 @@ def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkSt
         except BlockingIOError:
             raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
         with files.unfinished_in(path):
-            yield LandmarkStore.create_or_continue(path, description)
+            yield LandmarkStore.create_or_continue(path, description, tolerance)
     finally:
         os.close(handle)
+
+
+def missing_frames(clip: clips_lib.Clip, landmarks: np.ndarray) -> int:
+    """How many frames of a clip lie after the end of its video."""
+    return (clip.num_frames or len(landmarks)) - len(landmarks)
 
 
 # --- The report
 
 
 def done_row(clip: clips_lib.Clip, landmarks: np.ndarray) -> Row:
-    """A row of the report: frames, and in which fraction of them each hand and the body were seen."""
+    """A row of the report: frames, and in which fraction of them each hand and the body were seen.
+
+    The reason says where the video ends before the clip.
+    """
     seen = ~np.isnan(landmarks[..., 0])
     groups = landmarker_lib.LAYOUT.groups
     fractions = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
-    return {**_row(clip, 'done', ''), 'frames': len(landmarks), **fractions}
+    shorter = missing_frames(clip, landmarks)
+    end = clip.frame_start + len(landmarks) - 1
+    reason = f'the annotation ends at frame {clip.frame_end}, the video at frame {end}' if shorter else ''
+    return {**_row(clip, 'done', reason), 'frames': len(landmarks), **fractions}
 
 
 def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
@@ -251,6 +273,9 @@ def summary(rows: Sequence[Row]) -> str:
             for group in _GROUPS
         )
         lines.append(f'{frames} frames, seen in: {", ".join(fractions)}')
+    shorter = sum(bool(row['reason']) for row in done)
+    if shorter:
+        lines.append(f'clips shorter than annotated, because the video ends first: {shorter}, named in {REPORT}')
     reasons = Counter(row['reason'] for row in rows if row['status'] != 'done')
     lines.extend(f'  {count} × {reason}' for reason, count in reasons.most_common())
     return '\n'.join(lines)

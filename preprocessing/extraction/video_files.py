@@ -7,7 +7,10 @@ from absl import flags
 from preprocessing import clips as clips_lib
 from slr_jax import errors
 
-SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.3gp')
+SUFFIXES = (
+    *('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.asf', '.3gp', '.3g2'),
+    *('.mts', '.m2ts', '.ts', '.vob', '.flv', '.ogv', '.gif'),
+)
 
 
 def find_videos(directory: str) -> list[str]:
