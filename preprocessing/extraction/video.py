@@ -177,6 +177,9 @@ def _find_missing_end(path: str, stream: av.VideoStream) -> str:
     with open(path, 'rb') as file:
         head = file.read(24)
         whole = 0
+        if head[:3] == b'GIF':
+            file.seek(-min(size, _SLACK), os.SEEK_END)
+            return '' if file.read().rstrip(b'\0\r\n').endswith(b';') else 'it has no GIF trailer'
         if head[:4] == b'RIFF':
             whole = 8 + int.from_bytes(head[4:8], 'little')
         # ASF, as in .wmv: a header, and an object with the packets.
