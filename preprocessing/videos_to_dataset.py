@@ -64,8 +64,9 @@ def convert(
     progress.report(f'2 of 4: models in {model_dir}')
     download_models.download(model_dir, options.model_files)
     progress.report(f'3 of 4: landmarks in {landmarks}')
-    workers = {'num_workers': num_workers, 'time_limit': time_limit}
-    rows = run_local.extract(clips, videos, landmarks, model_dir, options, **workers)
+    rows = run_local.extract(
+        clips, videos, landmarks, model_dir, options, num_workers=num_workers, time_limit=time_limit
+    )
     progress.report(store_lib.summary(rows))
     if not any(row['status'] == 'done' for row in rows):
         raise errors.InputError(f'no clip could be extracted; {landmarks}/{store_lib.REPORT} says why')

@@ -28,12 +28,15 @@ class Extractor:
         untracked = dataclasses.replace(options, running_mode='image', parts=parts)
         self._shared = landmarker_lib.Landmarker(untracked, models)
 
-    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[people.Extracted | worker_pool.Failure]:
+    def extract(
+        self, clips: Sequence[clips_lib.Clip], path: str, tolerance: float = 0
+    ) -> Iterator[people.Extracted | worker_pool.Failure]:
         """Extracts clips of one video, which is read once, forward.
 
         Args:
             clips: in the order of `group_by_video`.
             path: the video, or its folder of frames.
+            tolerance: frames that a clip may lack at the end of the video; it then has those that are there.
 
         Yields:
             For each clip, in their order, its landmarks or why there are none.
@@ -43,23 +46,22 @@ class Extractor:
         to_the_end = clips[-1].frame_end == clips_lib.TO_THE_END
         number = 0
         try:
-            fps = video.frames_per_second(path)
-            frames = video.read_frames(
+            frames = video.read_timed_frames(
                 path,
                 wanted=lambda number: any(_contains(clip, number) for clip in waiting),
                 last=None if to_the_end else clips[-1].frame_end,
             )
-            for number, frame in frames:
+            for number, seconds, frame in frames:
                 for clip in waiting:
                     if _contains(clip, number):
                         if clip.video_id not in opened:
-                            opened[clip.video_id] = self._open(fps or clip.fps or _DEFAULT_FPS)
-                        opened[clip.video_id].add(frame)
+                            opened[clip.video_id] = self._open(clip.fps or _DEFAULT_FPS)
+                        opened[clip.video_id].add(frame, seconds)
                 while waiting and waiting[0].frame_end == number:
                     clip = waiting.popleft()
                     yield self._finish(opened.pop(clip.video_id), clip)
             for clip in waiting:
-                if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in opened:
+                if clip.video_id in opened and (clip.num_frames is None or clip.frame_end - number <= tolerance):
                     yield self._finish(opened.pop(clip.video_id), clip)
                 else:
                     yield worker_pool.Failure(
@@ -92,10 +94,18 @@ class _OpenClip:
     def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
         self._landmarker, self._fps = landmarker, fps
         self.found: list[landmarker_lib.Found] = []
+        self._start: float | None = None
+        self._milliseconds = -1
 
-    def add(self, frame: np.ndarray) -> None:
-        milliseconds = round(len(self.found) * 1000 / self._fps)
-        self.found.append(self._landmarker.find(frame, milliseconds))
+    def add(self, frame: np.ndarray, seconds: float | None) -> None:
+        """Adds a frame that is shown at a second of the video, None where only the rate is known."""
+        if seconds is None:
+            seconds = len(self.found) / self._fps
+        if self._start is None:
+            self._start = seconds
+        # MediaPipe wants times that rise, which those of some videos do not.
+        self._milliseconds = max(self._milliseconds + 1, round(1000 * (seconds - self._start)))
+        self.found.append(self._landmarker.find(frame, self._milliseconds))
 
     def close(self) -> None:
         """Frees what is the clip's own."""
@@ -115,13 +125,13 @@ class _TrackedClip(_OpenClip):
         self._looking, self._options, self._models = looking, options, models
         self._alone = True
 
-    def add(self, frame: np.ndarray) -> None:
+    def add(self, frame: np.ndarray, seconds: float | None) -> None:
         looks = self._alone and len(self.found) % _FRAMES_BETWEEN_LOOKS == 0
         if looks and people.shows_several(self._looking.find(frame, 0)):
             self._alone = False
             self._landmarker.close()
             self._landmarker = landmarker_lib.Landmarker(self._options, self._models)
-        super().add(frame)
+        super().add(frame, seconds)
 
     def close(self) -> None:
         self._landmarker.close()
@@ -170,7 +180,7 @@ def extract_video(
             rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
     to_do = [clip for clip in clips if clip not in rows]
     path = find_video() if to_do else None
-    results = _results(extractor, to_do, path) if path else iter(())
+    results = _results(extractor, to_do, path, store.tolerance) if path else iter(())
     for clip in clips:
         if clip in rows:
             yield rows[clip]
@@ -186,13 +196,13 @@ def extract_video(
 
 
 def _results(
-    extractor: Extractor, clips: Sequence[clips_lib.Clip], path: str
+    extractor: Extractor, clips: Sequence[clips_lib.Clip], path: str, tolerance: float
 ) -> Iterator[people.Extracted | worker_pool.Failure]:
     """As Extractor.extract; an error fails its clip only, and the video is read again for those after it."""
     waiting = deque(clips)
     while waiting:
         try:
-            for result in extractor.extract(tuple(waiting), path):
+            for result in extractor.extract(tuple(waiting), path, tolerance):
                 waiting.popleft()
                 yield result
         except errors.InputError:

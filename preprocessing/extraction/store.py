@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ FORMAT = 'slr_jax extraction 2'
 _OLD_FORMAT = 'slr_jax extraction 1'
 DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
+DEFAULT_TOLERANCE = 10
 _GROUPS = ('right_hand', 'left_hand', 'body')
 
 Row = dict[str, Any]
@@ -111,13 +113,15 @@ class LandmarkStore:
     Attributes:
         path: the directory.
         fingerprint: of its extraction.json.
+        tolerance: frames that a clip may lack at the end of its video.
     """
 
     path: str
     fingerprint: str
+    tolerance: float = math.inf
 
     @classmethod
-    def create_or_continue(cls, path: str, description: Mapping[str, Any]) -> Self:
+    def create_or_continue(cls, path: str, description: Mapping[str, Any], tolerance: int) -> Self:
         """Writes extraction.json to a directory, or checks the one that is there.
 
         Raises:
@@ -126,7 +130,7 @@ class LandmarkStore:
         name = os.path.join(path, DESCRIPTION)
         content = cls.read(name)
         if content is None:
-            store = cls(path, fingerprint(description))
+            store = cls(path, fingerprint(description), tolerance)
             text = json.dumps({'format': FORMAT, **description}, indent=2, ensure_ascii=False)
             store.write(DESCRIPTION, f'{text}\n'.encode())
             return store
@@ -137,7 +141,7 @@ class LandmarkStore:
                     f'{name} says {field} = {found.get(field)!r}, this run has {description.get(field)!r}; use another '
                     '--output for other options'
                 )
-        return cls(path, found_fingerprint)
+        return cls(path, found_fingerprint, tolerance)
 
     @staticmethod
     def read(path: str) -> bytes | None:
@@ -165,7 +169,7 @@ class LandmarkStore:
         """Reads a clip's file; None where there is none.
 
         Raises:
-            InputError: the file is damaged, or of another clip or extraction.
+            InputError: the file is damaged, of another clip or extraction, or lacks more frames than are tolerated.
         """
         path = os.path.join(self.path, f'{clip.video_id}.npz')
         content = self.read(path)
@@ -180,6 +184,11 @@ class LandmarkStore:
                 f'{path} holds frames {frames} of {found.video}, but the clips table says {clip.frame_range} of '
                 f'{clip.file}; remove the file or use another directory'
             )
+        if missing_frames(clip, found.landmarks) > self.tolerance:
+            raise errors.InputError(
+                f'{path} has {len(found.landmarks)} of the {clip.num_frames} frames of the clips table, beyond '
+                f'--tolerance={self.tolerance}; remove the file or use another directory'
+            )
         return found
 
     def save(self, clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None = None) -> None:
@@ -192,7 +201,9 @@ class LandmarkStore:
 
 
 @contextlib.contextmanager
-def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkStore]:
+def open_store(
+    path: str, description: Mapping[str, Any], tolerance: int = DEFAULT_TOLERANCE
+) -> Iterator[LandmarkStore]:
     """Makes a directory, or continues one of the same description, that one run at a time writes to.
 
     Raises:
@@ -209,21 +220,32 @@ def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkSt
         except BlockingIOError:
             raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
         with files.unfinished_in(path):
-            yield LandmarkStore.create_or_continue(path, description)
+            yield LandmarkStore.create_or_continue(path, description, tolerance)
     finally:
         os.close(handle)
+
+
+def missing_frames(clip: clips_lib.Clip, landmarks: np.ndarray) -> int:
+    """How many frames of a clip lie after the end of its video."""
+    return (clip.num_frames or len(landmarks)) - len(landmarks)
 
 
 # --- The report
 
 
 def done_row(clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None) -> Row:
-    """A row of the report: frames, in which fraction of them each hand and the body were seen, and hands given up."""
+    """A row of the report: frames, and in which fraction of them each hand and the body were seen; hands given up.
+
+    The reason says where the video ends before the clip.
+    """
     seen = ~np.isnan(landmarks[..., 0])
     groups = landmarker_lib.LAYOUT.groups
     fractions = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
+    shorter = missing_frames(clip, landmarks)
+    end = clip.frame_start + len(landmarks) - 1
+    reason = f'the annotation ends at frame {clip.frame_end}, the video at frame {end}' if shorter else ''
     given_up = '' if hands_given_up is None else hands_given_up
-    return {**_row(clip, 'done', ''), 'frames': len(landmarks), **fractions, 'hands_given_up': given_up}
+    return {**_row(clip, 'done', reason), 'frames': len(landmarks), **fractions, 'hands_given_up': given_up}
 
 
 def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
@@ -260,6 +282,9 @@ def summary(rows: Sequence[Row]) -> str:
             for group in _GROUPS
         )
         lines.append(f'{frames} frames, seen in: {", ".join(fractions)}')
+    shorter = sum(bool(row['reason']) for row in done)
+    if shorter:
+        lines.append(f'clips shorter than annotated, because the video ends first: {shorter}, named in {REPORT}')
     given_up = [row['hands_given_up'] for row in done if row['hands_given_up']]
     if given_up:
         lines.append(
