@@ -67,6 +67,13 @@ def _define_flags() -> None:
     )
     flags.DEFINE_string('beam_options', '', "Options of the Beam runner: '--direct_num_workers=4 …'.")
     flags.DEFINE_bool('require_all', False, 'Whether to stop where a video is missing, not to leave it out.')
+    flags.DEFINE_integer(
+        'tolerance',
+        store_lib.DEFAULT_TOLERANCE,
+        'Number of frames by which the end of a clip in the table may lie after the end of its video; such a clip has '
+        'the frames that are there.',
+        lower_bound=0,
+    )
 
 
 def main() -> None:
@@ -84,10 +91,15 @@ def main() -> None:
     given = (clips, videos, values.output, values.model_dir, options)
     if values.beam_runner:
         beam = (values.beam_runner, values.beam_options)
-        rows = _import_run_beam().extract(*given, *beam, require_all=values.require_all)
+        rows = _import_run_beam().extract(*given, *beam, require_all=values.require_all, tolerance=values.tolerance)
     else:
-        workers = {'num_workers': values.num_workers, 'time_limit': values.time_limit}
-        rows = run_local.extract(*given, **workers, require_all=values.require_all)
+        rows = run_local.extract(
+            *given,
+            num_workers=values.num_workers,
+            time_limit=values.time_limit,
+            require_all=values.require_all,
+            tolerance=values.tolerance,
+        )
     print(store_lib.summary(rows))
     if not any(row['status'] == 'done' for row in rows):
         raise errors.InputError(f'no clip could be extracted; {values.output}/{store_lib.REPORT} says why')

@@ -2,16 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
 
 import numpy as np
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import people, video, worker_pool
 from preprocessing.extraction import store as store_lib
-from preprocessing.extraction import video, worker_pool
 from slr_jax import errors
 
 _DEFAULT_FPS = 30.0
+# In video mode looking for several people in every frame would take half as long again.
+_FRAMES_BETWEEN_LOOKS = 10
 
 
 class Extractor:
@@ -19,41 +22,47 @@ class Extractor:
 
     def __init__(self, options: landmarker_lib.Options, models: Mapping[str, bytes]) -> None:
         self._options, self._models = options, models
-        # In video mode every clip has its own, so that tracking cannot leak from one into the next.
-        self._shared = landmarker_lib.Landmarker(options, models) if options.running_mode == 'image' else None
+        # In video mode every clip has its own, so that tracking cannot leak from one into the next; this one only looks
+        # whether there are several people.
+        parts = ('pose',) if options.running_mode == 'video' and 'pose' in options.parts else options.parts
+        untracked = dataclasses.replace(options, running_mode='image', parts=parts)
+        self._shared = landmarker_lib.Landmarker(untracked, models)
 
-    def extract(self, clips: Sequence[clips_lib.Clip], path: str) -> Iterator[np.ndarray | worker_pool.Failure]:
+    def extract(
+        self, clips: Sequence[clips_lib.Clip], path: str, tolerance: float = 0
+    ) -> Iterator[people.Extracted | worker_pool.Failure]:
         """Extracts clips of one video, which is read once, forward.
 
         Args:
             clips: in the order of `group_by_video`.
             path: the video, or its folder of frames.
+            tolerance: frames that a clip may lack at the end of the video; it then has those that are there.
 
         Yields:
-            For each clip, in their order, <float32>[frames, 75, 3] or why there are none.
+            For each clip, in their order, its landmarks or why there are none.
         """
         waiting = deque(clips)
         opened: dict[str, _OpenClip] = {}
         to_the_end = clips[-1].frame_end == clips_lib.TO_THE_END
         number = 0
         try:
-            fps = video.frames_per_second(path)
-            frames = video.read_frames(
+            frames = video.read_timed_frames(
                 path,
                 wanted=lambda number: any(_contains(clip, number) for clip in waiting),
                 last=None if to_the_end else clips[-1].frame_end,
             )
-            for number, frame in frames:
+            for number, seconds, frame in frames:
                 for clip in waiting:
                     if _contains(clip, number):
                         if clip.video_id not in opened:
-                            opened[clip.video_id] = _OpenClip(self._landmarker(), fps or clip.fps or _DEFAULT_FPS)
-                        opened[clip.video_id].add(frame)
+                            opened[clip.video_id] = self._open(clip.fps or _DEFAULT_FPS)
+                        opened[clip.video_id].add(frame, seconds)
                 while waiting and waiting[0].frame_end == number:
-                    yield self._finish(opened.pop(waiting.popleft().video_id))
+                    clip = waiting.popleft()
+                    yield self._finish(opened.pop(clip.video_id), clip)
             for clip in waiting:
-                if clip.frame_end == clips_lib.TO_THE_END and clip.video_id in opened:
-                    yield self._finish(opened.pop(clip.video_id))
+                if clip.video_id in opened and (clip.num_frames is None or clip.frame_end - number <= tolerance):
+                    yield self._finish(opened.pop(clip.video_id), clip)
                 else:
                     yield worker_pool.Failure(
                         f'the clip needs frames {clip.frame_range}, the video has {number} frames'
@@ -63,35 +72,69 @@ class Extractor:
                 yield worker_pool.Failure(str(error))
         finally:
             for open_clip in opened.values():
-                self._close(open_clip)
+                open_clip.close()
 
     def close(self) -> None:
         """Frees MediaPipe."""
-        if self._shared:
-            self._shared.close()
+        self._shared.close()
 
-    def _landmarker(self) -> landmarker_lib.Landmarker:
-        return self._shared or landmarker_lib.Landmarker(self._options, self._models)
+    def _open(self, fps: float) -> '_OpenClip':
+        if self._options.running_mode == 'image':
+            return _OpenClip(self._shared, fps)
+        return _TrackedClip(self._shared, fps, self._options, self._models)
 
-    def _close(self, clip: '_OpenClip') -> None:
-        if clip.landmarker is not self._shared:
-            clip.landmarker.close()
-
-    def _finish(self, clip: '_OpenClip') -> np.ndarray:
-        self._close(clip)
-        return np.stack(clip.frames)
+    def _finish(self, open_clip: '_OpenClip', clip: clips_lib.Clip) -> people.Extracted:
+        open_clip.close()
+        return people.resolve_clip(open_clip.found, clip.bbox, self._options.handedness)
 
 
 class _OpenClip:
     """A clip whose first frame was read."""
 
     def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
-        self.landmarker, self._fps = landmarker, fps
-        self.frames: list[np.ndarray] = []
+        self._landmarker, self._fps = landmarker, fps
+        self.found: list[landmarker_lib.Found] = []
+        self._start: float | None = None
+        self._milliseconds = -1
 
-    def add(self, frame: np.ndarray) -> None:
-        milliseconds = round(len(self.frames) * 1000 / self._fps)
-        self.frames.append(self.landmarker.detect(frame, milliseconds))
+    def add(self, frame: np.ndarray, seconds: float | None) -> None:
+        """Adds a frame that is shown at a second of the video, None where only the rate is known."""
+        if seconds is None:
+            seconds = len(self.found) / self._fps
+        if self._start is None:
+            self._start = seconds
+        # MediaPipe wants times that rise, which those of some videos do not.
+        self._milliseconds = max(self._milliseconds + 1, round(1000 * (seconds - self._start)))
+        self.found.append(self._landmarker.find(frame, self._milliseconds))
+
+    def close(self) -> None:
+        """Frees what is the clip's own."""
+
+
+class _TrackedClip(_OpenClip):
+    """A clip with a landmarker of its own, which follows one person until several are seen."""
+
+    def __init__(
+        self,
+        looking: landmarker_lib.Landmarker,
+        fps: float,
+        options: landmarker_lib.Options,
+        models: Mapping[str, bytes],
+    ) -> None:
+        super().__init__(landmarker_lib.Landmarker(options, models, num_people=1), fps)
+        self._looking, self._options, self._models = looking, options, models
+        self._alone = True
+
+    def add(self, frame: np.ndarray, seconds: float | None) -> None:
+        looks = self._alone and len(self.found) % _FRAMES_BETWEEN_LOOKS == 0
+        if looks and people.shows_several(self._looking.find(frame, 0)):
+            self._alone = False
+            self._landmarker.close()
+            self._landmarker = landmarker_lib.Landmarker(self._options, self._models)
+        super().add(frame, seconds)
+
+    def close(self) -> None:
+        self._landmarker.close()
 
 
 def _contains(clip: clips_lib.Clip, number: int) -> bool:
@@ -132,12 +175,12 @@ def extract_video(
     """
     rows = {}
     for clip in clips:
-        landmarks = store.load(clip)
-        if landmarks is not None:
-            rows[clip] = store_lib.done_row(clip, landmarks)
+        found = store.read_clip(clip)
+        if found is not None:
+            rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
     to_do = [clip for clip in clips if clip not in rows]
     path = find_video() if to_do else None
-    results = _results(extractor, to_do, path) if path else iter(())
+    results = _results(extractor, to_do, path, store.tolerance) if path else iter(())
     for clip in clips:
         if clip in rows:
             yield rows[clip]
@@ -148,18 +191,18 @@ def extract_video(
             if isinstance(result, worker_pool.Failure):
                 yield store_lib.failed_row(clip, result.reason)
             else:
-                store.save(clip, result)
-                yield store_lib.done_row(clip, result)
+                store.save(clip, result.landmarks, result.hands_given_up)
+                yield store_lib.done_row(clip, result.landmarks, result.hands_given_up)
 
 
 def _results(
-    extractor: Extractor, clips: Sequence[clips_lib.Clip], path: str
-) -> Iterator[np.ndarray | worker_pool.Failure]:
+    extractor: Extractor, clips: Sequence[clips_lib.Clip], path: str, tolerance: float
+) -> Iterator[people.Extracted | worker_pool.Failure]:
     """As Extractor.extract; an error fails its clip only, and the video is read again for those after it."""
     waiting = deque(clips)
     while waiting:
         try:
-            for result in extractor.extract(tuple(waiting), path):
+            for result in extractor.extract(tuple(waiting), path, tolerance):
                 waiting.popleft()
                 yield result
         except errors.InputError:

@@ -1,6 +1,6 @@
-"""MediaPipe's hand and pose landmarkers: a frame -> the points of `mediapipe_hands_pose`."""
+"""MediaPipe's hand and pose landmarkers: a frame -> its bodies and hands, and which hand is which."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -15,9 +15,14 @@ from slr_jax import landmarks as landmarks_lib
 LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
 PARTS = ('hands', 'pose')
 RUNNING_MODES = ('image', 'video')
-_BODY = list(LAYOUT.groups['body'])
-_HANDS = {name: list(LAYOUT.groups[f'{name}_hand']) for name in ('right', 'left')}
-_POSE_WRISTS = {name: LAYOUT.points.index(f'pose_{name}_wrist') - _BODY[0] for name in ('right', 'left')}
+BODY = list(LAYOUT.groups['body'])
+HANDS = {name: list(LAYOUT.groups[f'{name}_hand']) for name in ('right', 'left')}
+_POSE_WRISTS = {name: LAYOUT.points.index(f'pose_{name}_wrist') - BODY[0] for name in ('right', 'left')}
+# Looking for more costs nothing where they are not there, except in video mode.
+MOST_PEOPLE = 4
+
+# Name (`right`, `left`), score and <float32>[21, 3].
+Hand = tuple[str, float, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,21 +82,43 @@ def import_mediapipe() -> Any:
     return mp, vision
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What MediaPipe finds in a frame, in its order.
+
+    Attributes:
+        width, height: of the frame, in pixels.
+        bodies: <float32>[33, 3] each.
+        hands: of all bodies.
+    """
+
+    width: int
+    height: int
+    bodies: list[np.ndarray]
+    hands: list[Hand]
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width / self.height
+
+
 class Landmarker:
     """The landmarkers of a clip, or in image mode of any number of clips."""
 
-    def __init__(self, options: Options, models: Mapping[str, bytes]) -> None:
+    def __init__(self, options: Options, models: Mapping[str, bytes], num_people: int = MOST_PEOPLE) -> None:
         self._mp, vision = import_mediapipe()
-        self._options = options
-        self._order = list(landmarks_lib.anatomical_order(LAYOUT, options.handedness))
         base_options = self._mp.tasks.BaseOptions
-        mode = vision.RunningMode[options.running_mode.upper()]
+        self._tracks_hands = options.running_mode == 'video'
+        # Of several bodies that it follows MediaPipe loses some.
+        self._tracks_pose = self._tracks_hands and num_people == 1
+        modes = {False: vision.RunningMode.IMAGE, True: vision.RunningMode.VIDEO}
         self._hands = self._pose = None
         if 'hands' in options.parts:
             hands = vision.HandLandmarkerOptions(
                 base_options=base_options(model_asset_buffer=models['hands']),
-                running_mode=mode,
-                num_hands=2,
+                running_mode=modes[self._tracks_hands],
+                num_hands=2 * num_people,
                 min_hand_detection_confidence=options.min_detection_confidence,
                 min_hand_presence_confidence=options.min_presence_confidence,
                 min_tracking_confidence=options.min_tracking_confidence,
@@ -100,47 +127,37 @@ class Landmarker:
         if 'pose' in options.parts:
             pose = vision.PoseLandmarkerOptions(
                 base_options=base_options(model_asset_buffer=models['pose']),
-                running_mode=mode,
+                running_mode=modes[self._tracks_pose],
+                num_poses=num_people,
                 min_pose_detection_confidence=options.min_detection_confidence,
                 min_tracking_confidence=options.min_tracking_confidence,
             )
             self._pose = vision.PoseLandmarker.create_from_options(pose)
 
-    def detect(self, frame: np.ndarray, milliseconds: int) -> np.ndarray:
-        """Finds the points of a frame.
+    def find(self, frame: np.ndarray, milliseconds: int) -> Found:
+        """Finds the bodies and hands in a frame.
 
         Args:
             frame: <uint8>[height, width, 3], RGB.
             milliseconds: since the first frame of the clip, rising; video mode only.
 
         Returns:
-            <float32>[75, 3]: x and y in [0, 1] of width and height, z as MediaPipe gives it; NaN where not seen.
+            Points whose x and y are in [0, 1] of width and height, z as MediaPipe gives it.
         """
         poses, found = self.run(frame, milliseconds)
-        points = np.full((LAYOUT.num_points, 3), np.nan, np.float32)
-        body = _points(poses.pose_landmarks[0]) if poses and poses.pose_landmarks else None
-        if body is not None:
-            points[_BODY] = body
-        if found and found.hand_landmarks:
-            hands = [
-                (category[0].category_name.lower(), category[0].score, _points(hand))
-                for category, hand in zip(found.handedness, found.hand_landmarks, strict=True)
-            ]
-            for name, hand in resolve_handedness(hands, body, frame.shape[1] / frame.shape[0]).items():
-                points[_HANDS[name]] = hand
-        return points[self._order]
+        hands = zip(found.handedness, found.hand_landmarks, strict=True) if found else ()
+        return Found(
+            width=frame.shape[1],
+            height=frame.shape[0],
+            bodies=[_points(body) for body in poses.pose_landmarks] if poses else [],
+            hands=[(name[0].category_name.lower(), name[0].score, _points(hand)) for name, hand in hands],
+        )
 
     def run(self, frame: np.ndarray, milliseconds: int) -> tuple[Any, Any]:
-        """Returns what MediaPipe finds of body and hands, None for a part that is not extracted; see detect."""
+        """Returns what MediaPipe finds of body and hands, None for a part that is not extracted; see find."""
         image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
-        return self._detect(self._pose, image, milliseconds), self._detect(self._hands, image, milliseconds)
-
-    def _detect(self, landmarker: Any, image: Any, milliseconds: int) -> Any:
-        if landmarker is None:
-            return None
-        if self._options.running_mode == 'image':
-            return landmarker.detect(image)
-        return landmarker.detect_for_video(image, milliseconds)
+        poses = _detect(self._pose, self._tracks_pose, image, milliseconds)
+        return poses, _detect(self._hands, self._tracks_hands, image, milliseconds)
 
     def close(self) -> None:
         """Frees the landmarkers."""
@@ -149,33 +166,45 @@ class Landmarker:
                 landmarker.close()
 
 
+def _detect(landmarker: Any, tracks: bool, image: Any, milliseconds: int) -> Any:
+    if landmarker is None:
+        return None
+    return landmarker.detect_for_video(image, milliseconds) if tracks else landmarker.detect(image)
+
+
 def _points(landmarks: Any) -> np.ndarray:
     return np.array([(point.x, point.y, point.z) for point in landmarks], np.float32)
 
 
-def resolve_handedness(
-    hands: list[tuple[str, float, np.ndarray]], body: np.ndarray | None, aspect: float
-) -> dict[str, np.ndarray]:
+def resolve_handedness(hands: Sequence[Hand], body: np.ndarray | None, aspect: float) -> dict[str, np.ndarray]:
     """Returns at most one hand per name.
 
     Of two hands with the same name the one nearer to the body's wrist of that name keeps it. The other takes the free
     name if it is nearer to that wrist, and is dropped if not: then both are the same hand, seen twice.
 
     Args:
-        hands: name (`right`, `left`), score and <float32>[21, 3] of one or two hands.
+        hands: of one person; those after the first two count only where one of these is dropped.
         body: <float32>[33, 3]; None where not seen: then the hand with the higher score is kept.
         aspect: width over height of the frame.
     """
-    if len({name for name, _, _ in hands}) == len(hands):
-        return {name: points for name, _, points in hands}
-    name = hands[0][0]
-    if body is None:
-        return {name: max(hands, key=lambda hand: hand[1])[2]}
+    kept = list(hands[:1])
+    for hand in hands[1:]:
+        if len(kept) < 2:
+            kept = _resolve_two(kept[0], hand, body, aspect)
+    return {name: points for name, _, points in kept}
 
-    def distance(points: np.ndarray, wrist: str) -> float:
-        dx, dy, _ = points[0] - body[_POSE_WRISTS[wrist]]
+
+def _resolve_two(first: Hand, second: Hand, body: np.ndarray | None, aspect: float) -> list[Hand]:
+    name = first[0]
+    if name != second[0]:
+        return [first, second]
+    if body is None:
+        return [max(first, second, key=lambda hand: hand[1])]
+
+    def distance(hand: Hand, wrist: str) -> float:
+        dx, dy, _ = hand[2][0] - body[_POSE_WRISTS[wrist]]
         return float(np.hypot(dx * aspect, dy))
 
     free = 'left' if name == 'right' else 'right'
-    near, far = sorted((points for _, _, points in hands), key=lambda points: distance(points, name))
-    return {name: near} | ({free: far} if distance(far, free) < distance(far, name) else {})
+    near, far = sorted((first, second), key=lambda hand: distance(hand, name))
+    return [near, (free, *far[1:])] if distance(far, free) < distance(far, name) else [near]

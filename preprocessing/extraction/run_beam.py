@@ -35,6 +35,7 @@ def extract(
     beam_options: str,
     *,
     require_all: bool = False,
+    tolerance: int = store_lib.DEFAULT_TOLERANCE,
 ) -> list[store_lib.Row]:
     """As `run_local.extract`, by the Beam runner of a name, whose options are given as on a command line."""
     pipeline_options = _parse(beam_options)
@@ -47,7 +48,7 @@ def extract(
         if not FileSystems.exists(directory):
             FileSystems.mkdirs(directory)
     try:
-        store = _BeamStore.create_or_continue(output, description)
+        store = _BeamStore.create_or_continue(output, description, tolerance)
         rows = _run(clips, _Extract(videos, model_dir, options, store), runner, pipeline_options, unfinished)
         report = [rows[clip.video_id] for clip in clips]
         store.save_report(report)

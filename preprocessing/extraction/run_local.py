@@ -35,6 +35,7 @@ def extract(
     num_workers: int = 1,
     time_limit: float = 600.0,
     require_all: bool = False,
+    tolerance: int = store_lib.DEFAULT_TOLERANCE,
 ) -> list[store_lib.Row]:
     """Extracts the clips that `output` lacks, and writes its report.
 
@@ -47,6 +48,7 @@ def extract(
         num_workers: processes.
         time_limit: seconds per clip.
         require_all: a missing video is an error, before anything is extracted.
+        tolerance: frames that a clip may lack at the end of its video; it then has those that are there.
 
     Returns:
         The rows of the report, in the order of `clips`.
@@ -60,12 +62,12 @@ def extract(
     missing = [clip for clip in clips if not os.path.exists(video_files.video_path(clip, videos, options.input))]
     if require_all:
         store_lib.require_videos(clips, missing, videos)
-    with store_lib.open_store(output, options.describe(models)) as store:
+    with store_lib.open_store(output, options.describe(models), tolerance) as store:
         rows = {clip: store_lib.missing_row(clip) for clip in missing}
         for clip in clips:
-            landmarks = None if clip in rows else store.load(clip)
-            if landmarks is not None:
-                rows[clip] = store_lib.done_row(clip, landmarks)
+            found = None if clip in rows else store.read_clip(clip)
+            if found is not None:
+                rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
         to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
         progress = Progress('clips', len(to_do))
@@ -73,7 +75,7 @@ def extract(
         for clip, result in worker_pool.run_tasks(clip_extractor.group_by_video(to_do), start, num_workers, time_limit):
             failed = isinstance(result, worker_pool.Failure)
             row = rows[clip] = store_lib.failed_row(clip, result.reason) if failed else result
-            progress.add(row['frames'], row['reason'] and f'{clip.video_id}: {row["reason"]}')
+            progress.add(row['frames'], row['status'] != 'done' and f'{clip.video_id}: {row["reason"]}')
         report = [rows[clip] for clip in clips]
         store.save_report(report)
     return report

@@ -2,7 +2,8 @@
 
 extraction.json (how they were made), one <video_id>.npz per clip, and report.csv. A clip's file holds
 landmarks <float32>[frames, 75, 3] in the layout mediapipe_hands_pose, NaN where not seen; video (its `file`),
-frame_start and frame_end as in the clips table; and extraction, the fingerprint of extraction.json.
+frame_start and frame_end as in the clips table; extraction, the fingerprint of extraction.json; and hands_given_up, the
+number of hands over all frames that are of another person or too far from the body, which files of 0.2.0 lack.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 from typing import Any, Self
 
@@ -29,6 +31,7 @@ FORMAT = 'slr_jax extraction 2'
 _OLD_FORMAT = 'slr_jax extraction 1'
 DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
+DEFAULT_TOLERANCE = 10
 _GROUPS = ('right_hand', 'left_hand', 'body')
 
 Row = dict[str, Any]
@@ -43,6 +46,7 @@ class ClipLandmarks:
     frame_start: int
     frame_end: int
     extraction: str
+    hands_given_up: int | None = None
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:
@@ -50,11 +54,11 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def encode(clip: clips_lib.Clip, landmarks: np.ndarray, extraction: str) -> bytes:
+def encode(clip: clips_lib.Clip, landmarks: np.ndarray, extraction: str, hands_given_up: int | None = None) -> bytes:
     """The bytes of a clip's file; the same for the same content."""
     buffer = io.BytesIO()
-    content = ClipLandmarks(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction)
-    arrays = {key: np.array(value) for key, value in vars(content).items()}
+    content = ClipLandmarks(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction, hands_given_up)
+    arrays = {key: np.array(value) for key, value in vars(content).items() if value is not None}
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
@@ -63,7 +67,8 @@ def decode(path: str, content: bytes) -> ClipLandmarks:
     """Reads the bytes of a clip's file; InputError, naming `path`, where they are damaged or something else."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            fields = {field.name: archive[field.name] for field in dataclasses.fields(ClipLandmarks)}
+            names = [field.name for field in dataclasses.fields(ClipLandmarks)]
+            fields = {name: archive[name] for name in names if name in archive or name != 'hands_given_up'}
         landmarks = fields.pop('landmarks')
         if landmarks.dtype != np.float32 or landmarks.shape[1:] != (landmarker_lib.LAYOUT.num_points, 3):
             raise ValueError(landmarks.shape)
@@ -108,13 +113,15 @@ class LandmarkStore:
     Attributes:
         path: the directory.
         fingerprint: of its extraction.json.
+        tolerance: frames that a clip may lack at the end of its video.
     """
 
     path: str
     fingerprint: str
+    tolerance: float = math.inf
 
     @classmethod
-    def create_or_continue(cls, path: str, description: Mapping[str, Any]) -> Self:
+    def create_or_continue(cls, path: str, description: Mapping[str, Any], tolerance: int) -> Self:
         """Writes extraction.json to a directory, or checks the one that is there.
 
         Raises:
@@ -123,7 +130,7 @@ class LandmarkStore:
         name = os.path.join(path, DESCRIPTION)
         content = cls.read(name)
         if content is None:
-            store = cls(path, fingerprint(description))
+            store = cls(path, fingerprint(description), tolerance)
             text = json.dumps({'format': FORMAT, **description}, indent=2, ensure_ascii=False)
             store.write(DESCRIPTION, f'{text}\n'.encode())
             return store
@@ -134,7 +141,7 @@ class LandmarkStore:
                     f'{name} says {field} = {found.get(field)!r}, this run has {description.get(field)!r}; use another '
                     '--output for other options'
                 )
-        return cls(path, found_fingerprint)
+        return cls(path, found_fingerprint, tolerance)
 
     @staticmethod
     def read(path: str) -> bytes | None:
@@ -154,10 +161,15 @@ class LandmarkStore:
             raise errors.InputError(f'{path}: {error.strerror or error}') from error
 
     def load(self, clip: clips_lib.Clip) -> np.ndarray | None:
-        """Reads a clip's landmarks; None where there is no file.
+        """As `read_clip`, the landmarks only."""
+        found = self.read_clip(clip)
+        return None if found is None else found.landmarks
+
+    def read_clip(self, clip: clips_lib.Clip) -> ClipLandmarks | None:
+        """Reads a clip's file; None where there is none.
 
         Raises:
-            InputError: the file is damaged, or of another clip or extraction.
+            InputError: the file is damaged, of another clip or extraction, or lacks more frames than are tolerated.
         """
         path = os.path.join(self.path, f'{clip.video_id}.npz')
         content = self.read(path)
@@ -172,11 +184,16 @@ class LandmarkStore:
                 f'{path} holds frames {frames} of {found.video}, but the clips table says {clip.frame_range} of '
                 f'{clip.file}; remove the file or use another directory'
             )
-        return found.landmarks
+        if missing_frames(clip, found.landmarks) > self.tolerance:
+            raise errors.InputError(
+                f'{path} has {len(found.landmarks)} of the {clip.num_frames} frames of the clips table, beyond '
+                f'--tolerance={self.tolerance}; remove the file or use another directory'
+            )
+        return found
 
-    def save(self, clip: clips_lib.Clip, landmarks: np.ndarray) -> None:
-        """Writes a clip's landmarks."""
-        self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint))
+    def save(self, clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None = None) -> None:
+        """Writes a clip's file."""
+        self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint, hands_given_up))
 
     def save_report(self, rows: Sequence[Row]) -> None:
         """Writes report.csv."""
@@ -184,7 +201,9 @@ class LandmarkStore:
 
 
 @contextlib.contextmanager
-def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkStore]:
+def open_store(
+    path: str, description: Mapping[str, Any], tolerance: int = DEFAULT_TOLERANCE
+) -> Iterator[LandmarkStore]:
     """Makes a directory, or continues one of the same description, that one run at a time writes to.
 
     Raises:
@@ -201,25 +220,37 @@ def open_store(path: str, description: Mapping[str, Any]) -> Iterator[LandmarkSt
         except BlockingIOError:
             raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
         with files.unfinished_in(path):
-            yield LandmarkStore.create_or_continue(path, description)
+            yield LandmarkStore.create_or_continue(path, description, tolerance)
     finally:
         os.close(handle)
+
+
+def missing_frames(clip: clips_lib.Clip, landmarks: np.ndarray) -> int:
+    """How many frames of a clip lie after the end of its video."""
+    return (clip.num_frames or len(landmarks)) - len(landmarks)
 
 
 # --- The report
 
 
-def done_row(clip: clips_lib.Clip, landmarks: np.ndarray) -> Row:
-    """A row of the report: frames, and in which fraction of them each hand and the body were seen."""
+def done_row(clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None) -> Row:
+    """A row of the report: frames, and in which fraction of them each hand and the body were seen; hands given up.
+
+    The reason says where the video ends before the clip.
+    """
     seen = ~np.isnan(landmarks[..., 0])
     groups = landmarker_lib.LAYOUT.groups
     fractions = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
-    return {**_row(clip, 'done', ''), 'frames': len(landmarks), **fractions}
+    shorter = missing_frames(clip, landmarks)
+    end = clip.frame_start + len(landmarks) - 1
+    reason = f'the annotation ends at frame {clip.frame_end}, the video at frame {end}' if shorter else ''
+    given_up = '' if hands_given_up is None else hands_given_up
+    return {**_row(clip, 'done', reason), 'frames': len(landmarks), **fractions, 'hands_given_up': given_up}
 
 
 def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
     """A row of the report for a clip that could not be extracted."""
-    return {**_row(clip, 'failed', reason), 'frames': 0, **dict.fromkeys(_GROUPS, '')}
+    return {**_row(clip, 'failed', reason), 'frames': 0, **dict.fromkeys((*_GROUPS, 'hands_given_up'), '')}
 
 
 def missing_row(clip: clips_lib.Clip) -> Row:
@@ -251,6 +282,15 @@ def summary(rows: Sequence[Row]) -> str:
             for group in _GROUPS
         )
         lines.append(f'{frames} frames, seen in: {", ".join(fractions)}')
+    shorter = sum(bool(row['reason']) for row in done)
+    if shorter:
+        lines.append(f'clips shorter than annotated, because the video ends first: {shorter}, named in {REPORT}')
+    given_up = [row['hands_given_up'] for row in done if row['hands_given_up']]
+    if given_up:
+        lines.append(
+            f'{sum(given_up)} hands of {len(given_up)} clips are given up: they are of another person, or too far from '
+            f'the body; hands_given_up in {REPORT} counts them'
+        )
     reasons = Counter(row['reason'] for row in rows if row['status'] != 'done')
     lines.extend(f'  {count} × {reason}' for reason, count in reasons.most_common())
     return '\n'.join(lines)

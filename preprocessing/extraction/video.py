@@ -1,19 +1,45 @@
-"""Frames of a video file, or of a folder of extracted frames; both are numbered from 1."""
+"""Frames of a video file, or of a folder of extracted frames; both are numbered from 1.
 
-from collections.abc import Callable, Iterator
+PyAV, which brings FFmpeg, decodes videos; OpenCV reads images. The frames of a video are those that decoding gives,
+whatever its header says of their number and times.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import logging
 import os
+import re
 
+import av
+import av.container
+import av.sidedata.sidedata
+import av.video.reformatter
 import cv2
 import numpy as np
 
 from preprocessing.extraction import video_files
 
-# The header of a good video may count a few frames more than there are, as in some WLASL videos.
-_MAX_MISSING_FRAMES = 2
-_MAX_MISSING_FRACTION = 0.05
-# OpenCV and FFmpeg would print what VideoError says.
+# A damaged video may lose a few frames, as in some WLASL videos.
+_MAX_LOST_FRAMES = 2
+_MAX_LOST_FRACTION = 0.05
+# Where a file ends within what is read, FFmpeg logs this and raises no error.
+_CUT = re.compile('File ended prematurely|partial file|Packet corrupt|LZW decode failed')
+_NO_VIDEO = 'the file is not a video, or has lost its end or its header'
+# BT.2020 and the two kinds of P3, by their numbers in H.273.
+_WIDE_GAMUTS = (9, 11, 12)
+_BT709 = 1
+# Bytes.
+_SLACK = 64
+_UNKNOWN = 2**31 - 2**16
+# FFmpeg and OpenCV would print what VideoError says.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+av.logging.set_level(av.logging.WARNING)
+av.logging.set_skip_repeated(False)
+logging.getLogger('libav').setLevel(logging.CRITICAL + 1)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+# Level, source and text of what FFmpeg logged.
+_Log = Sequence[tuple[int, str, str]]
 
 
 class VideoError(Exception):
@@ -32,45 +58,155 @@ def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> I
         Frame number and <uint8>[height, width, 3], RGB.
 
     Raises:
-        VideoError: the file is empty or not a video, has no frames or, where `last` is None, fewer than its header
-            says; the folder holds no frames, or one is missing or cannot be read.
+        VideoError: the file is empty or not a video, has no frames, or is truncated or damaged before `last`; the
+            folder holds no frames, or one is missing or cannot be read.
     """
-    reader = _read_folder(path, wanted, last) if os.path.isdir(path) else _read_file(path, wanted, last)
-    for number, frame in reader:
-        yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    for number, _, frame in read_timed_frames(path, wanted, last):
+        yield number, frame
+
+
+def read_timed_frames(
+    path: str, wanted: Callable[[int], bool], last: int | None
+) -> Iterator[tuple[int, float | None, np.ndarray]]:
+    """As `read_frames`, with the second at which each frame is shown after its number; None where that is not known."""
+    if os.path.isdir(path):
+        for number, frame in _read_folder(path, wanted, last):
+            yield number, None, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        return
+    # Its tables are made for the first frame only.
+    reformatter = av.video.reformatter.VideoReformatter()
+    for number, decoded in enumerate(_decode(path), start=1):
+        if wanted(number):
+            yield number, decoded.time, _to_rgb(decoded, reformatter)
+        if number == last:
+            break
 
 
 def frames_per_second(path: str) -> float | None:
     """What the header of a video says; None for a folder, or where it says nothing usable."""
     if os.path.isdir(path):
         return None
-    fps = cv2.VideoCapture(path).get(cv2.CAP_PROP_FPS)
+    try:
+        with _open(path) as (_, stream, _):
+            fps = float(stream.average_rate or 0)
+    except VideoError:
+        return None
     return fps if 0 < fps <= 1000 else None
 
 
-def _read_file(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, _Log]]:
+    """Opens a video and finds its stream of pictures; gives also what FFmpeg logged, which reads ahead."""
     if os.path.getsize(path) == 0:
         raise VideoError('the file is empty')
-    # A worker has one core: more threads only need memory.
-    video = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not video.isOpened():
-        raise VideoError('the file is not a video, or has lost its end or its header')
-    number = 0
-    try:
-        while number != last and video.grab():
-            number += 1
-            if wanted(number):
-                grabbed, frame = video.retrieve()
-                if not grabbed:
-                    raise VideoError(f'frame {number} cannot be decoded')
-                yield number, frame
-        expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        video.release()
-    if number == 0:
-        raise VideoError('the video has no frames')
-    if last is None and expected - number > max(_MAX_MISSING_FRAMES, _MAX_MISSING_FRACTION * expected):
-        raise VideoError(f'the video is truncated or damaged: it has {number} of {expected} frames')
+    with av.logging.Capture() as log:
+        try:
+            # FFmpeg takes what is before a colon for a protocol.
+            container = av.open(f'file:{path}')
+        except av.FFmpegError as error:
+            raise VideoError(f'{_NO_VIDEO} ({_message(error)})') from error
+    with container:
+        stream = container.streams.best('video')
+        if not isinstance(stream, av.VideoStream) or stream.disposition & av.stream.Disposition.attached_pic:
+            raise VideoError(f'{_NO_VIDEO} (FFmpeg: no video stream)')
+        if stream.codec_context is None:
+            reason = next((text for _, _, text in log if 'codec parameters' in text), 'no decoder')
+            raise VideoError(f'the video cannot be decoded (FFmpeg: {reason.splitlines()[0]})')
+        # A worker has one core: more threads only need memory.
+        stream.thread_count = 1
+        yield container, stream, log
+
+
+def _decode(path: str) -> Iterator[av.VideoFrame]:
+    """All frames of a video, in the order in which they are shown."""
+    with _open(path) as (container, stream, log):
+        packets = container.demux(stream)
+        num_frames, started, errors, lost = 0, False, [], 0
+        cut = _find_cut(log, container.format.name)
+        packet: av.Packet | None
+        while True:
+            frames: Sequence[av.VideoFrame] = ()
+            with av.logging.Capture() as lines:
+                try:
+                    packet = next(packets, None)
+                # After the last packet, where a stream appears that the header does not name.
+                except IndexError:
+                    packet = None
+                except av.FFmpegError as error:
+                    packet, cut = None, _message(error)
+                if packet:
+                    # A recording may begin between two key frames.
+                    started = started or packet.is_keyframe
+                    try:
+                        frames = packet.decode()
+                    except av.FFmpegError as error:
+                        errors.append(_message(error))
+                        lost += started
+            num_frames += len(frames)
+            yield from frames
+            cut = cut or _find_cut(lines, container.format.name)
+            if packet is None:
+                break
+        cut = cut or _find_missing_end(path, stream)
+        codec = stream.codec_context.name
+    if cut:
+        raise VideoError(f'the video is truncated: it ends after {num_frames} frames ({cut})')
+    if num_frames == 0:
+        raise VideoError(f'the video has no frames{f" that can be decoded ({codec}; {errors[0]})" if errors else ""}')
+    total = num_frames + lost
+    if lost > max(_MAX_LOST_FRAMES, _MAX_LOST_FRACTION * total):
+        raise VideoError(f'the video is damaged: {lost} of {total} frames cannot be decoded ({codec}; {errors[-1]})')
+
+
+def _message(error: av.FFmpegError) -> str:
+    return f'FFmpeg: {str(error.log[-1] if error.log else error.strerror).strip()}'
+
+
+def _find_cut(log: _Log, container_format: str) -> str:
+    """The message that says that the file ended too early, empty where there is none."""
+    # A transport stream has corrupt packets wherever its reception was disturbed.
+    if container_format == 'mpegts':
+        return ''
+    return next((f'FFmpeg: {text.strip()}' for _, _, text in log if _CUT.search(text)), '')
+
+
+def _find_missing_end(path: str, stream: av.VideoStream) -> str:
+    """What shows that a file, read to its end without a message, is shorter than it was; empty where nothing does."""
+    size = os.path.getsize(path)
+    if any(entry.pos + entry.size > size for entry in stream.index_entries):
+        return 'its index has frames past the end of the file'
+    with open(path, 'rb') as file:
+        head = file.read(24)
+        whole = 0
+        if head[:3] == b'GIF':
+            file.seek(-min(size, _SLACK), os.SEEK_END)
+            return '' if file.read().rstrip(b'\0\r\n').endswith(b';') else 'it has no GIF trailer'
+        if head[:4] == b'RIFF':
+            whole = 8 + int.from_bytes(head[4:8], 'little')
+        # ASF, as in .wmv: a header, and an object with the packets.
+        elif head[:4] == b'\x30\x26\xb2\x75':
+            header = int.from_bytes(head[16:24], 'little')
+            file.seek(header + 16)
+            whole = header + int.from_bytes(file.read(8), 'little')
+    # A recording that was streamed or not closed has 0 or the largest number there; some count a few bytes too many.
+    if size + _SLACK < whole < _UNKNOWN:
+        return f'it has {size} of {whole} bytes'
+    return ''
+
+
+def _to_rgb(frame: av.VideoFrame, reformatter: av.video.reformatter.VideoReformatter) -> np.ndarray:
+    """Converts a frame, and turns it as the recorder says that it is to be shown."""
+    # All as OpenCV does it, so that the landmarks are the same.
+    wide = {'dst_color_trc': _BT709, 'dst_color_primaries': _BT709} if frame.color_primaries in _WIDE_GAMUTS else {}
+    picture = reformatter.reformat(frame, format='rgb24', interpolation='BICUBIC', threads=1, **wide).to_ndarray()
+    matrix = frame.side_data.get('DISPLAYMATRIX')
+    if not isinstance(matrix, av.sidedata.sidedata.SideData):
+        return picture
+    # Where a step to the right, and a step down, of what was recorded go.
+    right_x, right_y, _, down_x, down_y = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if abs(right_x) < abs(right_y):
+        picture, right_x, down_y = picture.transpose(1, 0, 2), down_x, right_y
+    return np.ascontiguousarray(picture[:: -1 if down_y < 0 else 1, :: -1 if right_x < 0 else 1])
 
 
 def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> Iterator[tuple[int, np.ndarray]]:

@@ -68,6 +68,12 @@ class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield key, example
 
 
+def check_name(name: str) -> None:
+    """Raises InputError where a dataset cannot have that name."""
+    if not re.fullmatch('[a-z][a-z0-9_]*', name):
+        raise errors.InputError(f'name is {name!r}, expected lower-case letters, digits and _, a letter first')
+
+
 def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
     """Writes `data_dir/<name>/1.0.0` and prints clips, classes, frames and the fraction of missing points per split.
 
@@ -79,8 +85,7 @@ def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
             or the directory exists.
     """
     name = dataset.description.name
-    if not re.fullmatch('[a-z][a-z0-9_]*', name):
-        raise errors.InputError(f'name is {name!r}, expected lower-case letters, digits and _, a letter first')
+    check_name(name)
     _check_label_names(name, dataset.description.label_names)
     if not any(len(clips) for clips in dataset.splits.values()):
         raise errors.InputError(f'{name}: the source holds no clips')

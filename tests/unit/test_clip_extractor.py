@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing.extraction import clip_extractor, landmarker, model_files, video, worker_pool
+from preprocessing.extraction import clip_extractor, landmarker, model_files, people, video, worker_pool
 
 TO_THE_END = clips_lib.TO_THE_END
 HANDS = landmarker.Options(parts=('hands',))
@@ -41,7 +41,10 @@ def extract(models):
         [group] = clip_extractor.group_by_video(clips)
         results = list(made[options].extract(group, str(path)))
         assert len(results) == len(clips)
-        return {clip.video_id: result for clip, result in zip(group, results, strict=True)}
+        return {
+            clip.video_id: result if isinstance(result, worker_pool.Failure) else result.landmarks
+            for clip, result in zip(group, results, strict=True)
+        }
 
     yield extract
     for each in made.values():
@@ -49,16 +52,19 @@ def extract(models):
 
 
 class FakeLandmarker:
-    """Gives the grey level of a frame's first pixel and its time."""
+    """Finds a right hand at the grey level of a frame's first pixel and its time; two more below a level."""
 
     made = ()
+    several = 0
 
-    def __init__(self, options, models):
-        self.options, self.models, self.closed = options, models, 0
+    def __init__(self, options, models, num_people=landmarker.MOST_PEOPLE):
+        self.options, self.models, self.num_people, self.closed = options, models, num_people, 0
         FakeLandmarker.made += (self,)
 
-    def detect(self, frame, milliseconds):
-        return np.array([frame[0, 0, 0], milliseconds])
+    def find(self, frame, milliseconds):
+        hand = 'right', 0.9, np.full((21, 3), (frame[0, 0, 0], milliseconds, self.num_people), np.float32)
+        others = [hand, hand] if frame[0, 0, 0] < FakeLandmarker.several else []
+        return landmarker.Found(8, 8, [], [hand, *others])
 
     def close(self):
         self.closed += 1
@@ -69,6 +75,11 @@ def fake(monkeypatch):
     monkeypatch.setattr(landmarker, 'Landmarker', FakeLandmarker)
     monkeypatch.setattr(FakeLandmarker, 'made', ())
     return FakeLandmarker
+
+
+def levels(result):
+    """The grey level of each frame."""
+    return result.landmarks[:, 0, 0].tolist()
 
 
 def write_folder(path, num_frames):
@@ -94,7 +105,10 @@ def test_clips_of_one_video_are_as_each_alone(extract, models, videos):
     together = extract(clips, path)
     assert list(together) == ['first', 'within', 'same', 'overlapping', 'touching', 'after a gap']
     alone = landmarker.Landmarker(HANDS, models)
-    frames = {number: alone.detect(frame, 0) for number, frame in video.read_frames(str(path), lambda n: n >= 20, 30)}
+    frames = {
+        number: people.resolve_clip([alone.find(frame, 0)], '', 'signer').landmarks[0]
+        for number, frame in video.read_frames(str(path), lambda n: n >= 20, 30)
+    }
     alone.close()
     assert all(np.isfinite(points).any() for points in frames.values())
     for clip in clips:
@@ -188,7 +202,7 @@ def test_each_clip_holds_its_own_frames(fake, tmp_path):
     path = write_folder(tmp_path / 'a', 9)
     clips = (make_clip('a', 3, 4), make_clip('b', 4, 6), make_clip('c', 6, 6), make_clip('d', 2))
     found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path)))
-    assert [result[:, 0].tolist() for result in found] == [[3, 4], [4, 5, 6], [6], [2, 3, 4, 5, 6, 7, 8, 9]]
+    assert [levels(result) for result in found] == [[3, 4], [4, 5, 6], [6], [2, 3, 4, 5, 6, 7, 8, 9]]
     assert len(fake.made) == 1
 
 
@@ -203,13 +217,13 @@ def test_each_clip_holds_its_own_frames(fake, tmp_path):
 def test_times_of_a_folder_are_those_of_the_table(fake, tmp_path, clip, times):
     path = write_folder(tmp_path / 'a', 5)
     [found] = clip_extractor.Extractor(TRACKED, {}).extract((clip,), str(path))
-    assert found[:, 1].tolist() == times
+    assert found.landmarks[:, 0, 1].tolist() == times
 
 
 def test_times_of_a_video_are_its_own(fake, videos):
     clip = make_clip('a', 3, 6, fps=10.0)
     [found] = clip_extractor.Extractor(TRACKED, {}).extract((clip,), str(videos / '00335.mp4'))
-    assert found[:, 1].tolist() == [0, 40, 80, 120]
+    assert found.landmarks[:, 0, 1].tolist() == [0, 40, 80, 120]
 
 
 def test_in_video_mode_each_clip_has_a_landmarker_that_is_freed(fake, tmp_path):
@@ -218,14 +232,29 @@ def test_in_video_mode_each_clip_has_a_landmarker_that_is_freed(fake, tmp_path):
     tracked = clip_extractor.Extractor(TRACKED, {'hands': b'the model'})
     found = list(tracked.extract(clips, str(path)))
     assert [isinstance(result, worker_pool.Failure) for result in found] == [False, False, True, True, False]
-    # Clip d never began.
-    assert [(each.closed, each.models) for each in fake.made] == [(1, {'hands': b'the model'})] * 4
+    # Clip d never began. The first looks for several people.
+    shared, *own = fake.made
+    assert [(each.closed, each.models, each.num_people) for each in own] == [(1, {'hands': b'the model'}, 1)] * 4
+    assert (shared.options.running_mode, shared.num_people) == ('image', landmarker.MOST_PEOPLE)
     results = tracked.extract(clips, str(path))
     next(results)
     results.close()
-    assert [each.closed for each in fake.made] == [1] * 6
+    assert [each.closed for each in fake.made] == [0] + [1] * 6
     tracked.close()
-    assert [each.closed for each in fake.made] == [1] * 6
+    assert [each.closed for each in fake.made] == [1] * 7
+
+
+def test_in_video_mode_several_people_are_followed_once_they_are_seen(fake, monkeypatch, tmp_path):
+    path = write_folder(tmp_path / 'a', 25)
+    monkeypatch.setattr(fake, 'several', 255)
+    [found] = clip_extractor.Extractor(TRACKED, {}).extract((make_clip('a'),), str(path))
+    assert found.landmarks[:, 0, 2].tolist() == [landmarker.MOST_PEOPLE] * 25
+    assert found.hands_given_up == 25
+    assert [each.closed for each in fake.made] == [0, 1, 1]
+    # It looks at the frames 1, 11 and 21; here they are alone from the second on.
+    monkeypatch.setattr(fake, 'several', 2)
+    [found] = clip_extractor.Extractor(TRACKED, {}).extract((make_clip('a', 2),), str(path))
+    assert found.landmarks[:, 0, 2].tolist() == [1] * 24
 
 
 def test_in_image_mode_all_share_a_landmarker(fake, tmp_path):
@@ -243,16 +272,16 @@ def test_a_damaged_frame_fails_the_clips_that_are_not_done(fake, tmp_path):
     (path / 'a_000003.png').write_bytes(b'no image')
     clips = (make_clip('a', 1, 2), make_clip('b', 2, 3), make_clip('c', 4, 5), make_clip('d', 5))
     found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path)))
-    assert found[0][:, 0].tolist() == [1, 2]
+    assert levels(found[0]) == [1, 2]
     assert found[1:] == [worker_pool.Failure('a_000003.png is not an image')] * 3
 
 
 @pytest.mark.parametrize('options', [HANDS, TRACKED])
 def test_a_failure_in_the_first_frame_keeps_its_cause(videos, models, monkeypatch, options):
-    def detect(self, frame, milliseconds):
+    def find(self, frame, milliseconds):
         raise RuntimeError('the graph has stopped')
 
-    monkeypatch.setattr(landmarker.Landmarker, 'detect', detect)
+    monkeypatch.setattr(landmarker.Landmarker, 'find', find)
     made = clip_extractor.Extractor(options, models)
     with pytest.raises(RuntimeError, match='the graph has stopped'):
         list(made.extract((make_clip('v'),), str(videos / '69241.mp4')))

@@ -16,6 +16,7 @@ WITH_EXTRAS = {
     'preprocessing.extraction.run_local',
     'preprocessing.extraction.video',
     'preprocessing.inspect',
+    'preprocessing.videos_to_dataset',
 }
 
 

@@ -6,7 +6,7 @@ pytest.importorskip('cv2')
 
 import numpy as np
 
-from preprocessing.extraction import landmarker, model_files, video
+from preprocessing.extraction import landmarker, model_files, people, video
 
 # As MediaPipe counts the points of a body.
 LEFT_WRIST, RIGHT_WRIST = 15, 16
@@ -78,6 +78,13 @@ def test_of_two_hands_without_a_body_the_surer_one_stays():
     assert resolve([('left', 0.9, (0.3, 0.5)), ('left', 0.6, (0.7, 0.5))], None) == {'left': 0}
 
 
+def test_a_third_hand_counts_where_one_of_the_first_two_is_dropped():
+    twice = [('right', 0.9, (0.32, 0.5)), ('right', 0.8, (0.4, 0.5))]
+    for name in ('left', 'right'):
+        assert resolve([*twice, (name, 0.6, (0.7, 0.5))], BODY) == {'right': 0, 'left': 2}
+    assert resolve([twice[0], ('left', 0.6, (0.7, 0.5)), twice[1]], BODY) == {'right': 0, 'left': 1}
+
+
 def test_distances_are_those_of_the_picture():
     # The second hand is 0.2 of the width beside the right wrist, and 0.25 of the height above the left one.
     body = make_body((0.3, 0.5), (0.5, 0.75))
@@ -139,9 +146,11 @@ def expected(shared, frames):
 def check(shared, frame, expected, **fields):
     options = landmarker.Options(**fields)
     found = landmarker.Landmarker(options, model_files.read_models(str(shared / 'models'), options.model_files))
-    points = found.detect(frame, 0)
-    np.testing.assert_array_equal(found.detect(frame, 40), points)
+    once, again = (people.resolve_clip([found.find(frame, time)], '', options.handedness) for time in (0, 40))
     found.close()
+    points = once.landmarks[0]
+    np.testing.assert_array_equal(again.landmarks[0], points)
+    assert once.hands_given_up == 0
     assert points.shape == (75, 3)
     assert points.dtype == np.float32
     for group in ('right_hand', 'left_hand', 'body'):
