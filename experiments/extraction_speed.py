@@ -17,8 +17,8 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing.extraction import clip_extractor, model_files, run_local, video, video_files
 from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import model_files, video_files
 from slr_jax import cli, files
 
 _MEMORY_CLIPS = 100
@@ -34,6 +34,8 @@ def _make_clips(names: Sequence[str], copies: int = 1, frame_end: int = clips_li
 
 
 def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.Options, models: dict) -> list[dict]:
+    from preprocessing.extraction import clip_extractor, video
+
     extractor = clip_extractor.Extractor(options, models)
     landmarker = landmarker_lib.Landmarker(options, models)
     rows = []
@@ -62,6 +64,8 @@ def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.O
 
 
 def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.Options, num_workers: int) -> float:
+    from preprocessing.extraction import run_local
+
     clips = _make_clips(names, flags.FLAGS.copies)
     seconds = {}
     for count in (1, num_workers):
@@ -76,6 +80,8 @@ def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.
 
 def _measure_memory(videos: str, name: str, options: landmarker_lib.Options, models: dict) -> list[float]:
     """Megabytes of this process after each of 100 clips of a few frames."""
+    from preprocessing.extraction import clip_extractor
+
     extractor = clip_extractor.Extractor(options, models)
     megabytes = []
     for clip in _make_clips([name], _MEMORY_CLIPS, _MEMORY_FRAMES):
@@ -105,6 +111,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Measures and prints."""
     values = flags.FLAGS
+    landmarker_lib.import_mediapipe()
     names = video_files.find_videos(values.videos)
     options = landmarker_lib.Options(running_mode=values.running_mode)
     models = model_files.read_models(values.model_dir, options.model_files)

@@ -9,14 +9,13 @@ started again, it extracts only what is missing. L/report.csv has the result of 
 
 import dataclasses
 import os
-import types
 from typing import Any
 
 from absl import flags
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
-from preprocessing.extraction import model_files, run_local, video_files
+from preprocessing.extraction import model_files, video_files
 from preprocessing.extraction import store as store_lib
 from slr_jax import cli, errors
 from slr_jax import landmarks as landmarks_lib
@@ -79,6 +78,12 @@ def _define_flags() -> None:
 def main() -> None:
     """Extracts the clips of the table."""
     values = flags.FLAGS
+
+    from preprocessing.extraction import run_local
+
+    if values.beam_runner:
+        from preprocessing.extraction import run_beam
+
     videos, kind = video_files.parse_flags(values)
     parts = tuple(part for part in landmarker_lib.PARTS if part in values.parts)
     if set(parts) != set(values.parts) or not parts:
@@ -91,7 +96,7 @@ def main() -> None:
     given = (clips, videos, values.output, values.model_dir, options)
     if values.beam_runner:
         beam = (values.beam_runner, values.beam_options)
-        rows = _import_run_beam().extract(*given, *beam, require_all=values.require_all, tolerance=values.tolerance)
+        rows = run_beam.extract(*given, *beam, require_all=values.require_all, tolerance=values.tolerance)
     else:
         rows = run_local.extract(
             *given,
@@ -103,14 +108,6 @@ def main() -> None:
     print(store_lib.summary(rows))
     if not any(row['status'] == 'done' for row in rows):
         raise errors.InputError(f'no clip could be extracted; {values.output}/{store_lib.REPORT} says why')
-
-
-def _import_run_beam() -> types.ModuleType:
-    try:
-        from preprocessing.extraction import run_beam
-    except ModuleNotFoundError as error:
-        raise errors.InputError(f"{error}: install it with pip install 'slr_jax[beam]'") from error
-    return run_beam
 
 
 if __name__ == '__main__':

@@ -14,9 +14,9 @@ import os
 from absl import flags
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder, download_models
+from preprocessing import clips_from_folder, download_models, plausibility
 from preprocessing.extraction import landmarker as landmarker_lib
-from preprocessing.extraction import model_files, run_local
+from preprocessing.extraction import model_files
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import extracted, tfds_writer
 from slr_jax import cli, errors, progress
@@ -57,6 +57,8 @@ def convert(
     Raises:
         InputError: no clip can be extracted, or another dataset of that name is there.
     """
+    from preprocessing.extraction import run_local
+
     tfds_writer.check_name(name)
     table, landmarks = os.path.join(work_dir, 'clips.csv'), os.path.join(work_dir, 'landmarks')
     clips_lib.write_clips(table, clips, videos)
@@ -72,7 +74,7 @@ def convert(
         raise errors.InputError(f'no clip could be extracted; {landmarks}/{store_lib.REPORT} says why')
     path = os.path.join(data_dir, name)
     progress.report(f'4 of 4: dataset in {path}')
-    dataset = extracted.read_dataset(clips, landmarks, name, landmarks_lib.LAYOUTS[layout])
+    dataset = plausibility.check(extracted.read_dataset(clips, landmarks, name, landmarks_lib.LAYOUTS[layout]))
     version = os.path.join(path, tfds_writer.VERSION)
     if not os.path.exists(version):
         return tfds_writer.write_dataset(dataset, data_dir)

@@ -13,15 +13,21 @@ from slr_jax import errors
 def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
     """Defines and parses the flags of a command, calls `main`, and reports errors of the input in one sentence.
 
-    Flags are defined here, not where the module is imported, so that commands can import one another.
+    Flags are defined here, not where the module is imported, so that commands can import one another. What comes with
+    an extra is imported by `main`, so that a missing package or library is reported here.
     Exits with status 1 after an error of the input or of the file system, 130 after an interrupt.
     """
-    define_flags()
     try:
+        define_flags()
         app.run(lambda _: main(), flags_parser=_parse_flags)
     except errors.InputError as error:
         _exit(str(error))
-    except OSError as error:
+    except (ImportError, OSError) as error:
+        missing = errors.missing_dependency(error)
+        if missing:
+            _exit(missing)
+        if isinstance(error, ImportError):
+            raise
         # Where a file takes the place of another, the second name is the one that was given.
         name = error.filename2 or error.filename
         where = f'{name}: ' if name else ''

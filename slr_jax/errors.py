@@ -1,6 +1,20 @@
 """Errors of the input, which the user can mend."""
 
+import re
+
 _MAX_CAUSE = 240
+
+_OWN_PACKAGES = ('slr_jax', 'preprocessing', 'configs', 'experiments', 'tests')
+# Package -> the extra that brings it; the others come with slr_jax itself.
+_EXTRAS = {
+    'apache_beam': '[beam]',
+    'av': '[preprocessing]',
+    'cv2': '[preprocessing]',
+    'mediapipe': '[preprocessing]',
+    'pose_format': '[pose]',
+}
+# What OpenCV and MediaPipe need that their wheels do not bring.
+_SYSTEM_PACKAGES = 'libgl1 libglib2.0-0 libegl1 libgles2'
 
 
 class InputError(Exception):
@@ -16,3 +30,16 @@ def one_line(error: Exception) -> str:
     text = ' '.join(str(message).replace('\\n', ' ').split()) or type(error).__name__
     half = _MAX_CAUSE // 2
     return text if len(text) <= _MAX_CAUSE else f'{text[:half]} … {text[-half:]}'
+
+
+def missing_dependency(error: Exception) -> str | None:
+    """What to install where a Python package or a library of the system is missing; None for any other error."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition('.')[0]
+        if package in _OWN_PACKAGES:
+            return None
+        return f"{package} is not installed, get it with pip install 'slr_jax{_EXTRAS.get(package, '')}'"
+    found = re.search(r'(lib[^\s:/]+\.so[.\d]*): cannot open shared object file', str(error))
+    if found and isinstance(error, ImportError | OSError):
+        return f'{found[1]} is missing, on Debian and Ubuntu get it with apt install {_SYSTEM_PACKAGES}'
+    return None

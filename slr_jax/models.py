@@ -122,7 +122,7 @@ class LandmarkTransformer(nn.Module):
 
 # Rows of the position table that published SPOTER models carry and never read. Kept, so that parameter counts and
 # imported checkpoints are the published ones.
-_UNUSED_POSITION_ROWS = 50
+UNUSED_POSITION_ROWS = 50
 
 
 class SpoterPE(LandmarkTransformer):
@@ -130,7 +130,7 @@ class SpoterPE(LandmarkTransformer):
 
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
-        self.param('row_embed', _unit_uniform, (_UNUSED_POSITION_ROWS, landmarks.shape[-1]), self.param_dtype)
+        self.param('row_embed', _unit_uniform, (UNUSED_POSITION_ROWS, landmarks.shape[-1]), self.param_dtype)
         frames = landmarks + self._learned_vector('position', _unit_uniform, landmarks)
         return self._class_query_decoder(frames, padding_mask, deterministic)
 

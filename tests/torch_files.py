@@ -16,17 +16,21 @@ class _Named:
     """Pickled as a global of another module, by name alone."""
 
 
+class _Module(_Named):
+    """A class of modules."""
+
+
 @functools.cache
-def _named(path):
+def _named(path, base=_Named):
     module, name = path.rsplit('.', 1)
-    return type(name, (_Named,), {'__module__': module, '__qualname__': name})
+    return type(name, (base,), {'__module__': module, '__qualname__': name})
 
 
 @contextlib.contextmanager
-def _importable(kinds):
+def _importable():
     """Pretends that the modules of these classes are there, as the pickler asks for."""
     before = set(sys.modules)
-    for kind in kinds:
+    for kind in {*_Named.__subclasses__(), *_Module.__subclasses__()} - {_Module}:
         parts = kind.__module__.split('.')
         for i in range(len(parts)):
             sys.modules.setdefault('.'.join(parts[: i + 1]), types.ModuleType(parts[i]))
@@ -37,14 +41,18 @@ def _importable(kinds):
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file, storages):
+    def __init__(self, file, storages, legacy=False):
         super().__init__(file, protocol=2)
-        self._storages = storages
+        self._storages, self._legacy, self._classes = storages, legacy, set()
 
     def persistent_id(self, thing):
         if isinstance(thing, _Storage):
             self._storages.append(thing.numbers)
-            return ('storage', _FLOAT, str(len(self._storages) - 1), 'cpu', thing.numbers.size)
+            view = (None,) if self._legacy else ()
+            return ('storage', _FLOAT, str(len(self._storages) - 1), 'cpu', thing.numbers.size, *view)
+        if self._legacy and isinstance(thing, type) and issubclass(thing, _Module) and thing not in self._classes:
+            self._classes.add(thing)
+            return ('module', thing, 'model.py', 'class Model: ...')
         return None
 
 
@@ -71,9 +79,21 @@ _REBUILD.__call__ = lambda *_: None
 def save(path, content, prefix='archive'):
     """Writes `content`, in which NumPy arrays are tensors."""
     storages, data = [], io.BytesIO()
-    with _importable(_Named.__subclasses__()):
+    with _importable():
         _Pickler(data, storages).dump(_as_tensors(content))
     save_pickle(path, data.getvalue(), storages, prefix)
+
+
+def save_legacy(path, content, little_endian=True):
+    """As `save`, in the format of PyTorch before 1.6."""
+    storages = []
+    with open(path, 'wb') as file, _importable():
+        for head in (0x1950A86A20F9469CFC6C, 1001, {'protocol_version': 1001, 'little_endian': little_endian}):
+            pickle.dump(head, file, protocol=2)
+        _Pickler(file, storages, legacy=True).dump(_as_tensors(content))
+        pickle.dump([str(i) for i in range(len(storages))], file, protocol=2)
+        for numbers in storages:
+            file.write(numbers.size.to_bytes(8, 'little') + numbers.tobytes())
 
 
 def save_pickle(path, data, storages=(), prefix='archive'):
@@ -90,11 +110,16 @@ def _as_tensors(content):
         return _Tensor(content)
     if isinstance(content, dict):
         return type(content)((key, _as_tensors(value)) for key, value in content.items())
+    if isinstance(content, list):
+        return [_as_tensors(item) for item in content]
     return content
 
 
-def module(path, state, num_heads):
-    """A pickled module of the class `path`, as nested as its names are, with the tensors of a state dict."""
+def module(path, state, num_heads, **attributes):
+    """A pickled module of the class `path`, as nested as its names are, with the tensors of a state dict.
+
+    Its encoder's layers have further `attributes`.
+    """
     root = _module(path)
     for name, numbers in state.items():
         *folders, last = name.split('.')
@@ -104,12 +129,21 @@ def module(path, state, num_heads):
             here = here._modules.setdefault(folder, _module(f'torch.nn.modules.{kind}'))
             if 'attn' in folder:
                 here.num_heads = num_heads
+            if folder.isdigit():
+                here.__dict__.update(attributes)
         here._parameters[last] = _Tensor(numbers)
     return root
 
 
+def wrap(path, name, inner):
+    """A module of the class `path` that holds another: DataParallel and the like."""
+    outer = _module(path)
+    outer._modules[name] = inner
+    return outer
+
+
 def _module(path):
-    thing = _named(path)()
+    thing = _named(path, _Module)()
     thing.__dict__.update(training=False, _parameters=collections.OrderedDict(), _modules=collections.OrderedDict())
     return thing
 

@@ -73,12 +73,11 @@ def import_mediapipe() -> Any:
     try:
         import mediapipe as mp
         from mediapipe.tasks.python import vision
-    except ModuleNotFoundError as error:
-        raise errors.InputError(f"{error}: install it with pip install 'slr_jax[preprocessing]'") from error
-    except OSError as error:
-        raise errors.InputError(
-            f'MediaPipe needs a system library: {error} (on Debian and Ubuntu: apt install libegl1 libgles2)'
-        ) from error
+
+        # The first image loads MediaPipe's library, which needs some of the system.
+        mp.Image(image_format=mp.ImageFormat.SRGB, data=np.zeros((1, 1, 3), np.uint8))
+    except (ImportError, OSError) as error:
+        raise errors.InputError(errors.missing_dependency(error) or f'MediaPipe cannot be used: {error}') from error
     return mp, vision
 
 

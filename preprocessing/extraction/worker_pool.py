@@ -206,7 +206,8 @@ def _work(pipe: connection.Connection, start: Callable[[], Work]) -> None:
     except errors.InputError as error:
         pipe.send((_Event.STOP_ALL, str(error)))
     except Exception as error:
-        pipe.send((_Event.STOP_ALL, f'a worker process cannot work: {errors.one_line(error)}'))
+        missing = errors.missing_dependency(error)
+        pipe.send((_Event.STOP_ALL, missing or f'a worker process cannot work: {errors.one_line(error)}'))
 
 
 def _end_with_parent() -> None:

@@ -11,8 +11,7 @@ pytest.importorskip('cv2')
 import cv2
 import numpy as np
 
-from preprocessing import extract_frames
-from preprocessing.extraction import video
+from preprocessing.extraction import frame_files, video
 from tests.conftest import ROOT
 
 CUT = 'the video is truncated or damaged: it has 26 of 72 frames'
@@ -155,7 +154,7 @@ def test_quality_decides_the_size(shared, tmp_path):
         errors.append(np.abs(again.astype(int) - frames[0][1]).mean())
     assert sizes[0] == sizes[1] > 3 * sizes[2]
     assert errors[1] < 3 < errors[2]
-    assert [extract_frames.jpeg_quality(scale) for scale in (2, 31)] == [94, 7]
+    assert [frame_files.jpeg_quality(scale) for scale in (2, 31)] == [94, 7]
 
 
 def test_what_is_refused(videos, tmp_path):

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import inspect
-from preprocessing.extraction import landmarker, video
+from preprocessing.extraction import drawing, landmarker, video
 from preprocessing.extraction import store as store_lib
 from slr_jax import files
 from tests.in_process import check_refusal, run_here
@@ -157,9 +156,9 @@ def test_folders_of_frames_do_as_well(inspect_clip, videos, tmp_path):
 def test_points_that_were_not_seen_are_not_drawn(handedness):
     frame = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     points = np.full((75, 3), np.nan, np.float32)
-    np.testing.assert_array_equal(inspect.draw_frame(frame, points, handedness), frame)
+    np.testing.assert_array_equal(drawing.draw_frame(frame, points, handedness), frame)
     points[list(GROUPS['left_hand'])] = (0.5, 0.5, 0)
-    drawn = inspect.draw_frame(frame, points, handedness)
+    drawn = drawing.draw_frame(frame, points, handedness)
     assert tuple(drawn[HEIGHT // 2, WIDTH // 2]) == color_of('left_hand', handedness)
     assert (drawn != frame).any(axis=2).sum() < 40
     assert (frame == GREY).all()
@@ -169,7 +168,7 @@ def test_points_outside_of_the_frame_are_passed_over(handedness):
     frame = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     points = np.full((75, 3), np.nan, np.float32)
     points[list(GROUPS['body'])] = (-0.5, 1.5, 0)
-    np.testing.assert_array_equal(inspect.draw_frame(frame, points, handedness), frame)
+    np.testing.assert_array_equal(drawing.draw_frame(frame, points, handedness), frame)
 
 
 @pytest.mark.parametrize('handedness', ['signer'], indirect=True)

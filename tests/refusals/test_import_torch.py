@@ -12,16 +12,16 @@ CASES = {
     'number of heads is text': (IMPORT + 'list.pth --num_heads=six', '--num_heads=six', 'int'),
     'no such file': (IMPORT + 'nowhere.pth', 'pth/nowhere.pth', 'No such file'),
     'directory': (IMPORT, '{w}/pth/', 'Is a directory'),
-    'empty file': (IMPORT + 'empty.pth', 'pth/empty.pth', 'zip', 'torch.save'),
-    'noise': (IMPORT + 'noise.pth', 'pth/noise.pth', 'zip', 'torch.save'),
-    'cut in the middle': (IMPORT + 'cut.pth', 'pth/cut.pth', 'zip', 'torch.save'),
-    'format before PyTorch 1.6': (IMPORT + 'legacy.pth', 'pth/legacy.pth', 'zip', 'torch.save'),
+    'empty file': (IMPORT + 'empty.pth', 'pth/empty.pth', 'empty', 'torch.save'),
+    'noise': (IMPORT + 'noise.pth', 'pth/noise.pth', 'PyTorch', 'safetensors', 'torch.save'),
+    'cut in the middle': (IMPORT + 'cut.pth', 'pth/cut.pth', 'damaged', 'torch.save'),
+    'pickle of something else': (IMPORT + 'legacy.pth', 'pth/legacy.pth', 'pickle', 'torch.save'),
     'other zip file': (IMPORT + 'zip.pth', 'pth/zip.pth', 'zip', 'data.pkl', 'torch.save'),
     'archive of landmarks': (IMPORT + '../npz/good.npz', 'npz/good.npz', 'zip', 'data.pkl', 'torch.save'),
     'hostile pickle': (IMPORT + 'hostile.pth', 'pth/hostile.pth', 'posix.mkdir'),
-    'pickle cut in the middle': (IMPORT + 'pickle_cut.pth', 'pth/pickle_cut.pth', 'Ran out of input'),
+    'pickle cut in the middle': (IMPORT + 'pickle_cut.pth', 'pth/pickle_cut.pth', 'pickle', 'ends too early'),
     'list': (IMPORT + 'list.pth', 'pth/list.pth', 'list', 'module', 'state dict'),
-    'no model': (IMPORT + 'no_model.pth', 'pth/no_model.pth', 'models', '[]'),
+    'no model': (IMPORT + 'no_model.pth', 'pth/no_model.pth', 'models', 'epoch, weight', 'no tensors'),
 }
 
 
