@@ -43,7 +43,7 @@ def test_most_modules_need_no_extras():
     assert {f'preprocessing.{name}' for name in some} <= modules
     # Where cv2 is installed, TFDS imports it.
     code = (
-        'import sys; sys.modules.update(cv2=None, mediapipe=None, apache_beam=None);'
+        'import sys; sys.modules.update(av=None, cv2=None, mediapipe=None, apache_beam=None);'
         f'import {", ".join(sorted(modules))};'
         'print([name for name in ("jax", "flax", "tensorflow", "torch") if name in sys.modules])'
     )
