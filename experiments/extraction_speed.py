@@ -2,12 +2,15 @@
 
     python -m experiments.extraction_speed --videos=D --model_dir=M [--output=speed.csv]
 
-On an otherwise idle machine. Three measurements: seconds per frame of the per-clip function, which reads the video,
-divided by those of MediaPipe's calls alone on frames in memory, in turn in this process; seconds of a run with one
-worker divided by those with --num_workers, start included; and this process's memory over 100 clips.
+On an otherwise idle machine. Four measurements: seconds per frame of the per-clip function, which reads the video,
+divided by those of MediaPipe's calls alone on frames in memory, in turn in this process; seconds to read a video
+divided by those of OpenCV, on one core each; seconds of a run with one worker divided by those with --num_workers,
+start included; and this process's memory over 100 clips.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+import functools
 import os
 import statistics
 import tempfile
@@ -33,6 +36,30 @@ def _make_clips(names: Sequence[str], copies: int = 1, frame_end: int = clips_li
     ]
 
 
+def _read_with_opencv(path: str) -> None:
+    import cv2
+
+    opened = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    while (read := opened.read())[0]:
+        cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+
+
+def _measure_reading(path: str) -> float:
+    """Seconds of this process to read a video, divided by OpenCV's; the least of five each, in turn."""
+    from preprocessing.extraction import video
+
+    def seconds(read: Callable[[], object]) -> float:
+        start = time.process_time()
+        read()
+        return time.process_time() - start
+
+    pairs = []
+    for _ in range(5):
+        ours = functools.partial(deque, video.read_frames(path, lambda number: True, None), 0)
+        pairs.append((seconds(ours), seconds(functools.partial(_read_with_opencv, path))))
+    return min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs)
+
+
 def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.Options, models: dict) -> list[dict]:
     from preprocessing.extraction import clip_extractor, video
 
@@ -55,6 +82,7 @@ def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.O
                 'mediapipe_ms': round(1000 * alone / len(frames), 2),
                 'ours_ms': round(1000 * ours / len(frames), 2),
                 'ratio': round(ours / alone, 3),
+                'reading_ratio': round(_measure_reading(path), 2),
             }
         )
         print(rows[-1], flush=True)
@@ -123,6 +151,8 @@ def main() -> None:
     ratios = [row['ratio'] for row in rows]
     print(f'{ours:.1f} ms per frame, MediaPipe alone {alone:.1f}: {ours / alone:.3f} ×', end=' ')
     print(f'(median of videos {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f})')
+    reading = [row['reading_ratio'] for row in rows]
+    print(f'reading against OpenCV: median {statistics.median(reading):.2f} ×, {min(reading)} to {max(reading)}')
     print(f'{values.num_workers} workers against 1: {speedup:.2f} × over {values.copies * frames} frames')
     after = (1, 10, _MEMORY_CLIPS // 2, _MEMORY_CLIPS)
     print('megabytes after clips:', ', '.join(f'{count}: {memory[count - 1]:.0f}' for count in after))

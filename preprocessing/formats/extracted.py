@@ -57,6 +57,13 @@ def define_points_flags() -> None:
     )
     flags.DEFINE_bool('drop_empty_frames', False, 'Whether to leave out frames where nothing was seen, as published.')
     flags.DEFINE_bool('require_all', False, 'Whether a clip without landmarks is an error, not left out.')
+    flags.DEFINE_integer(
+        'tolerance',
+        store_lib.DEFAULT_TOLERANCE,
+        'Number of frames by which the end of a clip in the table may lie after the last frame of published landmarks; '
+        'such a clip has the frames that are there.',
+        lower_bound=0,
+    )
 
 
 def read(values: flags.FlagValues) -> dataset_lib.Dataset:
@@ -71,6 +78,7 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
         hand=values.hand,
         drop_empty_frames=values.drop_empty_frames,
         require_all=values.require_all,
+        tolerance=values.tolerance,
     )
 
 
@@ -83,6 +91,7 @@ def read_dataset(
     hand: str = 'most_seen',
     drop_empty_frames: bool = False,
     require_all: bool = False,
+    tolerance: int = store_lib.DEFAULT_TOLERANCE,
 ) -> dataset_lib.Dataset:
     """Reads the landmarks of clips; prints which clips are left out because they have none.
 
@@ -95,12 +104,13 @@ def read_dataset(
             always the signer's right or left.
         drop_empty_frames: leave out frames where nothing of the layout was seen, as published.
         require_all: a clip without landmarks is an error.
+        tolerance: frames that a clip may lack at the end of published landmarks.
 
     Raises:
         InputError: `path` is of another kind or mixes kinds, does not have what the layout needs, a file is damaged or
             does not fit the table, or no clip has landmarks.
     """
-    read_clip, handedness, source = _open_reader(path)
+    read_clip, handedness, source = _open_reader(path, tolerance)
     _check_layout(path, layout, source)
     if source['layout'] == mediapipe_csv.COMPACT_LAYOUT.name:
         select: Select = _take_all
@@ -216,11 +226,11 @@ def make_selector(layout: landmarks_lib.Layout, hand: str = 'most_seen', handedn
     return take_hand
 
 
-def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
+def _open_reader(path: str, tolerance: int) -> tuple[ReadClip, str, dict[str, Any]]:
     """Returns what reads a clip, the handedness, and the source that the dataset is described with."""
     if os.path.isfile(path):
         videos = mediapipe_csv.read_compact_file(path)
-        read_clip = functools.partial(slice_clip, path, videos.get)
+        read_clip = functools.partial(slice_clip, path, videos.get, tolerance=tolerance)
         return read_clip, 'swapped', {'kind': 'ipn_hand_compact', 'layout': mediapipe_csv.COMPACT_LAYOUT.name}
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
@@ -229,7 +239,7 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
         raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
     if published:
         read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
-        read_clip = functools.partial(slice_clip, path, read_video)
+        read_clip = functools.partial(slice_clip, path, read_video, tolerance=tolerance)
         return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
     if not os.path.isfile(os.path.join(path, store_lib.DESCRIPTION)):
         raise errors.InputError(
@@ -244,7 +254,13 @@ def _open_reader(path: str) -> tuple[ReadClip, str, dict[str, Any]]:
     return store.load, description['handedness'], {'kind': 'landmarks', **description}
 
 
-def slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: clips_lib.Clip) -> np.ndarray | None:
+def slice_clip(
+    path: str,
+    read_video: Callable[[str], np.ndarray | None],
+    clip: clips_lib.Clip,
+    *,
+    tolerance: int = store_lib.DEFAULT_TOLERANCE,
+) -> np.ndarray | None:
     """The landmarks of a clip's own file, or its frames of those of its video; None where there are none."""
     own = read_video(clip.video_id)
     if own is not None:
@@ -257,9 +273,11 @@ def slice_clip(path: str, read_video: Callable[[str], np.ndarray | None], clip: 
     else:
         return None
     end = len(points) if clip.frame_end == clips_lib.TO_THE_END else clip.frame_end
-    if end > len(points) or clip.frame_start > end:
+    if end - len(points) > tolerance or clip.frame_start > min(end, len(points)):
         raise errors.InputError(
             f'{path}: video {video} has landmarks of {len(points)} frames, clip {clip.video_id} needs frames '
             f'{clip.frame_range}'
         )
+    if end > len(points):
+        print(f'{clip.video_id}: the annotation ends at frame {end}, the landmarks at frame {len(points)}')
     return points[clip.frame_start - 1 : end]

@@ -14,7 +14,7 @@ import numpy as np
 from preprocessing.extraction import frame_files, video
 from tests.conftest import ROOT
 
-CUT = 'the video is truncated or damaged: it has 26 of 72 frames'
+CUT = 'the video is truncated: it ends after 27 frames (FFmpeg: Packet corrupt (stream = 0, dts = 2600).)'
 
 
 def write_video(path, num_frames):
@@ -122,7 +122,8 @@ def test_bad_videos_are_reported_and_the_others_are_done(videos, tmp_path, share
     printed = succeed(videos, tmp_path / 'frames', '--num_workers=2')
     assert printed[0] == '7 videos: 0 done, 7 to do'
     assert sorted(line for line in printed if line.startswith('failed: ')) == [
-        'failed: book/text.mp4: the file is not a video, or has lost its end or its header',
+        'failed: book/text.mp4: the file is not a video, or has lost its end or its header '
+        '(FFmpeg: moov atom not found)',
         f'failed: cut.mp4: {CUT}',
         'failed: empty.mp4: the file is empty',
     ]

@@ -28,7 +28,7 @@ from preprocessing.extraction import store as store_lib
 from slr_jax import errors
 from tests.conftest import ROOT
 
-NO_VIDEO = 'the file is not a video, or has lost its end or its header'
+NO_VIDEO = 'the file is not a video, or has lost its end or its header (FFmpeg: moov atom not found)'
 
 
 def make_clip(name, file, start=1, end=clips_lib.TO_THE_END):
@@ -163,7 +163,7 @@ def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
     clips[3:3] = [make_clip('good', '69241.mp4', 20, 21), make_clip('too long', '69241.mp4', 74, 99)]
     clips.append(make_clip('good, too', '00339.mp4', 58))
     printed = succeed(command(clips, tmp_path / 'out', 'num_workers=2'))
-    cut = 'the video is truncated or damaged: it has 26 of 72 frames'
+    cut = 'the video is truncated: it ends after 27 frames (FFmpeg: Packet corrupt (stream = 0, dts = 2600).)'
     too_long = 'the clip needs frames 74 to 99, the video has 75 frames'
     expected = {
         'clip empty.mp4': ('failed', 'the file is empty'),
@@ -204,6 +204,37 @@ def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
     assert f'  1 × {cut}' in lines
     assert '  1 × there is no such file' in lines
     assert any(line.startswith('6 frames, seen in: right hand ') and line.endswith('body 0.0%') for line in lines)
+
+
+def test_clips_that_end_a_few_frames_after_their_video(command, tmp_path):
+    # The video has 75 frames.
+    clips = [make_clip(f'to {end}', '69241.mp4', 73, end) for end in (75, 77, 85, 86)]
+    output = tmp_path / 'out'
+    printed = succeed(command(clips, output))
+    report = pd.read_csv(output / 'report.csv', keep_default_na=False)
+    assert report['status'].tolist() == ['done', 'done', 'done', 'failed']
+    assert report['frames'].tolist() == [3, 3, 3, 0]
+    assert report['reason'].tolist() == [
+        '',
+        'the annotation ends at frame 77, the video at frame 75',
+        'the annotation ends at frame 85, the video at frame 75',
+        'the clip needs frames 73 to 86, the video has 75 frames',
+    ]
+    assert 'clips shorter than annotated, because the video ends first: 2, named in report.csv' in printed.splitlines()
+    assert printed.count('failed: ') == 1
+    before = snapshot(output)
+    assert '4 clips: 3 done or missing, 1 to do' in succeed(command(clips, output))
+    assert snapshot(output) == before
+    # What a larger tolerance kept is not taken for a smaller one, and what a smaller one refused is done with a larger.
+    sentence = (
+        f'{output}/to 85.npz has 3 of the 13 frames of the clips table, beyond --tolerance=9; remove the file or use '
+        'another directory'
+    )
+    refuse(command(clips, output, 'tolerance=9'), sentence)
+    assert snapshot(output) == before
+    assert '4 clips done, 0 failed, 0 missing' in succeed(command(clips, output, 'tolerance=11'))
+    printed = succeed(command(clips, tmp_path / 'strict', 'tolerance=0'))
+    assert '1 clips done, 3 failed, 0 missing' in printed
 
 
 def test_no_clip_at_all(command, tmp_path):

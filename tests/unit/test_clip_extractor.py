@@ -10,6 +10,7 @@ import numpy as np
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import clip_extractor, landmarker, model_files, people, video, worker_pool
+from tests import videos as videos_lib
 
 TO_THE_END = clips_lib.TO_THE_END
 HANDS = landmarker.Options(parts=('hands',))
@@ -224,6 +225,24 @@ def test_times_of_a_video_are_its_own(fake, videos):
     clip = make_clip('a', 3, 6, fps=10.0)
     [found] = clip_extractor.Extractor(TRACKED, {}).extract((clip,), str(videos / '00335.mp4'))
     assert found.landmarks[:, 0, 1].tolist() == [0, 40, 80, 120]
+
+
+def test_times_rise_as_those_of_the_frames_do(fake, tmp_path):
+    times = [0, 40, 80, 200, 240, 1000]
+    pictures = [np.full((48, 64, 3), 8 * number, np.uint8) for number in range(6)]
+    videos_lib.write_video(tmp_path / 'a.webm', pictures, 'libvpx', rate=1000, times=times)
+    clips = (make_clip('a', 3, 5), make_clip('b', 1))
+    found = list(clip_extractor.Extractor(TRACKED, {}).extract(clips, str(tmp_path / 'a.webm')))
+    assert [result.landmarks[:, 0, 1].tolist() for result in found] == [[0, 120, 160], times]
+
+
+def test_a_clip_may_end_a_few_frames_after_its_video(fake, tmp_path):
+    path = write_folder(tmp_path / 'a', 5)
+    clips = (make_clip('a', 4, 7), make_clip('c', 6, 7), make_clip('b', 4, 8))
+    found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path), tolerance=2))
+    assert found[0].landmarks[:, 0, 0].tolist() == [4, 5]
+    assert found[1].reason == 'the clip needs frames 6 to 7, the video has 5 frames'
+    assert found[2].reason == 'the clip needs frames 4 to 8, the video has 5 frames'
 
 
 def test_in_video_mode_each_clip_has_a_landmarker_that_is_freed(fake, tmp_path):

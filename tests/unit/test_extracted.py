@@ -529,13 +529,27 @@ def test_published_file_without_a_column(tmp_path, column):
     check_refused(CLIPS[:1], path, HANDS_POSE, words)
 
 
-@pytest.mark.parametrize(('start', 'end'), [(1, 7), (7, 7), (7, -1)])
-@pytest.mark.parametrize('kind', ['published', 'compact'])
-def test_segment_past_the_end(tmp_path, kind, start, end):
-    if kind == 'published':
-        path, layout = write_published(tmp_path / 'csv', 'talk', GOOD_ROWS), HANDS_POSE
-    else:
-        path, layout = write_compact(tmp_path / 'ipn.csv', {'talk': POINTS['a'][:, :21]}), HAND
+@pytest.fixture(params=['published', 'compact'])
+def talk(request, tmp_path):
+    """Published landmarks of six frames of a video, and the layout that is made of them."""
+    if request.param == 'published':
+        return write_published(tmp_path / 'csv', 'talk', GOOD_ROWS), HANDS_POSE
+    return write_compact(tmp_path / 'ipn.csv', {'talk': POINTS['a'][:, :21]}), HAND
+
+
+def test_segment_a_few_frames_past_the_end(talk, capsys):
+    path, layout = talk
+    clip = dataclasses.replace(CLIPS[0], file='x/talk.mp4', frame_start=4, frame_end=9)
+    dataset = extracted.read_dataset([clip], path, 'signs', layout, tolerance=3)
+    assert [len(landmarks) for landmarks in dataset.splits['train'].landmarks] == [3]
+    assert capsys.readouterr().out == 'a: the annotation ends at frame 9, the landmarks at frame 6\n'
+    words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a needs frames 4 to 9$'
+    check_refused([clip], path, layout, words, tolerance=2)
+
+
+@pytest.mark.parametrize(('start', 'end'), [(1, 17), (7, 7), (7, -1)])
+def test_segment_past_the_end(talk, start, end):
+    path, layout = talk
     clip = dataclasses.replace(CLIPS[0], file='x/talk.mp4', frame_start=start, frame_end=end)
     last = 'the end' if end == -1 else end
     words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a needs frames {start} to {last}$'
