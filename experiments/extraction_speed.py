@@ -10,7 +10,6 @@ start included; and this process's memory over 100 clips.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-import functools
 import os
 import statistics
 import tempfile
@@ -48,6 +47,9 @@ def _measure_reading(path: str) -> float:
     """Seconds of this process to read a video, divided by OpenCV's; the least of five each, in turn."""
     from preprocessing.extraction import video
 
+    def read_ours() -> None:
+        deque(video.read_frames(path, lambda number: True, None), maxlen=0)
+
     def seconds(read: Callable[[], object]) -> float:
         start = time.process_time()
         read()
@@ -55,8 +57,7 @@ def _measure_reading(path: str) -> float:
 
     pairs = []
     for _ in range(5):
-        ours = functools.partial(deque, video.read_frames(path, lambda number: True, None), 0)
-        pairs.append((seconds(ours), seconds(functools.partial(_read_with_opencv, path))))
+        pairs.append((seconds(read_ours), seconds(lambda: _read_with_opencv(path))))
     return min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs)
 
 

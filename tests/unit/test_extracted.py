@@ -534,13 +534,13 @@ def talk(request, tmp_path):
     """Published landmarks of six frames of a video, and the layout that is made of them."""
     if request.param == 'published':
         return write_published(tmp_path / 'csv', 'talk', GOOD_ROWS), HANDS_POSE
-    return write_compact(tmp_path / 'ipn.csv', {'talk': POINTS['a'][:, :21]}), HAND
+    return write_compact(tmp_path / 'ipn.csv', {'talk': make_points(6, right=range(6))[:, :21]}), HAND
 
 
 def test_segment_a_few_frames_past_the_end(talk, capsys):
     path, layout = talk
     clip = dataclasses.replace(CLIPS[0], file='x/talk.mp4', frame_start=4, frame_end=9)
-    dataset = extracted.read_dataset([clip], path, 'signs', layout, tolerance=3)
+    dataset = extracted_lib.read_dataset([clip], path, 'signs', layout, tolerance=3)
     assert [len(landmarks) for landmarks in dataset.splits['train'].landmarks] == [3]
     assert capsys.readouterr().out == 'a: the annotation ends at frame 9, the landmarks at frame 6\n'
     words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a needs frames 4 to 9$'
