@@ -84,6 +84,8 @@ def main() -> None:
     if values.beam_runner:
         from preprocessing.extraction import run_beam
 
+    # Before anything is written; the workers need it.
+    landmarker_lib.import_mediapipe()
     videos, kind = video_files.parse_flags(values)
     parts = tuple(part for part in landmarker_lib.PARTS if part in values.parts)
     if set(parts) != set(values.parts) or not parts:

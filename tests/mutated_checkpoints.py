@@ -50,7 +50,7 @@ def mutate(rng, data):
     data = bytearray(data)
     end = len(data) if rng.random() < 0.5 else min(len(data), 8000)
     for _ in range(rng.integers(1, 9)):
-        _FAULTS[rng.integers(len(_FAULTS))](rng, data, int(rng.integers(end)))
+        _FAULTS[rng.integers(len(_FAULTS))](rng, data, int(rng.integers(end + 1)))
     return bytes(data)
 
 
@@ -64,7 +64,7 @@ def _mutate_member(rng, data):
             content = bytearray(source.read(name))
             if name == chosen and content:
                 for _ in range(rng.integers(1, 5)):
-                    _FAULTS[rng.integers(len(_FAULTS))](rng, content, int(rng.integers(len(content))))
+                    _FAULTS[rng.integers(len(_FAULTS))](rng, content, int(rng.integers(len(content) + 1)))
             target.writestr(name, bytes(content))
     return output.getvalue()
 

@@ -178,8 +178,8 @@ def test_the_normalization_of_spoter_is_recorded(tmp_path, capsys):
     def imported(name, **options):
         torch_models.import_checkpoints([str(tmp_path / name)], str(tmp_path / f'{name}_w'), **options)
         assert 'normalize' in capsys.readouterr().out
-        config, description = workdir.read_description(str(tmp_path / f'{name}_w'))
-        return config.normalize, description['description']['layout']
+        config, description = workdir.load_config(str(tmp_path / f'{name}_w'))
+        return config.normalize, description.layout
 
     for name, dim in (('vision', 108), ('hand', 42)):
         state = torch_files.state_dict('spoter_pe', tiny('spoter_pe', dim)[1])
@@ -292,7 +292,7 @@ EVIL = {
     'open': (lambda mark: Evil(open, mark, 'w'), r'io\.open'),
     'eval': (lambda mark: Evil(eval, f'open({mark!r}, "w")'), r'eval'),
     'exec': (lambda mark: Evil(exec, f'open({mark!r}, "w")'), r'exec'),
-    'subprocess': (lambda mark: Evil(subprocess.Popen, ['touch', mark]), r'subprocess\.Popen'),
+    'subprocess': (lambda mark: Evil(subprocess.Popen, ['touch', mark]), r'(subprocess|commands)\.Popen'),
     'import': (lambda mark: Evil(runpy.run_path, mark), r'runpy\.run_path'),
     'getattr': (lambda mark: Evil(getattr, 'text', 'upper'), 'getattr'),
     'numpy': (lambda mark: np.arange(3), 'numpy'),
