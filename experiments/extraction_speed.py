@@ -35,30 +35,27 @@ def _make_clips(names: Sequence[str], copies: int = 1, frame_end: int = clips_li
     ]
 
 
-def _read_with_opencv(path: str) -> None:
-    import cv2
-
-    opened = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    while (read := opened.read())[0]:
-        cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-
-
 def _measure_reading(path: str) -> float:
     """Seconds of this process to read a video, divided by OpenCV's; the least of five each, in turn."""
+    import cv2
+
     from preprocessing.extraction import video
 
-    def read_ours() -> None:
+    def read_here() -> None:
         deque(video.read_frames(path, lambda number: True, None), maxlen=0)
 
-    def seconds(read: Callable[[], object]) -> float:
-        start = time.process_time()
-        read()
-        return time.process_time() - start
+    def read_with_opencv() -> None:
+        opened = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        while (found := opened.read())[0]:
+            cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB)
 
-    pairs = []
+    seconds: dict[Callable[[], None], list[float]] = {read_here: [], read_with_opencv: []}
     for _ in range(5):
-        pairs.append((seconds(read_ours), seconds(lambda: _read_with_opencv(path))))
-    return min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs)
+        for read, measured in seconds.items():
+            start = time.process_time()
+            read()
+            measured.append(time.process_time() - start)
+    return min(seconds[read_here]) / min(seconds[read_with_opencv])
 
 
 def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.Options, models: dict) -> list[dict]:

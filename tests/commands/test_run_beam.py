@@ -103,7 +103,7 @@ def test_files_are_those_of_the_ordinary_run(call, ordinary, tmp_path):
         '',
         'there is no such file',
         '',
-        'the file is not a video, or has lost its end or its header',
+        'the file is not a video, or has lost its end or its header (FFmpeg: moov atom not found)',
         '',
         'the clip needs frames 50 to 99, the video has 60 frames',
     ]

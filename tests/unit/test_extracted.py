@@ -539,11 +539,11 @@ def talk(request, tmp_path):
 
 def test_segment_a_few_frames_past_the_end(talk, capsys):
     path, layout = talk
-    clip = dataclasses.replace(CLIPS[0], file='x/talk.mp4', frame_start=4, frame_end=9)
+    clip = dataclasses.replace(CLIPS[0], file='x/talk.mp4', frame_start=1, frame_end=9)
     dataset = extracted_lib.read_dataset([clip], path, 'signs', layout, tolerance=3)
-    assert [len(landmarks) for landmarks in dataset.splits['train'].landmarks] == [3]
+    assert [len(landmarks) for landmarks in dataset.splits['train'].landmarks] == [6]
     assert capsys.readouterr().out == 'a: the annotation ends at frame 9, the landmarks at frame 6\n'
-    words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a needs frames 4 to 9$'
+    words = f'{re.escape(path)}: video talk has landmarks of 6 frames, clip a needs frames 1 to 9$'
     check_refused([clip], path, layout, words, tolerance=2)
 
 
