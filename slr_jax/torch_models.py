@@ -203,7 +203,7 @@ def _convert(
     )
     if not num_heads:
         raise errors.InputError(
-            f'{path} holds a state dict, which does not say the number of attention heads: give num_heads (SPOTER has 9)'
+            f'{path} holds a state dict, which does not say the number of heads: give num_heads (SPOTER has 9)'
         )
     models.check_num_heads(num_heads, dim)
     model = models.create_model(
