@@ -14,6 +14,7 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.join(tempfile.gettemp
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 import ml_collections
+import numpy as np
 import pytest
 
 from configs import default
@@ -58,11 +59,17 @@ def _free_programs():
 
 @pytest.fixture(scope='session')
 def tiny_dataset():
-    """Three classes, one hand; clips of two lengths only, since the step is compiled for each."""
+    """Three classes, one hand; few clips are shorter than the others, since the step is compiled for each length."""
     counts = {'train': 5, 'validation': 2, 'test': 2}
     dataset = synthetic.make_dataset('tiny', landmarks.LAYOUTS['mediapipe_hand'], 3, counts, seed=1)
     splits = {
-        split: dataclasses.replace(clips, landmarks=[clip[: 26 if len(clip) > 26 else 20] for clip in clips.landmarks])
+        split: dataclasses.replace(
+            clips,
+            landmarks=[
+                np.concatenate([clip, clip])[: 20 if number % 7 == 0 else 26]
+                for number, clip in enumerate(clips.landmarks)
+            ],
+        )
         for split, clips in dataset.splits.items()
     }
     return dataclasses.replace(dataset, splits=splits)

@@ -48,13 +48,13 @@ def test_two_processes_and_one_give_the_same_losses(tiny_dir, tmp_path, seeds):
     assert '8 device(s)' in train_in_two_processes(tiny_dir, workdir, num_epochs=1, **fields)
     if seeds is None:  # the first part of a longer run, whose config differs in its epochs alone
         config_json = workdir / 'config.json'
-        config_json.write_text(config_json.read_text().replace('"num_epochs": 1,', '"num_epochs": 3,'))
-        assert 'going on after epoch 1' in train_in_two_processes(tiny_dir, workdir, num_epochs=3)
+        config_json.write_text(config_json.read_text().replace('"num_epochs": 1,', '"num_epochs": 2,'))
+        assert 'going on after epoch 1' in train_in_two_processes(tiny_dir, workdir, num_epochs=2)
     for seed in seeds or (379,):
         of_run = workdir / f'seed_{seed}' if seeds else workdir
         alone = tmp_path / f'alone_{seed}'
         train_lib.train_and_evaluate(
-            make_tiny_config(tiny_dir, **FIELDS | {'seed': seed, 'num_epochs': 1 if seeds else 3}), str(alone)
+            make_tiny_config(tiny_dir, **FIELDS | {'seed': seed, 'num_epochs': 1 if seeds else 2}), str(alone)
         )
         tables = [pd.read_csv(folder / 'metrics.csv') for folder in (of_run, alone)]
         for column in ('train_loss', 'validation_loss', 'train_accuracy', 'validation_accuracy'):

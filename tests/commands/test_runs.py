@@ -87,7 +87,7 @@ def test_a_sweep_equals_each_alone(tiny_dir, tmp_path, optimizer):
     fields = {'optimizer': optimizer, 'seed': 5, 'num_layers': 2, 'warmup_epochs': 0.5}
     workdir = train(tiny_dir, tmp_path / 'w', sweep=sweep, runs_at_once=4, **fields)
     assert len(workdir_lib.read_index(str(workdir))) == 4
-    for learning_rate, dropout_rate in ((0.05, 0.3), (0.002, 0.0)):
+    for learning_rate, dropout_rate in ((0.05, 0.3), (0.002, 0.0))[: 2 if optimizer == 'momentum' else 1]:
         setting = {'dropout_rate': dropout_rate, 'learning_rate': learning_rate, 'weight_decay': 0.1}
         name = ','.join([*(f'{field}={value}' for field, value in setting.items()), 'seed_5'])
         one = train(tiny_dir, tmp_path / name, **fields | setting)
@@ -111,13 +111,12 @@ def test_runs_together_resume_from_their_last_common_checkpoint(tiny_dir, togeth
     assert {path.name for path in (workdir / 'seed_3' / 'checkpoints').iterdir()} == {'4', '5'}
 
 
-@pytest.mark.parametrize('at_once', [1, 3])
-def test_a_run_that_diverges_stops_alone(tiny_dir, tmp_path, capsys, at_once):
+def test_a_run_that_diverges_stops_alone(tiny_dir, tmp_path, capsys):
     sweep = {'learning_rate': (1e38, 0.05, 0.002)}
     message = r'\b1 of 3\b.*diverged.*learning_rate=1e\+38,seed_379.*\bloss\b.* [23]\b.*\b(nan|inf)\b'
     workdir = tmp_path / 'w'
     with pytest.raises(errors.InputError, match=message):
-        train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
+        train(tiny_dir, workdir, sweep=sweep, runs_at_once=3)
     assert pd.read_csv(workdir / 'best_epochs.csv')['run'].tolist() == [
         f'learning_rate={x},seed_379' for x in (0.05, 0.002)
     ]
@@ -126,7 +125,7 @@ def test_a_run_that_diverges_stops_alone(tiny_dir, tmp_path, capsys, at_once):
     # The same command again leaves what is done as it is.
     before = (workdir / 'learning_rate=0.05,seed_379' / 'metrics.csv').read_text()
     with pytest.raises(errors.InputError, match=message):
-        train(tiny_dir, workdir, sweep=sweep, runs_at_once=at_once)
+        train(tiny_dir, workdir, sweep=sweep, runs_at_once=3)
     assert (workdir / 'learning_rate=0.05,seed_379' / 'metrics.csv').read_text() == before
     capsys.readouterr()
     summary = evaluation.evaluate(str(workdir))
@@ -140,7 +139,7 @@ def test_a_run_that_diverges_stops_alone(tiny_dir, tmp_path, capsys, at_once):
 def test_all_runs_diverge(tiny_dir, tmp_path):
     for _ in range(2):
         with pytest.raises(errors.InputError, match=r'\b2 runs\b.*diverged.*\bseed_1\b.*\bloss\b'):
-            train(tiny_dir, tmp_path / 'w', seeds=(1, 2), learning_rate=1e38, runs_at_once=2)
+            train(tiny_dir, tmp_path / 'w', seeds=(1, 2), learning_rate=1e38, runs_at_once=1)
     with pytest.raises(errors.InputError, match=r'\b2 runs\b.*diverged'):
         evaluation.evaluate(str(tmp_path / 'w'))
 
