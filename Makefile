@@ -1,11 +1,11 @@
 # make demo: a synthetic dataset, training, testing and the picture of the mask.
 # make check: linting, types and unit tests, without the extras for videos.
-# make test: everything. All set up .venv first.
+# make test: all but the longest tests, make test_long: those. All set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
-.PHONY: demo lint check test
+.PHONY: demo lint check test test_long
 .DELETE_ON_ERROR:
 
 .venv/installed: setup.cfg pyproject.toml
@@ -34,4 +34,7 @@ check: lint
 	$(PYTEST) -m 'not slow' tests/unit
 
 test: .venv/installed_all lint
-	$(PYTEST)
+	$(PYTEST) -m 'not long'
+
+test_long: .venv/installed_all
+	$(PYTEST) -m long

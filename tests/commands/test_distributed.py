@@ -41,7 +41,7 @@ def train_in_two_processes(dataset, workdir, **fields):
     return printed[0][0]
 
 
-@pytest.mark.parametrize('seeds', [None, (379, 5)])
+@pytest.mark.parametrize('seeds', [None, pytest.param((379, 5), marks=pytest.mark.long)])
 def test_two_processes_and_one_give_the_same_losses(tiny_dir, tmp_path, seeds):
     workdir = tmp_path / 'two'
     fields = {} if seeds is None else {'seeds': ','.join(map(str, seeds))}

@@ -260,7 +260,7 @@ def two_people(videos, shared):
 
 
 @pytest.mark.usefixtures('two_people')
-@pytest.mark.parametrize('mode', landmarker.RUNNING_MODES)
+@pytest.mark.parametrize('mode', ['video'])
 def test_of_two_people_hands_are_of_the_one_whose_body_is_taken(command, tmp_path, mode):
     boxes = {'left': '0 0 640 720', 'right': '640 0 1280 720', 'no box': ''}
     clips = [dataclasses.replace(make_clip(name, 'two.mp4'), bbox=box) for name, box in boxes.items()]
@@ -326,6 +326,7 @@ def test_only_what_is_missing_is_done_and_two_workers_write_the_same(command, wh
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+@pytest.mark.long
 def test_killed_three_times_it_ends_with_the_same_bytes(command, whole, tmp_path):
     output = tmp_path / 'out'
     rng = np.random.default_rng(7)

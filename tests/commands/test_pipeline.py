@@ -35,7 +35,10 @@ def run(module, *options):
 @pytest.mark.parametrize(
     ('layout', 'files', 'options', 'base', 'test_clips'),
     [
-        ('vision_api', {'train': 'vision_api_train', 'test': 'vision_api_test'}, VISION, 1, 26),
+        pytest.param(
+            *('vision_api', {'train': 'vision_api_train', 'test': 'vision_api_test'}, VISION, 1, 26),
+            marks=pytest.mark.long,
+        ),
         ('mediapipe_hands_pose', {'train': 'train', 'validation': 'val', 'test': 'test'}, HANDS_POSE, 0, 39),
     ],
 )

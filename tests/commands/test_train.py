@@ -256,6 +256,7 @@ def test_optimizers(optimizer):
     np.testing.assert_allclose(updates['bias'], expected[1], atol=1e-5)
 
 
+@pytest.mark.long
 def test_steps_and_early_stop(tiny_dir, tmp_path):
     train_lib.train_and_evaluate(make_tiny_config(tiny_dir, num_steps=6), str(tmp_path / 'steps'))
     assert pd.read_csv(tmp_path / 'steps' / 'metrics.csv')['step'].tolist() == [4, 6]

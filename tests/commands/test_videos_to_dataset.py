@@ -106,22 +106,21 @@ def test_the_same_command_again_changes_nothing_and_other_options_are_refused(co
     assert snapshot(data_dir) == before
 
 
-@pytest.mark.parametrize('clips_before', [0, 2])
-def test_killed_it_is_continued_by_the_same_command(command, whole, tmp_path, clips_before):
+def test_killed_it_is_continued_by_the_same_command(command, whole, tmp_path):
     data_dir = tmp_path / 'data'
     landmarks = data_dir / 'signs_work' / 'landmarks'
     argv = command(data_dir, '--num_workers=1')
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
-            if landmarks.is_dir() and len(list(landmarks.glob('*.npz'))) >= clips_before:
+            if landmarks.is_dir() and len(list(landmarks.glob('*.npz'))) >= 2:
                 break
             time.sleep(0.01)
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (data_dir / 'signs').exists()
     done = {path: path.stat().st_mtime_ns for path in landmarks.glob('*.npz')}
-    assert clips_before <= len(done) < 6
+    assert 2 <= len(done) < 6
     assert f'6 clips: {len(done)} done or missing, {6 - len(done)} to do\n' in succeed(argv)
     assert {path: path.stat().st_mtime_ns for path in done} == done
     work, expected = (snapshot(path / 'signs_work') for path in (data_dir, whole[0]))
