@@ -15,8 +15,8 @@ from slr_jax import features as features_lib
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
-Batch = Mapping[str, Any]
-EvalStep = Callable[[Any, Batch], Any]
+Piece = Mapping[str, Any]
+EvalStep = Callable[[Any, Piece], Any]
 
 EVAL_BATCH_SIZE = 32
 
@@ -24,15 +24,15 @@ EVAL_BATCH_SIZE = 32
 def eval_function(model: models.LandmarkTransformer) -> EvalStep:
     """The step of one device: parameters and a batch -> <float32>[rows, classes] logits."""
 
-    def eval_step(params: Any, batch: Batch) -> Any:
-        def answer(rows: Batch) -> Any:
+    def eval_step(params: Any, batch: Piece) -> Any:
+        def answer(rows: Piece) -> Any:
             return model.apply({'params': params}, rows['landmarks'], rows['padding_mask'])
 
         size = memory.rows_at_once(*batch['padding_mask'].shape)
         if size == len(batch['padding_mask']):
             return answer(batch)
 
-        def answer_one(row: Batch) -> Any:
+        def answer_one(row: Piece) -> Any:
             return answer(jax.tree.map(lambda x: x[None], row))[0]
 
         return jax.lax.map(answer_one, batch, batch_size=size)
@@ -42,7 +42,7 @@ def eval_function(model: models.LandmarkTransformer) -> EvalStep:
 
 def eval_batches(
     features: Sequence[np.ndarray], num_devices: int, local: range, *, divide: bool = True
-) -> Iterator[tuple[np.ndarray, Batch]]:
+) -> Iterator[tuple[np.ndarray, Piece]]:
     """Batches of up to EVAL_BATCH_SIZE clips of similar length, divided over devices.
 
     Args:
@@ -52,19 +52,23 @@ def eval_batches(
         divide: whether clips that are much longer than the others of their batch get one of their own.
 
     Yields:
-        The indices of the clips, and their batch as input_pipeline.make_piece gives it, without labels and weights.
+        The indices of the clips, and their piece as input_pipeline.make_piece gives it, without labels and weights.
     """
     labels, order = np.zeros(len(features), np.int32), input_pipeline.order_by_length(features)
     for start in range(0, len(order), EVAL_BATCH_SIZE):
         chosen = order[start : start + EVAL_BATCH_SIZE]
         parts = [(chosen, EVAL_BATCH_SIZE)]
         if divide:
-            usual, long = input_pipeline.divide_outliers(np.array([len(features[i]) for i in chosen]), EVAL_BATCH_SIZE)
-            parts = [(chosen[usual], EVAL_BATCH_SIZE), (chosen[long], input_pipeline.num_long_rows(len(long)))]
+            parts = input_pipeline.divide_batch(features, chosen, EVAL_BATCH_SIZE, num_devices)
         for clips, size in parts:
-            if len(clips):
-                piece = input_pipeline.make_piece(features, labels, clips, size, num_devices, devices=local)
-                yield clips, {name: piece[name] for name in ('landmarks', 'padding_mask')}
+            piece = input_pipeline.make_piece(features, labels, clips, size, num_devices, devices=local)
+            yield clips, {name: piece[name] for name in ('landmarks', 'padding_mask')}
+
+
+def in_order(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Joins the answers to batches, <float32>[rows, classes] with the indices of their clips, in the order of clips."""
+    logits = np.concatenate([answers[: len(clips)] for clips, answers in parts])
+    return logits[np.argsort(np.concatenate([clips for clips, _ in parts]))]
 
 
 def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarray]) -> np.ndarray:
@@ -78,12 +82,11 @@ def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarr
     Returns:
         <float32>[clips, classes], in the order of `features`.
     """
-    logits: Any = [None] * len(features)
+    parts = []
     for clips, batch in eval_batches(features, jax.device_count(), devices.local_devices()):
         answers = np.asarray(eval_step(params, batch))
-        for clip, answer in zip(clips, answers.reshape(-1, answers.shape[-1]), strict=False):
-            logits[clip] = answer
-    return np.stack(logits)
+        parts.append((clips, answers.reshape(-1, answers.shape[-1])))
+    return in_order(parts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -156,7 +156,7 @@ def divide_outliers(lengths: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.
     if memory.rows_at_once(num_rows, longest) == num_rows:
         return np.arange(len(lengths)), ascending[:0]
     usual_lengths = np.concatenate([[0], lengths[ascending]])
-    num_rows_of_long = np.array([num_long_rows(n) for n in range(len(lengths) + 1)])
+    num_rows_of_long = np.array([_num_long_rows(n) for n in range(len(lengths) + 1)])
     cost = num_rows * usual_lengths[::-1] ** 2 + num_rows_of_long * longest**2
     best = int(cost.argmin())
     if not best or cost[best] > cost[0] / 2:
@@ -164,9 +164,26 @@ def divide_outliers(lengths: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.
     return np.sort(ascending[:-best]), np.sort(ascending[-best:])
 
 
-def num_long_rows(num_clips: int) -> int:
+def _num_long_rows(num_clips: int) -> int:
     """Rows for so many long clips: a power of two, to limit compilations."""
     return 1 << (num_clips - 1).bit_length() if num_clips else 0
+
+
+def divide_batch(
+    features: Sequence[np.ndarray], chosen: np.ndarray, batch_size: int, num_devices: int
+) -> list[tuple[np.ndarray, int]]:
+    """The clips and the rows of each piece of a batch: one piece, or see divide_outliers.
+
+    Args:
+        features: <float32>[frames, dim] of each clip.
+        chosen: indices of the clips of the batch.
+        batch_size: rows of the batch, of all devices together.
+        num_devices: devices to divide over.
+    """
+    lengths = np.array([len(features[i]) for i in chosen])
+    usual, long = divide_outliers(lengths, math.ceil(batch_size / num_devices))
+    parts = (chosen[usual], batch_size), (chosen[long], _num_long_rows(len(long)))
+    return [(clips, size) for clips, size in parts if len(clips)]
 
 
 def batches(
@@ -194,13 +211,9 @@ def batches(
     """
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        lengths = np.array([len(features[i]) for i in chosen])
-        usual, long = divide_outliers(lengths, math.ceil(batch_size / num_devices))
-        parts = (chosen[usual], batch_size), (chosen[long], num_long_rows(len(long)))
         yield [
             make_piece(features, labels, clips, size, num_devices, bucket_lengths, devices)
-            for clips, size in parts
-            if len(clips)
+            for clips, size in divide_batch(features, chosen, batch_size, num_devices)
         ]
 
 

@@ -75,7 +75,7 @@ class RunGroupSteps:
         """<float32>[runs, clips, classes] for the features of each run; runs have equally many clips."""
         if self.num_runs == 1:
             return inference.predict_logits(self.eval_step, params, features[0])[None]
-        logits: Any = [[None] * len(clips) for clips in features]
+        parts_per_run: list[list[Any]] = [[] for _ in features]
         batches_per_run = [inference.eval_batches(clips, *self._devices(), divide=False) for clips in features]
         for parts in zip(*batches_per_run, strict=True):
             (batch,) = self._merge([iter([[piece]]) for _, piece in parts])
@@ -83,10 +83,9 @@ class RunGroupSteps:
             if not self._shard_runs:
                 answers = np.moveaxis(answers, 1, 0)
             answers = answers.reshape(self.num_runs, -1, answers.shape[-1])
-            for run, (clips, _) in enumerate(parts):
-                for clip, answer in zip(clips, answers[run], strict=False):
-                    logits[run][clip] = answer
-        return np.asarray(logits)
+            for run_parts, (clips, _), run_answers in zip(parts_per_run, parts, answers, strict=True):
+                run_parts.append((clips, run_answers))
+        return np.stack([inference.in_order(run_parts) for run_parts in parts_per_run])
 
     def _devices(self) -> tuple[int, range]:
         """The devices that the batch of a run is divided over, and those of this process among them."""
