@@ -265,7 +265,6 @@ def _find_columns(
 def _read_glosses(path: str) -> dict[int, str]:
     """Label -> gloss, of lines such as `0 book` or `0,book`, below a header or not; or of a gloss each, from 0."""
     lines = files.read_label_names(path)
-    lines[0] = lines[0].removeprefix('\ufeff')
     numbered = [re.match(r'(\d+)\s*[\s,;:]\s*([^,;\t]+)', line) for line in lines]
     if all(numbered[1:]) and (numbered[0] or len(numbered) > 1):
         return {int(found[1]): found[2].strip() for found in numbered if found}
