@@ -57,16 +57,12 @@ def make_clips(
     compiled = folders.compile_pattern(pattern) if pattern else None
     roles = folders.parse_layout(layout) if layout else ()
     found = folders.find(directory)
+    clips, roles = folders.make_clips(directory, found, roles, compiled, compiled_signer)
+    if 'class' in roles:
+        _check_classes(directory, found, roles, clips)
+    name = f'{"/".join([*roles, *["<class>_<number>"] * ("class" not in roles)])} layout'
     if compiled:
-        clips, name = folders.clips_by_pattern(directory, found, compiled), '--pattern'
-    else:
-        roles = roles or folders.recognize_layout(directory, found)
-        if 'class' in roles:
-            clips = folders.clips_by_layout(found, roles, compiled_signer)
-            _check_classes(directory, found, roles, clips)
-        else:
-            clips = folders.clips_by_flat_names(directory, found, roles)
-        name = f'{"/".join([*roles, *["<class>_<number>"] * ("class" not in roles)])} layout'
+        name = '--pattern'
     clips = clips_lib.number_labels(clips)
     lines = [f'{name}: {_count(clips)}', *_notes(clips, roles), *found.notes()]
     return clips_lib.keep_glosses(clips, glosses, directory), lines

@@ -176,6 +176,29 @@ def _make_clip(path: str, gloss: str, signer: str, split_name: str | None) -> cl
 # --- Layouts of folders
 
 
+def make_clips(
+    directory: str, found: Found, roles: Levels, pattern: re.Pattern[str] | None, signer: re.Pattern[str]
+) -> tuple[list[clips_lib.Clip], Levels]:
+    """Makes clips by a pattern, or else by the roles of the folders, which are recognized where there are none.
+
+    Args:
+        directory: of the videos.
+        found: what lies below it.
+        roles: as parse_layout returns them; () where they are not given.
+        pattern: as compile_pattern returns it.
+        signer: see clips_by_layout.
+
+    Returns:
+        The clips, all with label 0, and the roles; () with a pattern.
+    """
+    if pattern:
+        return clips_by_pattern(directory, found, pattern), ()
+    roles = roles or recognize_layout(directory, found)
+    if 'class' in roles:
+        return clips_by_layout(found, roles, signer), roles
+    return clips_by_flat_names(directory, found, roles), roles
+
+
 def parse_layout(text: str) -> Levels:
     """`split/signer/class` -> its levels; InputError where it is no layout."""
     roles = tuple(text.split('/'))

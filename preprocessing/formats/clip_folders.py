@@ -132,16 +132,9 @@ def _clips_of_folders(directory: str, items: list[str], values: flags.FlagValues
         raise errors.InputError('either --folders or --pattern can be given, not both')
     found = folders.Found(items, [], {})
     try:
-        if values.pattern:
-            clips = folders.clips_by_pattern(directory, found, folders.compile_pattern(values.pattern))
-        else:
-            roles = (
-                folders.parse_layout(values.folders) if values.folders else folders.recognize_layout(directory, found)
-            )
-            if 'class' in roles:
-                clips = folders.clips_by_layout(found, roles, _SIGNER)
-            else:
-                clips = folders.clips_by_flat_names(directory, found, roles)
+        pattern = folders.compile_pattern(values.pattern) if values.pattern else None
+        roles = folders.parse_layout(values.folders) if values.folders else ()
+        clips, _ = folders.make_clips(directory, found, roles, pattern, _SIGNER)
     except errors.InputError as error:
         # Here --layout is that of the landmarks.
         raise errors.InputError(
