@@ -8,16 +8,18 @@ Videos are extracted as the data of the model were. Of a workdir of several runs
 `--mean_of_runs` answers with the mean of their probabilities.
 """
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from slr_jax import cli, errors
+from slr_jax import cli, errors, files, progress
 from slr_jax import dataset as dataset_lib
 
 if TYPE_CHECKING:
-    from slr_jax import inference
+    from preprocessing.formats import model_input
+    from slr_jax import inference, prediction
 
 _INPUTS = ('videos', 'landmarks', 'camera')
 
@@ -46,12 +48,17 @@ def _define_flags() -> None:
 
 
 def _define_extraction_flags() -> None:
+    from preprocessing.extraction import landmarker, model_files
+
     flags.DEFINE_string('model_dir', 'models', "Directory of MediaPipe's model files.")
     flags.DEFINE_enum(
-        'running_mode', None, ['image', 'video'], "Running mode of MediaPipe; default: that of the model's data."
+        'running_mode',
+        None,
+        list(landmarker.RUNNING_MODES),
+        "Running mode of MediaPipe: image (each frame by itself) or video (tracked); default: that of the model's data.",
     )
     flags.DEFINE_enum(
-        'pose', None, ['lite', 'full', 'heavy'], "Pose model of MediaPipe; default: that of the model's data, or full."
+        'pose', None, list(model_files.POSE_MODELS), "Pose model of MediaPipe; default: that of the model's data."
     )
     flags.DEFINE_integer(
         'num_workers', os.cpu_count(), 'Number of worker processes; default: one per core.', lower_bound=1
@@ -67,36 +74,102 @@ def _define_live_flags() -> None:
 def main() -> None:
     """Answers as the flags say."""
     values = flags.FLAGS
-    given = [name for name in _INPUTS if values[name].value is not None]
+    given = [f'--{name}' for name in _INPUTS if values[name].value is not None]
     if len(given) != 1:
-        found = ' and '.join(f'--{name}' for name in given) or 'none'
-        raise errors.InputError(f'found {found}, expected one of {", ".join(f"--{name}" for name in _INPUTS)}')
+        expected = ' or '.join(f'--{name}' for name in _INPUTS)
+        raise errors.InputError(f'found {" and ".join(given) or "no input"}, expected one of {expected}')
+    if values.output_video and not values.output_video.endswith('.mp4'):
+        raise errors.InputError(f'--output_video={values.output_video}, expected a name that ends in .mp4')
+    if values.output_video and values.landmarks is not None:
+        raise errors.InputError('--output_video needs the pictures of --videos or --camera, not --landmarks')
 
+    from preprocessing.formats import model_input
     from slr_jax import prediction, runtime
 
     runtime.use_compilation_cache()
     model = prediction.load(values.workdir, values.checkpoint, mean_of_runs=values.mean_of_runs)
-    if values.camera is not None:
-        _predict_camera(values, model)
-    elif values.window is not None:
-        _predict_recordings(values, model)
-    else:
-        _predict_clips(values, model)
+    target = model_input.Target(values.workdir, model.description)
+    with contextlib.ExitStack() as stack:
+        # Made before the work, so that a path that cannot be written is refused at once.
+        output, output_video = (
+            stack.enter_context(files.create_atomically(path)) if path else None
+            for path in (values.output, values.output_video)
+        )
+        if values.camera is not None:
+            _predict_camera(values, model, target, output, output_video)
+        elif values.window is not None:
+            _predict_recordings(values, model, target, output, output_video)
+        elif values.videos is not None:
+            _predict_videos(values, model, target, output, output_video)
+        else:
+            clips = model_input.read(values.landmarks, target, values.split)
+            _answer(values, model, clips, values.landmarks, output)
 
 
-def _predict_camera(values: flags.FlagValues, model: 'inference.Predictor') -> None:
+def _predict_camera(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    output_video: str | None,
+) -> None:
     """To be written: slr_jax.live over the frames of preprocessing.extraction.camera."""
     raise NotImplementedError
 
 
-def _predict_recordings(values: flags.FlagValues, model: 'inference.Predictor') -> None:
+def _predict_recordings(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    output_video: str | None,
+) -> None:
     """To be written: slr_jax.live over the frames of each video, which preprocessing.extraction.frame_stream gives."""
     raise NotImplementedError
 
 
-def _predict_clips(values: flags.FlagValues, model: 'inference.Predictor') -> None:
-    """Each clip is one sign."""
-    raise NotImplementedError
+def _predict_videos(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    output_video: str | None,
+) -> None:
+    """Answers videos of one sign each."""
+    from preprocessing.extraction import drawing
+    from preprocessing.formats import model_input
+    from slr_jax import prediction
+
+    directory, videos = model_input.find_videos(values.videos)
+    if output_video and len(videos) > 1:
+        raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(videos)} videos')
+    options = target.options(values.running_mode, values.pose)
+    for note in target.compare(options, values.model_dir):
+        progress.report(f'warning: {note}')
+    progress.report(f'extracting the landmarks of {len(videos)} videos')
+    points, failed = model_input.extract_videos(
+        directory, videos, values.model_dir, options, num_workers=values.num_workers, time_limit=values.time_limit
+    )
+    clips = model_input.clips_of_videos(target, points, failed)
+    [first, *_] = _answer(values, model, clips, values.videos, output)
+    if output_video:
+        lines = [f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest]
+        path = os.path.join(directory, first.clip)
+        drawing.draw_video(path, points[first.clip], options.handedness, lines, output_video)
+
+
+def _answer(
+    values: flags.FlagValues, model: 'inference.Predictor', clips: 'model_input.Clips', path: str, output: str | None
+) -> 'list[prediction.Answer]':
+    """Answers clips, prints the table, and writes the JSON lines."""
+    from slr_jax import prediction
+
+    clips.report(path, model.layout)
+    answers = prediction.answer(model, clips.names, clips.landmarks, clips.glosses, values.k)
+    print(prediction.format_table(answers))
+    if output:
+        prediction.write_json_lines(output, (answer.to_json() for answer in answers))
+    return answers
 
 
 if __name__ == '__main__':
