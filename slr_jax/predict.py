@@ -55,7 +55,7 @@ def _define_extraction_flags() -> None:
         'running_mode',
         None,
         list(landmarker.RUNNING_MODES),
-        "Running mode of MediaPipe: image (each frame by itself) or video (tracked); default: that of the model's data.",
+        'Running mode of MediaPipe: image (each frame by itself) or video (tracked); default: that of the data.',
     )
     flags.DEFINE_enum(
         'pose', None, list(model_files.POSE_MODELS), "Pose model of MediaPipe; default: that of the model's data."

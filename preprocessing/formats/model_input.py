@@ -121,16 +121,19 @@ class Target:
         here = options.describe(model_files.read_models(model_dir, options.model_files))
         if 'running_mode' not in source:
             return [
-                f'the data of {self.workdir} do not say how their landmarks were extracted; taken are '
+                f'the data of {self.workdir} do not say how their landmarks were extracted; here they are with '
                 f'running_mode {options.running_mode}, pose {options.pose}'
             ]
-        names = ('parts', 'running_mode', 'pose', 'mediapipe', 'models_sha256')
-        return [
-            f'landmarks are extracted with {name} {here[name]}, those that {self.workdir} was trained on with '
-            f'{source[name]}'
-            for name in names
+        notes = [
+            f'landmarks are extracted with {name} {here[name]}, those of the data of {self.workdir} with {source[name]}'
+            for name in ('running_mode', 'pose', 'mediapipe')
             if name in source and source[name] != here[name]
         ]
+        hashes = source.get('models_sha256', {})
+        others = [name for name, found in here['models_sha256'].items() if hashes.get(name, found) != found]
+        if others:
+            notes.append(f'{", ".join(others)} in {model_dir} differ from the files that the data were extracted with')
+        return notes
 
 
 @dataclasses.dataclass
