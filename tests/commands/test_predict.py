@@ -232,6 +232,7 @@ def test_a_recording_is_answered_as_what_is_extracted_of_it(predict, shared, tmp
         for frame in frames:
             writer.write(frame)
         writer.release()
+    (tmp_path / 'videos' / 'empty.mp4').write_bytes(b'')
     options = landmarker.Options(running_mode='video', handedness='swapped')
     clips = [clips_lib.Clip(name, f'{name}.mp4', 0, 'book', 'test') for name in ('00339', '69241')]
     where = (str(tmp_path / 'videos'), str(tmp_path / 'landmarks'), str(shared / 'models'))

@@ -184,7 +184,7 @@ def test_an_extraction_of_hands_has_no_pose(tmp_path):
 
 
 def test_a_layout_that_is_not_of_mediapipe_cannot_be_extracted():
-    with pytest.raises(errors.InputError, match='model of W takes layout vision_api, which .* mediapipe_hands_pose'):
+    with pytest.raises(errors.InputError, match=r'model of W takes layout vision_api, which .* mediapipe_hands_pose'):
         make_target('vision_api').options()
 
 
