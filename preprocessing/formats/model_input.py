@@ -281,7 +281,7 @@ def read(path: str, target: Target, split: str | None = None) -> Clips:
     """
     if not os.path.exists(path):
         raise errors.InputError(f'{path} does not exist, expected {_KINDS}')
-    dataset = _open_dataset(path)
+    dataset = _open_dataset(path, target)
     if dataset is not None:
         target.check(path, dataset.layout, dataset.description.handedness)
         return _clips_of_dataset(dataset, split)
@@ -295,14 +295,19 @@ def read(path: str, target: Target, split: str | None = None) -> Clips:
     return clips
 
 
-def _open_dataset(path: str) -> dataset_lib.Dataset | None:
+def _open_dataset(path: str, target: Target) -> dataset_lib.Dataset | None:
     """The dataset or archive at a path; None where it is of another kind."""
     if os.path.isdir(path):
         folders_of_versions = ('', *os.listdir(path))
         has_info = (os.path.isfile(os.path.join(path, name, 'dataset_info.json')) for name in folders_of_versions)
         return dataset_lib.load_dataset(path) if any(has_info) else None
-    is_archive = path.endswith('.npz') and not _is_extracted(os.path.dirname(path))
-    return npz.read_archive(path, path) if is_archive else None
+    if not path.endswith('.npz') or _is_extracted(os.path.dirname(path)):
+        return None
+    dataset = npz.read_archive(path, path)
+    for clips in dataset.splits.values():
+        for points in clips.landmarks:
+            plausibility.mark_missing(points, target.description.source.get('missing_values', ()))
+    return dataset
 
 
 def _clips_of_dataset(dataset: dataset_lib.Dataset, split: str | None) -> Clips:

@@ -97,6 +97,19 @@ def test_datasets_and_archives_have_true_glosses(store, tmp_path):
             model_input.read(path, target_of(dataset), 'test')
 
 
+def test_what_meant_missing_in_the_data_of_the_model_does_in_an_archive(store, tmp_path):
+    dataset = read_dataset(store)
+    npz.write_archive(dataset, str(tmp_path / 'nan.npz'))
+    for clip in dataset.splits['train'].landmarks:
+        clip[np.isnan(clip)] = 0
+    npz.write_archive(dataset, str(tmp_path / 'zeros.npz'))
+    source = {'kind': 'npz', 'missing_values': [0.0]}
+    target = make_target('mediapipe_hands_pose', source=source, handedness='swapped')
+    found, expected = (model_input.read(str(tmp_path / f'{name}.npz'), target) for name in ('zeros', 'nan'))
+    for one, other in zip(found.landmarks, expected.landmarks, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize('layout', ['mediapipe_hands_pose', 'mediapipe_two_hands'])
 def test_pose_files(store, tmp_path, layout):
     pytest.importorskip('pose_format')
