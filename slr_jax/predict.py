@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from preprocessing.formats import model_input
     from slr_jax import inference, prediction
 
+# Of the caption of a video.
+_MOST_LINES = 5
 _INPUTS = ('videos', 'landmarks', 'camera')
 
 
@@ -149,7 +151,7 @@ def _predict_videos(
     options = target.options(values.running_mode, values.pose)
     for note in target.compare(options, values.model_dir):
         progress.report(f'warning: {note}')
-    progress.report(f'extracting the landmarks of {len(videos)} videos')
+    progress.report(f'videos to extract: {len(videos)}')
     points, failed = model_input.extract_videos(
         directory, videos, values.model_dir, options, num_workers=values.num_workers, time_limit=values.time_limit
     )
@@ -159,7 +161,9 @@ def _predict_videos(
         from preprocessing.extraction import drawing
         from slr_jax import prediction
 
-        lines = [f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest]
+        lines = [
+            f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest[:_MOST_LINES]
+        ]
         path = os.path.join(directory, first.clip)
         drawing.draw_video(path, points[first.clip], options.handedness, lines, output_video)
 
