@@ -91,7 +91,7 @@ def classes(report: Report) -> str:
             html.count_cell(clips),
             html.count_cell(correct),
             html.Cell(html.percent(accuracy) if clips else 'no clips', accuracy),
-            html.Cell(html.interval(low, high) if clips else ''),
+            html.interval_cell(low, high) if clips else html.Cell('', 2.0),
             html.Cell(drawing),
             html.count_cell(int(matrix[:, label].sum())),
             html.Cell(mistaken),
@@ -115,7 +115,7 @@ def classes(report: Report) -> str:
 # --- Clips
 
 
-def _worst(report: Report) -> list[int]:
+def worst(report: Report) -> list[int]:
     """The clips whose wrong answers are the most probable, the worst first."""
     probabilities = metrics_lib.probabilities(report.best.logits)
     predicted = report.predicted
@@ -125,8 +125,8 @@ def _worst(report: Report) -> list[int]:
 
 def mistakes(report: Report) -> str:
     """The most confident wrong answers, with their clips."""
-    worst = _worst(report)
-    if not worst:
+    listed = worst(report)
+    if not listed:
         return '<p>No clip was mistaken.</p>'
     count = int((report.predicted != report.clips.labels).sum())
     options = ''.join(
@@ -134,18 +134,18 @@ def mistakes(report: Report) -> str:
         for rate in _FRAMES_PER_SECOND
     )
     return (
-        f'<p>{"The" if count == len(worst) else f"{len(worst)} of the {count:,}"} wrong answers, the most confident '
+        f'<p>{"The" if count == len(listed) else f"{len(listed)} of the {count:,}"} wrong answers, the most confident '
         'first. Clips are drawn from the landmarks, as the viewer sees the signer; the shape of the picture is not '
         'in a dataset, so that it is drawn square.</p>'
         f'<p class="speed"><label>Frames per second <select id="speed">{options}</select></label></p>'
         f'{_drawing_legend(report.best.description)}'
         '<noscript><p class="note">The drawings need JavaScript.</p></noscript>'
-        f'<div class="clips">{"".join(_clip_card(report, clip) for clip in worst)}</div>'
+        f'<div class="clips">{"".join(_clip_card(report, clip) for clip in listed)}</div>'
     )
 
 
 def _drawing_legend(description: dataset_lib.Description) -> str:
-    names = {group['style']: group['title'] for group in _drawn_groups(description)}
+    names = {group['style']: group['title'] for group in drawn_groups(description)}
     items = []
     for style, title in names.items():
         dot = f'<path class="points {style}" d="M14,6h.01"/>'
@@ -168,7 +168,7 @@ def _clip_card(report: Report, clip: int) -> str:
     title = f'{names[true]}, taken for {names[listed[0]]}'
     paths = ''.join(
         f'<path class="{kind} {group["style"]}" data-group="{number}"/>'
-        for number, group in enumerate(_drawn_groups(report.best.description))
+        for number, group in enumerate(drawn_groups(report.best.description))
         for kind in ('bones', 'points')
     )
     length = len(report.clips.landmarks[clip])
@@ -193,7 +193,7 @@ def _answer_row(name: str, probability: float, is_true: bool) -> str:
     return f'<tr><th scope="row">{mark}{html.long_text(name)}{bar}</th>{number}</tr>'
 
 
-def _drawn_groups(description: dataset_lib.Description) -> list[dict[str, Any]]:
+def drawn_groups(description: dataset_lib.Description) -> list[dict[str, Any]]:
     """Points and bones of each group, under the name and style of the signer's own."""
     layout = landmarks_lib.LAYOUTS[description.layout]
     on_signer = landmarks_lib.anatomical_order(layout, description.handedness)
@@ -213,8 +213,8 @@ def _drawn_frames(length: int) -> np.ndarray:
 
 def drawn_clips(report: Report) -> dict[str, Any]:
     """The landmarks that the page draws, in units of `_UNIT`."""
-    groups = [{name: group[name] for name in ('points', 'bones')} for group in _drawn_groups(report.best.description)]
-    return {'groups': groups, 'clips': [_drawn_clip(report.clips.landmarks[clip]) for clip in _worst(report)]}
+    groups = [{name: group[name] for name in ('points', 'bones')} for group in drawn_groups(report.best.description)]
+    return {'groups': groups, 'clips': [_drawn_clip(report.clips.landmarks[clip]) for clip in worst(report)]}
 
 
 def _drawn_clip(landmarks: np.ndarray) -> dict[str, Any]:

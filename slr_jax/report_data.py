@@ -20,7 +20,7 @@ from slr_jax import workdir as workdir_lib
 from slr_jax.masks import Mask
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RunReport:
     """What is known of one run.
 
@@ -51,7 +51,7 @@ class RunReport:
     masks: Sequence[Mask]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """What a page shows.
 

@@ -55,6 +55,11 @@ def percent_cell(value: float) -> Cell:
     return Cell(percent(value), value)
 
 
+def interval_cell(low: float, high: float) -> Cell:
+    """An interval of fractions in percent, sorted by its lower end."""
+    return Cell(interval(low, high), low)
+
+
 def count_cell(value: int) -> Cell:
     """A whole number."""
     return Cell(f'{value:,}', value)
@@ -72,17 +77,12 @@ def sortable(
     Args:
         caption: of the table.
         columns: that of the row headers, and those of the cells.
-        rows: HTML of the row header, and its cells.
+        rows: HTML of the row header, and its cells; at least one row.
         ascending: the column by which the rows are sorted already.
         chosen: the row that is set off.
     """
-    first = rows[0][1] if rows else []
-    is_number = [False, *(cell.value is not None for cell in first)]
-    header = ''.join(
-        f'<th scope="col"{" class=number" if number else ""}{" aria-sort=ascending" if name == ascending else ""}>'
-        f'<button type="button">{escape(name)}</button></th>'
-        for name, number in zip(columns, is_number, strict=True)
-    )
+    first = [Cell(''), *rows[0][1]]
+    header = ''.join(_header(name, cell, name == ascending) for name, cell in zip(columns, first, strict=True))
     body = ''.join(
         f'<tr{" class=chosen" if number == chosen else ""}><th scope="row">{name}</th>'
         f'{"".join(cell.to_html() for cell in cells)}</tr>'
@@ -90,6 +90,15 @@ def sortable(
     )
     table = f'<table><caption>{escape(caption)}</caption><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
     return scrolling(caption, table)
+
+
+def _header(name: str, cell: Cell, is_sorted: bool) -> str:
+    """The header of a column of such cells; drawings cannot be sorted."""
+    style = ' class="number"' if cell.value is not None else ''
+    if cell.content.startswith('<svg'):
+        return f'<th scope="col">{escape(name)}</th>'
+    order = ' aria-sort="ascending"' if is_sorted else ''
+    return f'<th scope="col"{style}{order}><button type="button">{escape(name)}</button></th>'
 
 
 def scrolling(name: str, content: str) -> str:

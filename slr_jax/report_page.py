@@ -126,7 +126,7 @@ def _aggregate(report: Report) -> str:
         cells = [
             html.percent_cell(found['accuracy_mean']),
             html.Cell(deviation, found['accuracy_std']),
-            html.Cell(html.interval(low, high)),
+            html.interval_cell(low, high),
             html.Cell(report_figures.draw_interval(found['accuracy_mean'], low, high)),
             html.count_cell(found['runs']),
         ]
@@ -147,7 +147,7 @@ def _runs_table(report: Report) -> str:
         low, high = found['accuracy_wilson95']
         cells = [
             html.percent_cell(found['accuracy']),
-            html.Cell(html.interval(low, high)),
+            html.interval_cell(low, high),
             html.Cell(report_figures.draw_interval(found['accuracy'], low, high)),
             html.Cell(*_validation_accuracy(report, run)),
             html.Cell(f'{found["loss"]:.4f}', found['loss']),
@@ -193,7 +193,7 @@ def _overlaid_curves(report: Report) -> str:
     for name, top in ((f'{split}_accuracy', 1.0), ('train_loss', None)):
         ordered = [*(run for run in report.runs if run is not report.best), report.best]
         lines = [
-            Line(_name(run), 'best' if run is report.best else 'other', _points(run.rows, name)) for run in ordered
+            Line(_name(run), 'best' if run is report.best else 'other', points_of(run.rows, name)) for run in ordered
         ]
         words = name.replace('_', ' ')
         drawing = report_figures.draw_lines(lines, f'{words} of {len(lines)} runs over the epochs', top=top)
@@ -244,12 +244,8 @@ def _accuracy(report: Report) -> str:
     if report.num_validation:
         rows.append(('Validation accuracy there', _validation_accuracy(report, report.best)[0]))
     if len(report.label_names) > 5:
-        rows.append(
-            (
-                'Among the five likeliest',
-                f'{html.percent(found["top5"])}, 95 % interval {html.interval(*top5_interval)}',
-            )
-        )
+        text = f'{html.percent(found["top5"])}, 95 % interval {html.interval(*top5_interval)}'
+        rows.append(('Among the five likeliest', text))
     rows += [
         ('By guessing', f'{chance}, one of {len(report.label_names)} classes'),
         ('Cross-entropy loss', html.number(found['loss'], f'{found["loss"]:.4f}')),
@@ -265,11 +261,12 @@ def _accuracy(report: Report) -> str:
 
 def _caveat(report: Report) -> str:
     """What makes the accuracy too high."""
-    if not report.is_training_data or report.split == 'test':
-        return ''
-    if report.split == 'train':
-        return '<p class="note">These clips were trained on: the accuracy on others is lower.</p>'
-    return '<p class="note">These clips chose the checkpoint: the accuracy on others is likely lower.</p>'
+    note = ''
+    if report.is_training_data and report.split == 'train':
+        note = 'These clips were trained on: the accuracy on others is lower.'
+    if report.is_training_data and report.split == 'validation' and report.best.config.validation == 'split':
+        note = 'These clips chose the checkpoint: the accuracy on others is likely lower.'
+    return f'<p class="note">{note}</p>' if note else ''
 
 
 def _origin(report: Report) -> str:
@@ -345,7 +342,7 @@ def _config(run: RunReport) -> str:
     return html.facts('Config fields that differ from their defaults', rows or [('none', 'the published protocol')])
 
 
-def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+def points_of(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     """(epoch, value) where there is a finite value."""
     pairs = [(float(row['epoch']), row[name]) for row in rows]
     return [(epoch, float(value)) for epoch, value in pairs if value is not None and np.isfinite(value)]
@@ -358,7 +355,7 @@ def _training(report: Report) -> str:
     epoch = run.checkpoint['epoch']
     charts = []
     for name, top in (('loss', None), ('accuracy', 1.0)):
-        lines = [Line(split, split, _points(run.rows, f'{split}_{name}')) for split in ('train', 'validation')]
+        lines = [Line(split, split, points_of(run.rows, f'{split}_{name}')) for split in ('train', 'validation')]
         ends = ', '.join(f'{line.name} {line.points[-1][1]:.3f}' for line in lines if line.points)
         description = f'{name} over {len(run.rows)} epochs; at the end {ends}'
         drawing = report_figures.draw_lines(lines, description, top=top, marked=epoch)
