@@ -64,7 +64,9 @@ def _matrix_table(matrix: np.ndarray, names: Sequence[str], shown: np.ndarray) -
         f'<table class="confusion{" many" if len(shown) > 30 else ""}"><caption>{caption}</caption>'
         f'<thead><tr><td>true ↓ predicted →</td>{header}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     )
-    key = '<p class="soft">Blue and outlined: right. Orange: mistakes. The darker, the larger the part of the row.</p>'
+    key = (
+        '<p class="soft">Blue and outlined: right. Orange: mistakes. The stronger, the larger the part of the row.</p>'
+    )
     return html.scrolling('Confusion matrix', table) + key
 
 
@@ -220,13 +222,13 @@ def drawn_clips(report: Report) -> dict[str, Any]:
 def _drawn_clip(landmarks: np.ndarray) -> dict[str, Any]:
     frames = _drawn_frames(len(landmarks))
     points = landmarks[frames][..., :2].astype(np.float64)
-    numbers = np.where(np.isnan(points).any(axis=-1, keepdims=True), _MISSING, points / _UNIT)
-    numbers = np.clip(numbers.round(), _MISSING, -_MISSING - 1).astype('<i2')
+    is_missing = np.isnan(points).any(axis=-1, keepdims=True)
+    numbers = np.where(is_missing, _MISSING, np.clip((points / _UNIT).round(), _MISSING + 1, -_MISSING - 1))
     return {
         'length': len(landmarks),
         'frames': (frames + 1).tolist(),
         'view': _view(points),
-        'points': base64.b64encode(numbers.tobytes()).decode(),
+        'points': base64.b64encode(numbers.astype('<i2').tobytes()).decode(),
     }
 
 
@@ -236,6 +238,8 @@ def _view(points: np.ndarray) -> list[int]:
     Points outside the picture are guesses of the landmark model, such as legs: they do not make it larger.
     """
     seen = points[np.isfinite(points).all(axis=-1)]
+    if not len(seen):
+        seen = np.array([[0.0, 0.0], [1.0, 1.0]])
     inside = seen[((seen >= 0) & (seen <= 1)).all(axis=-1)]
     low, high = (f(inside if len(inside) else seen, axis=0) for f in (np.min, np.max))
     margin = 0.05 * max(0.05, float((high - low).max()))

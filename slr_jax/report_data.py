@@ -46,7 +46,7 @@ class RunReport:
     began: datetime.datetime | None
     checkpoint: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
-    metrics: Mapping[str, Any]
+    metrics: dict[str, Any]
     logits: np.ndarray
     masks: Sequence[Mask]
 

@@ -14,7 +14,7 @@ from slr_jax import report_html as html
 _WIDTH, _HEIGHT = 320, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 38
 _MAX_VERTICES = 240
-NUM_LABELED = 12
+NUM_LABELED = 8
 
 _Point = tuple[float, float]
 
@@ -93,10 +93,10 @@ def draw_legend(entries: Mapping[str, str]) -> str:
 
 def draw_interval(value: float, low: float, high: float) -> str:
     """A fraction and its interval on a line from 0 to 1; the numbers are to be written beside it."""
-    line = '<path class="gridline" d="M2,9H118M2,5V13M60,5V13M118,5V13"/>'
-    a, b, x = (2 + 116 * number for number in (low, high, value))
+    line = '<path class="gridline" d="M3,9H117M3,5V13M60,5V13M117,5V13"/>'
+    a, b, x = (3 + 114 * number for number in (low, high, value))
     bar = f'<rect class="interval" x="{a:.1f}" y="5" width="{b - a:.1f}" height="8" rx="2"/>'
-    return _svg(120, 18, '', f'{line}{bar}<circle class="value" cx="{x:.1f}" cy="9" r="4"/>', 'range')
+    return _svg(120, 18, '', f'{line}{bar}<path class="value" d="M{x:.1f},2V16"/>', 'range')
 
 
 def draw_spread(values: Sequence[float], low: float, high: float) -> str:
@@ -137,7 +137,7 @@ def draw_mask(weights: np.ndarray, layout: landmarks_lib.Layout) -> list[tuple[s
         for number, point in enumerate(points):
             if point in labeled:
                 (x, y), shift = places[point], 6 + 8 * fractions[point]
-                anchor, x = ('end', x - shift) if x > 250 else ('start', x + shift)
+                anchor, x = ('end', x - shift) if 70 < x < 150 or x > 250 else ('start', x + shift)
                 text = f'{number}: {weights[point]:.2f}'
                 parts.append(
                     f'<text class="label" x="{x:.0f}" y="{y:.0f}" dy=".35em" text-anchor="{anchor}">{text}</text>'

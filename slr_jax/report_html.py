@@ -32,8 +32,13 @@ def interval(low: float, high: float) -> str:
 
 def facts(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     """A table of names and values; the values are HTML."""
-    cells = ''.join(f'<tr><th scope="row">{escape(name)}</th><td>{value}</td></tr>' for name, value in rows)
+    cells = ''.join(f'<tr><th scope="row">{_breakable(name)}</th><td>{value}</td></tr>' for name, value in rows)
     return f'<table class="facts"><caption>{escape(caption)}</caption><tbody>{cells}</tbody></table>'
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken after its underscores."""
+    return escape(name).replace('_', '_<wbr>')
 
 
 @dataclasses.dataclass(frozen=True)

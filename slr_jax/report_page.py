@@ -14,6 +14,7 @@ import numpy as np
 
 import slr_jax
 from slr_jax import config as config_lib
+from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, progress, report_answers, report_data, report_figures
 from slr_jax import landmarks as landmarks_lib
 from slr_jax import masks as masks_lib
@@ -275,19 +276,24 @@ def _origin(report: Report) -> str:
     rows = [
         ('Dataset', html.long_text(trained_on.name)),
         ('Layout', f'{html.escape(layout.name)}, {layout.num_points} points'),
-        ('Handedness', _HANDEDNESS[trained_on.handedness]),
         ('Classes', _glosses(report.label_names)),
     ]
+    if 'right_hand' in layout.groups:
+        rows.append(('Handedness', _HANDEDNESS[trained_on.handedness]))
     clips = best.dataset.get('clips')
-    if clips:
+    if report.is_training_data:
+        rows += _splits(report.dataset)
+    elif clips:
         rows.append(('Clips', ', '.join(f'{html.escape(split)} {count:,}' for split, count in clips.items())))
     if trained_on.source:
         source = ', '.join(f'{name}: {value}' for name, value in trained_on.source.items() if value not in (None, {}))
         rows.append(('Source', html.escape(source)))
     if best.dataset.get('fingerprint'):
         rows.append(('Fingerprint', f'<code>{html.escape(best.dataset["fingerprint"][:16])}</code>…'))
-    parts = [html.facts('Data trained on', rows)]
-    parts.append(html.facts(f'Data tested on: {report.dataset.description.name}', _tested_rows(report)))
+    parts = [html.facts(f'Data trained {"and tested " if report.is_training_data else ""}on', rows)]
+    if not report.is_training_data:
+        other = [('Dataset', html.long_text(report.dataset.description.name)), *_splits(report.dataset)]
+        parts.append(html.facts('Data tested on, which is not the same', other))
     parts.append(html.facts('Run', _run_rows(best)))
     parts.append(_config(best))
     parts.append(
@@ -307,14 +313,14 @@ def _glosses(names: Sequence[str]) -> str:
     return f'<details><summary>{len(names)}</summary>{listed}</details>'
 
 
-def _tested_rows(report: Report) -> list[tuple[str, str]]:
-    rows = [('The data trained on', 'yes, by its fingerprint' if report.is_training_data else 'no, other data')]
-    for split, clips in report.dataset.splits.items():
+def _splits(dataset: dataset_lib.Dataset) -> list[tuple[str, str]]:
+    rows = []
+    for split, clips in dataset.splits.items():
         lengths = [len(clip) for clip in clips.landmarks]
         signers = len(set(clips.signers) - {''})
         text = f'{len(clips):,} clips of {min(lengths)} to {max(lengths)} frames, '
         text += f'{signers} {"signer" if signers == 1 else "signers"}, ' if signers else 'signers not known, '
-        rows.append((f'Split {split}', f'{text}{100 * clips.missing_fraction:.1f} % of points missing'))
+        rows.append((split.capitalize(), f'{text}{100 * clips.missing_fraction:.1f} % of points missing'))
     return rows
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from slr_jax import config, dataset, landmarks, masks, metrics, report_data, workdir
 
-VOID = {'br', 'input', 'meta'}
+VOID = {'br', 'input', 'meta', 'wbr'}
 
 
 class Page(HTMLParser):

@@ -30,7 +30,7 @@ def test_numbers_are_those_of_evaluate(workdir, tmp_path):
         expected |= {metrics['accuracy'], *metrics['accuracy_wilson95']}
     assert expected <= {*page.numbers}
     assert 'Training began' in page.text()
-    assert 'yes, by its fingerprint' in page.text()
+    assert 'Data trained and tested on' in page.text()
     assert [path.name for path in output.parent.iterdir()] == ['report.html']
 
 
