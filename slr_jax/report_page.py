@@ -299,7 +299,7 @@ def _origin(report: Report) -> str:
     parts.append(
         html.facts('Versions', [(name, html.escape(_listed(value))) for name, value in best.environment.items()])
     )
-    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+    return f'<div class="origin">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 _HANDEDNESS = {
