@@ -1,6 +1,7 @@
 """What a model answered, for a report: confusions, classes, and the worst mistakes with their clips."""
 
 import base64
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from slr_jax import report_html as html
 from slr_jax.report_data import Report
 
 MAX_MISTAKES = 12
+_MAX_OF_PAIR = 3
 _MAX_FRAMES = 64
 _MAX_CLASSES = 100
 _MAX_PAIRS = 10
@@ -118,11 +120,18 @@ def classes(report: Report) -> str:
 
 
 def worst(report: Report) -> list[int]:
-    """The clips whose wrong answers are the most probable, the worst first."""
+    """The clips whose wrong answers are the most probable, the worst first; a few of each true and predicted class."""
     probabilities = metrics_lib.probabilities(report.best.logits)
     predicted = report.predicted
     wrong = np.flatnonzero(predicted != report.clips.labels)
-    return wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind='stable')][:MAX_MISTAKES].tolist()
+    by_confidence = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind='stable')]
+    seen, chosen = collections.Counter[tuple[int, int]](), []
+    for clip in by_confidence.tolist():
+        pair = (int(report.clips.labels[clip]), int(predicted[clip]))
+        seen[pair] += 1
+        if seen[pair] <= _MAX_OF_PAIR:
+            chosen.append(clip)
+    return chosen[:MAX_MISTAKES]
 
 
 def mistakes(report: Report) -> str:
@@ -137,8 +146,9 @@ def mistakes(report: Report) -> str:
     )
     return (
         f'<p>{"The" if count == len(listed) else f"{len(listed)} of the {count:,}"} wrong answers, the most confident '
-        'first. Clips are drawn from the landmarks, as the viewer sees the signer; the shape of the picture is not '
-        'in a dataset, so that it is drawn square.</p>'
+        f'first, at most {_MAX_OF_PAIR} that mistake the same class for the same other. Clips are drawn from the '
+        'landmarks, as the viewer sees the signer; the shape of the picture is not in a dataset, so that it is drawn '
+        'square.</p>'
         f'<p class="speed"><label>Frames per second <select id="speed">{options}</select></label></p>'
         f'{_drawing_legend(report.best.description)}'
         '<noscript><p class="note">The drawings need JavaScript.</p></noscript>'

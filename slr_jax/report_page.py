@@ -224,7 +224,7 @@ def _mask_spread(report: Report) -> str:
             ]
             rows.append((html.escape(row['point']), cells))
         caption = f'{_mask_name(masks[0])} over {len(same)} seeds: the {len(rows)} points of the largest mean weight'
-        columns = ('point', 'group', 'mean weight', 's.d.', 'from, to', f'{low:.2f} to {high:.2f}')
+        columns = ('point', 'group', 'mean weight', 's.d.', 'from, to', f'{low:.3f} to {high:.3f}')
         parts.append(html.sortable(caption, columns, rows))
     return f'<h3>Spread of the mask</h3>{"".join(parts)}'
 
@@ -316,9 +316,10 @@ def _glosses(names: Sequence[str]) -> str:
 def _splits(dataset: dataset_lib.Dataset) -> list[tuple[str, str]]:
     rows = []
     for split, clips in dataset.splits.items():
-        lengths = [len(clip) for clip in clips.landmarks]
+        shortest, longest = (f(len(clip) for clip in clips.landmarks) for f in (min, max))
+        lengths = f'{shortest} to {longest}' if shortest < longest else f'{longest}'
         signers = len(set(clips.signers) - {''})
-        text = f'{len(clips):,} clips of {min(lengths)} to {max(lengths)} frames, '
+        text = f'{len(clips):,} clips of {lengths} frames, '
         text += f'{signers} {"signer" if signers == 1 else "signers"}, ' if signers else 'signers not known, '
         rows.append((split.capitalize(), f'{text}{100 * clips.missing_fraction:.1f} % of points missing'))
     return rows
@@ -328,7 +329,9 @@ def _run_rows(run: RunReport) -> list[tuple[str, str]]:
     rows = [('Model', html.escape(run.config.model))]
     if not run.rows:
         return [*rows, ('Training', 'no metrics.csv, as of an imported checkpoint')]
-    rows += [('Seed', str(run.config.seed)), ('Epochs', f'{len(run.rows)}, {run.rows[-1]["step"]:,} steps')]
+    planned = '' if run.config.num_steps else f' of {run.config.num_epochs} planned'
+    epochs = f'{len(run.rows)}{planned}, {run.rows[-1]["step"]:,} steps'
+    rows += [('Seed', str(run.config.seed)), ('Epochs', epochs)]
     if run.began:
         rows.append(('Training began', f'{run.began:%Y-%m-%d %H:%M} UTC'))
     return rows
@@ -342,7 +345,7 @@ def _config(run: RunReport) -> str:
     rows = []
     for field, default in config_lib.default_config().items():
         value = run.config[field]
-        if field not in ('dataset', 'sweep') and value != default:
+        if field not in ('dataset', 'seed', 'sweep') and value != default:
             soft = f'<span class="soft">(default {html.escape(default)})</span>'
             rows.append((field, f'<code>{html.escape(value)}</code> {soft}'))
     return html.facts('Config fields that differ from their defaults', rows or [('none', 'the published protocol')])

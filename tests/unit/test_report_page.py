@@ -98,7 +98,12 @@ def test_the_worst_mistakes_are_the_confident_ones():
     report = make_report(num_clips=40)
     probabilities = metrics.probabilities(report.best.logits)
     wrong = [(probabilities[i].max(), i) for i in range(40) if probabilities[i].argmax() != report.clips.labels[i]]
-    expected = [i for _, i in sorted(wrong, reverse=True)][:12]
+    expected, pairs = [], []
+    for _, i in sorted(wrong, reverse=True):
+        pairs.append((report.clips.labels[i], probabilities[i].argmax()))
+        if pairs.count(pairs[-1]) <= 3:
+            expected.append(i)
+    expected = expected[:12]
     page = Page(report_page.render(report))
     assert len(page.all('article')) == len(expected) == 12
     descriptions = [x['aria-label'] for x in page.all('svg', **{'class': 'figure', 'role': 'img'})]
