@@ -25,3 +25,9 @@ CASES = {
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_refused(refuse, case):
     refuse(*case)
+
+
+@pytest.mark.usefixtures('workdirs')
+@pytest.mark.parametrize('workdir', ['imported', 'no_mask'])
+def test_a_checkpoint_without_training_is_taken(accept, workdir):
+    accept(f'slr_jax.report --workdir={{w}}/{workdir} --dataset={{w}}/data/tiny --output={{out}}/report.html')
