@@ -65,7 +65,7 @@ class Report:
         dataset: that the runs were tested on.
         is_training_data: whether it is the dataset that `best` was trained on.
         num_validation: clips that `best` was validated on, None without validation or where it is not known.
-        clips: the tested clips.
+        clips: that `best` was tested on.
         label_names: gloss of each class.
     """
 
@@ -120,12 +120,14 @@ def gather(
     dataset: str | None,
 ) -> Report:
     """Tests runs and reads what their folders say; arguments as `find_runs` returns and `write_report` takes them."""
-    runs = []
+    runs, answered = [], {}
     for entry in entries:
         run, evaluator = _test(workdir, entry, split, checkpoint, dataset)
         progress.report(f'{entry.name} | {evaluation.describe(run.metrics)}'.removeprefix(' | '))
         runs.append(run)
+        answered[entry.name] = evaluator.clips, evaluator.label_names
     best = max(runs, key=lambda run: checkpoint_lib.selection_key(run.checkpoint))
+    clips, label_names = answered[best.entry.name]
     tested = dataset_lib.load_dataset(dataset or best.config.dataset)
     is_same = tested.fingerprint() == best.dataset.get('fingerprint')
     settings = []
@@ -142,8 +144,8 @@ def gather(
         dataset=tested,
         is_training_data=is_same,
         num_validation=_num_validation(tested, best.config) if is_same else None,
-        clips=evaluator.clips,
-        label_names=evaluator.label_names,
+        clips=clips,
+        label_names=label_names,
     )
 
 

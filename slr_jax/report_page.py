@@ -276,7 +276,7 @@ def _origin(report: Report) -> str:
     rows = [
         ('Dataset', html.long_text(trained_on.name)),
         ('Layout', f'{html.escape(layout.name)}, {layout.num_points} points'),
-        ('Classes', _glosses(report.label_names)),
+        ('Classes', _glosses(trained_on.label_names)),
     ]
     if 'right_hand' in layout.groups:
         rows.append(('Handedness', _HANDEDNESS[trained_on.handedness]))
