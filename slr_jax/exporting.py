@@ -44,7 +44,7 @@ def export(workdir: str, output: str, checkpoint: str = 'best') -> None:
     loaded = checkpoint_lib.load_model(workdir, checkpoint)
     evaluations = read_evaluations(workdir, loaded.step)
     program = export_program(loaded)
-    data = program.serialize()
+    data = bytes(program.serialize())
     params = params_file.to_bytes(loaded)
     description = describe(loaded, program, evaluations) | {
         'export_again': f'python -m slr_jax.export --workdir={workdir} --output={output}',
@@ -87,7 +87,8 @@ def export_program(loaded: LoadedModel) -> jax_export.Exported:
 
     def answer(landmarks: jax.Array, num_frames: jax.Array) -> jax.Array:
         fed, padding_mask = jax.vmap(features.of_padded)(landmarks, num_frames)
-        return jax.nn.softmax(model.apply({'params': params}, fed, padding_mask))
+        logits: Any = model.apply({'params': params}, fed, padding_mask)
+        return jax.nn.softmax(logits)
 
     batch, time = jax_export.symbolic_shape('batch, time')
     return jax_export.export(jax.jit(answer), platforms=PLATFORMS)(
