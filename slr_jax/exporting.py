@@ -5,6 +5,7 @@ import glob
 import hashlib
 import inspect
 import os
+import shlex
 import shutil
 from typing import Any
 
@@ -26,6 +27,8 @@ LIFETIME = (
     'jax promises that its versions of the 6 months after the one that exported run the program, and those of the 3 '
     'weeks before it. Later versions may drop the calling convention: then export the workdir again.'
 )
+# What a card needs of metrics.json.
+_METRICS = ('split', 'clips', 'accuracy', 'accuracy_wilson95', 'top5', 'selected_by')
 _PACKAGES = ('slr_jax', 'jax', 'jaxlib')
 
 
@@ -46,8 +49,9 @@ def export(workdir: str, output: str, checkpoint: str = 'best') -> None:
     program = export_program(loaded)
     data = bytes(program.serialize())
     params = params_file.to_bytes(loaded)
+    again = (f'--workdir={workdir}', f'--output={output}', f'--checkpoint={loaded.step}')
     description = describe(loaded, program, evaluations) | {
-        'export_again': f'python -m slr_jax.export --workdir={workdir} --output={output}',
+        'export_again': f'python -m slr_jax.export {shlex.join(again)}',
         'sha256': {exported.PROGRAM: hashlib.sha256(data).hexdigest(), PARAMS: hashlib.sha256(params).hexdigest()},
     }
     clips = files.read_json(os.path.join(workdir, 'dataset.json')).get('clips', {})
@@ -131,10 +135,17 @@ def describe(
 
 
 def read_evaluations(workdir: str, step: int) -> dict[str, dict[str, Any]]:
-    """What `evaluate` wrote about a checkpoint: name of the folder -> the content of its metrics.json."""
+    """What `evaluate` wrote about a checkpoint: name of the folder -> the content of its metrics.json.
+
+    Raises:
+        InputError: a file is damaged, or of an older version.
+    """
     found = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(workdir), 'evaluation', '*', 'metrics.json'))):
         metrics = files.read_json(path)
+        missing = [name for name in _METRICS if name not in metrics]
+        if metrics.get('checkpoint') == step and missing:
+            raise errors.InputError(f'{path} has no {missing[0]}, expected what slr_jax.evaluate writes: test again')
         if metrics.get('checkpoint') == step:
             found[os.path.basename(os.path.dirname(path))] = metrics
     return found

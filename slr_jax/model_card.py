@@ -46,7 +46,7 @@ def _use(loaded: LoadedModel) -> str:
     whose = {'signer': "the signer's right hand", 'swapped': "the signer's left hand"}[description.handedness]
     hands = f' The columns of the right hand hold {whose}.' if 'right_hand' in layout.groups else ''
     return (
-        f'A clip is <float32>[frames, {layout.num_points}, 3]: landmarks of layout {layout.name}, in the order of '
+        f'A clip is `<float32>[frames, {layout.num_points}, 3]`: landmarks of layout {layout.name}, in the order of '
         '`model.json`, x to the right and y down in normalized image coordinates, z as MediaPipe gives it or NaN, NaN '
         f'where a point is missing.{hands} The answer is a probability for each gloss.\n\n'
         '```python\n'

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from slr_jax import checkpoint, dataset, exported, exporting, files, landmarks, models
+from slr_jax import checkpoint, dataset, errors, exported, exporting, files, landmarks, models
 from slr_jax import workdir as workdir_lib
 from slr_jax.inference import LoadedModel
 from tests import numpy_models
@@ -156,6 +156,8 @@ def test_what_is_beside_the_program(workdir, folder):
     assert description['layout']['handedness'] == 'signer'
     assert description['versions']['jax'] == jax.__version__
     assert description['calling_convention']['version'] == jax_export.maximum_supported_calling_convention_version
+    again = f'--workdir={workdir} --output={folder} --checkpoint=3'
+    assert description['export_again'] == f'python -m slr_jax.export {again}'
     assert description['evaluation']['test_best']['accuracy'] == 0.5
     with open(os.path.join(folder, 'MODEL_CARD.md'), encoding='utf-8') as file:
         card = file.read()
@@ -178,6 +180,9 @@ def test_an_earlier_export_is_replaced_and_parameters_become_a_workdir_again(
     copy, imported = tmp_path / 'copy', tmp_path / 'imported'
     shutil.copytree(folder, copy)
     (copy / 'MODEL_CARD.md').write_text('older')
+    # The same program, without the time that it takes to make it.
+    program = jax_export.deserialize(bytearray((copy / 'model.jax_export').read_bytes()))
+    monkeypatch.setattr(exporting, 'export_program', lambda _: program)
     import_again = ['slr_jax.import_torch', f'--checkpoint={folder}/params.safetensors', f'--workdir={imported}']
     assert run_here(import_again, capfd, monkeypatch) == (0, '')
     assert run_here(['slr_jax.export', f'--workdir={imported}', f'--output={copy}'], capfd, monkeypatch) == (0, '')
@@ -250,6 +255,15 @@ def test_the_loader_refuses(folder, tmp_path, damage, words):
     assert '\n' not in sentence
     for word in words:
         assert word in sentence
+
+
+def test_numbers_of_an_older_evaluation_are_refused(tmp_path):
+    path = tmp_path / 'evaluation' / 'test_best' / 'metrics.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('{"checkpoint": 3, "split": "test", "clips": 6, "accuracy": 0.5}')
+    assert exporting.read_evaluations(str(tmp_path), 2) == {}
+    with pytest.raises(errors.InputError, match=f'{path} has no accuracy_wilson95'):
+        exporting.read_evaluations(str(tmp_path), 3)
 
 
 def test_clips_of_another_shape_are_refused(folder):
