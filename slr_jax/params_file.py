@@ -49,19 +49,26 @@ def read(path: str) -> tuple[ml_collections.ConfigDict, dataset_lib.Description,
     """The config, the description and the parameters in a file.
 
     Raises:
-        InputError: they do not fit each other, or the file is of another version of slr_jax.
+        InputError: they do not fit each other, or the file is damaged or of another version of slr_jax.
     """
-    with safetensors.safe_open(path, framework='np') as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
     try:
+        with safetensors.safe_open(path, framework='np') as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
         config = config_lib.from_json(json.loads(metadata['config']), is_old=False)
         description = dataset_lib.Description(**json.loads(metadata['description']))
         model = models.model_from_config(config, description.num_classes)
         dim = features_lib.Features.from_config(config, description.layout).dim
         params = _nest(tensors)
-    except (errors.InputError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise errors.InputError(f'{path} is of another slr_jax version: {errors.one_line(error)}') from error
+    except (
+        errors.InputError,
+        safetensors.SafetensorError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:
+        raise errors.InputError(f'{path} is damaged or of another slr_jax: {errors.one_line(error)}') from error
     models.check_params(path, model, params, dim)
     return config, description, params
 

@@ -11,9 +11,10 @@ import jax
 from jax import export as jax_export
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
-from slr_jax import checkpoint, dataset, errors, exported, exporting, files, landmarks, models
+from slr_jax import checkpoint, dataset, errors, exported, exporting, files, landmarks, models, params_file
 from slr_jax import workdir as workdir_lib
 from slr_jax.inference import LoadedModel
 from tests import numpy_models
@@ -255,6 +256,29 @@ def test_the_loader_refuses(folder, tmp_path, damage, words):
     assert '\n' not in sentence
     for word in words:
         assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'words'),
+    [
+        (lambda tensors, _: tensors.pop('class_query'), r"\['class_query'\] is None, expected \(42,\)"),
+        (lambda tensors, _: tensors.update(class_query=tensors['encoder_mask'][:5]), r'\(5,\), expected \(42,\)'),
+        (lambda tensors, _: tensors.update({'class_query.more': tensors['encoder_mask']}), 'damaged'),
+        (lambda _, metadata: metadata.pop('config'), 'config'),
+        (lambda _, metadata: metadata.update(description='{}'), 'damaged .*name'),
+        (lambda _, metadata: metadata.update(config='{"colour": 1}'), 'config.colour'),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(folder, tmp_path, spoil, words):
+    path = os.path.join(folder, 'params.safetensors')
+    tensors = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, framework='np') as file:
+        metadata = file.metadata()
+    spoil(tensors, metadata)
+    path = str(tmp_path / 'spoiled.safetensors')
+    safetensors.numpy.save_file(tensors, path, metadata)
+    with pytest.raises(errors.InputError, match=f'{path}.*{words}'):
+        params_file.read(path)
 
 
 def test_numbers_of_an_older_evaluation_are_refused(tmp_path):
