@@ -1,6 +1,6 @@
 """One person of those in the picture: whose body is taken over a clip, and which hands are its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -18,6 +18,8 @@ _SAME_BODY = 0.3
 _TORSO_TO_SHOULDERS = 0.7
 # Hands without a body may be this far outside the box around the signer, in widths and heights of it.
 _BOX_MARGIN = 0.2
+# Frames of a recording that decide who its person is: about five seconds.
+_MEMORY = 150
 # As MediaPipe counts the points of a body.
 _UPPER_BODY = slice(0, 17)
 _SHOULDERS, _HIPS, _WRISTS = [11, 12], [23, 24], [15, 16]
@@ -51,28 +53,67 @@ def resolve_clip(frames: Sequence[Found], bbox: str, handedness: str) -> Extract
         bbox: of the clip; empty where not known.
         handedness: of landmarks.HANDEDNESS.
     """
-    layout = landmarker_lib.LAYOUT
     frames = [dataclasses.replace(frame, bodies=_distinct(frame)) for frame in frames]
-    bodies, alone = _choose_bodies(frames, bbox)
+    bodies, alone = _choose_bodies(_link(frames), dict(enumerate(frames)), bbox)
     crowded = any(len(frame.hands) > 2 for frame in frames)
-    landmarks = np.full((len(frames), layout.num_points, 3), np.nan, np.float32)
+    landmarks = np.full((len(frames), landmarker_lib.LAYOUT.num_points, 3), np.nan, np.float32)
     given_up = 0
-    for number, (frame, points) in enumerate(zip(frames, landmarks, strict=True)):
-        body = bodies.get(number)
-        if body is not None:
-            points[landmarker_lib.BODY] = body
-        # Among others, a body that is missing in this frame is where it was seen last, or will be.
-        wanted = body if alone or not bodies else bodies[min(bodies, key=lambda other: abs(other - number))]
-        if wanted is not None:
-            hands = [hand for hand in frame.hands if _is_own(hand[2], wanted, frame)]
-        else:
-            box = _relative_box(bbox, frame) if crowded and not bodies else None
-            hands = [hand for hand in frame.hands if box is None or _is_inside(hand[2], box)][:2]
-        given_up += len(frame.hands) - len(hands)
-        for name, hand in landmarker_lib.resolve_handedness(hands, wanted, frame.aspect).items():
-            points[landmarker_lib.HANDS[name]] = hand
-    order = list(landmarks_lib.anatomical_order(layout, handedness))
-    return Extracted(landmarks[:, order], given_up)
+    for number, frame in enumerate(frames):
+        box = _relative_box(bbox, frame) if crowded and not bodies else None
+        landmarks[number], lost = _resolve_frame(number, frame, bodies, alone, box)
+        given_up += lost
+    return Extracted(landmarks[:, _order(handedness)], given_up)
+
+
+class Follower:
+    """The landmarks of one person of a recording of any length, frame by frame.
+
+    The person is chosen as `resolve_clip` does in a clip of the last frames, so that another can follow one who leaves.
+    Where one person is seen at a time, the landmarks are those of `resolve_clip`.
+
+    Args:
+        handedness: of landmarks.HANDEDNESS.
+    """
+
+    def __init__(self, handedness: str) -> None:
+        self._order = _order(handedness)
+        self._number = 0
+        self._frames: dict[int, Found] = {}
+        self._tracks: list[_Track] = []
+
+    def resolve(self, frame: Found) -> np.ndarray:
+        """Returns <float32>[75, 3], NaN where not seen, of the next frame."""
+        number, forgotten = self._number, self._number - _MEMORY
+        self._number += 1
+        frame = self._frames[number] = dataclasses.replace(frame, bodies=_distinct(frame))
+        _extend(self._tracks, number, frame)
+        self._frames.pop(forgotten, None)
+        for track in self._tracks:
+            track.pop(forgotten, None)
+        self._tracks = [track for track in self._tracks if track]
+        bodies, alone = _choose_bodies(self._tracks, self._frames, '')
+        return _resolve_frame(number, frame, bodies, alone, None)[0][self._order]
+
+
+def _resolve_frame(number: int, frame: Found, bodies: _Track, alone: bool, box: _Box | None) -> tuple[np.ndarray, int]:
+    """Returns the landmarks of the person in a frame, MediaPipe's right hand first, and the number of others' hands."""
+    points = np.full((landmarker_lib.LAYOUT.num_points, 3), np.nan, np.float32)
+    body = bodies.get(number)
+    if body is not None:
+        points[landmarker_lib.BODY] = body
+    # Among others, a body that is missing in this frame is where it was seen last, or will be.
+    wanted = body if alone or not bodies else bodies[min(bodies, key=lambda other: abs(other - number))]
+    if wanted is not None:
+        hands = [hand for hand in frame.hands if _is_own(hand[2], wanted, frame)]
+    else:
+        hands = [hand for hand in frame.hands if box is None or _is_inside(hand[2], box)][:2]
+    for name, hand in landmarker_lib.resolve_handedness(hands, wanted, frame.aspect).items():
+        points[landmarker_lib.HANDS[name]] = hand
+    return points, len(frame.hands) - len(hands)
+
+
+def _order(handedness: str) -> list[int]:
+    return list(landmarks_lib.anatomical_order(landmarker_lib.LAYOUT, handedness))
 
 
 def shows_several(frame: Found) -> bool:
@@ -80,9 +121,10 @@ def shows_several(frame: Found) -> bool:
     return len(_distinct(frame)) > 1 or len(frame.hands) > 2
 
 
-def _choose_bodies(frames: Sequence[Found], bbox: str) -> tuple[_Track, bool]:
-    """Returns the body of one person by frame, and whether nobody else is seen in the clip."""
-    tracks = _link(frames)
+def _choose_bodies(tracks: Sequence[_Track], frames: Mapping[int, Found], bbox: str) -> tuple[_Track, bool]:
+    """Returns the body of one person by frame, and whether nobody else is seen."""
+    if len(tracks) < 2:
+        return tracks[0] if tracks else {}, True
 
     def rank(track: _Track) -> tuple[float, float]:
         inside = sum(_overlap(body, _relative_box(bbox, frames[number])) for number, body in track.items())
@@ -101,22 +143,27 @@ def _choose_bodies(frames: Sequence[Found], bbox: str) -> tuple[_Track, bool]:
     return bodies, len(chosen) == len(tracks)
 
 
-def _link(frames: Sequence[Found]) -> list[_Track]:
+def _link(frames: Iterable[Found]) -> list[_Track]:
     """Follows bodies from frame to frame."""
     tracks: list[_Track] = []
     for number, frame in enumerate(frames):
-        pairs = [
-            (_distance(track[max(track)], body, frame.aspect, _SHOULDERS), old, new)
-            for old, track in enumerate(tracks)
-            for new, body in enumerate(frame.bodies)
-        ]
-        free = set(range(len(frame.bodies)))
-        for distance, old, new in sorted(pairs):
-            if distance <= _FARTHEST_STEP and new in free and number not in tracks[old]:
-                tracks[old][number] = frame.bodies[new]
-                free.remove(new)
-        tracks.extend({number: frame.bodies[new]} for new in sorted(free))
+        _extend(tracks, number, frame)
     return tracks
+
+
+def _extend(tracks: list[_Track], number: int, frame: Found) -> None:
+    """Adds the bodies of a frame to the tracks that they belong to, or as new tracks."""
+    pairs = [
+        (_distance(track[max(track)], body, frame.aspect, _SHOULDERS), old, new)
+        for old, track in enumerate(tracks)
+        for new, body in enumerate(frame.bodies)
+    ]
+    free = set(range(len(frame.bodies)))
+    for distance, old, new in sorted(pairs):
+        if distance <= _FARTHEST_STEP and new in free and number not in tracks[old]:
+            tracks[old][number] = frame.bodies[new]
+            free.remove(new)
+    tracks.extend({number: frame.bodies[new]} for new in sorted(free))
 
 
 def _distinct(frame: Found) -> list[np.ndarray]:

@@ -1,0 +1,116 @@
+"""Frames of a camera as it delivers them: the latest waits for whoever is ready, and those before it are dropped."""
+
+from collections.abc import Iterator
+import itertools
+import os
+import threading
+import time
+from typing import Self
+
+import cv2
+import numpy as np
+
+from preprocessing.extraction import video
+from slr_jax import errors
+
+# Seconds.
+_MAX_SILENCE = 5.0
+_DEFAULT_FPS = 25.0
+
+
+class Camera:
+    """A camera, or what serves as one; a context manager.
+
+    Args:
+        source: number of a camera, from 0; address of a stream; or a video file, that is shown at its frame rate.
+
+    Attributes:
+        grabbed: number of frames that were delivered.
+        dropped: number of those that came too late to be wanted.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.grabbed = self.dropped = 0
+        self._source = source
+        self._is_file = os.path.isfile(source)
+        self._fps = video.frames_per_second(source) or _DEFAULT_FPS if self._is_file else None
+        self._capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+        if not self._capture.isOpened():
+            raise errors.InputError(
+                f'camera {source} cannot be opened, expected the number of a camera, from 0, the address of a stream, '
+                'or a video file'
+            )
+        self._changed = threading.Condition()
+        self._latest: tuple[float, np.ndarray] | None = None
+        self._ended = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._grab, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        # A camera that hangs is left to the end of the process.
+        self._thread.join(_MAX_SILENCE)
+
+    def stop(self) -> None:
+        """Ends `frames`; may be called by a signal handler."""
+        self._stopped.set()
+
+    def frames(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yields the latest frame whenever one is asked for, until the camera is stopped or the video file has ended.
+
+        Yields:
+            The time at which it was grabbed, of time.monotonic, and <uint8>[height, width, 3], RGB.
+
+        Raises:
+            InputError: the camera delivers no frame for some seconds, or no more.
+        """
+        while not self._stopped.is_set():
+            latest = self._wait()
+            if latest is None:
+                if self._stopped.is_set() or (self._is_file and self.grabbed):
+                    return
+                raise errors.InputError(
+                    f'camera {self._source} has delivered no frame for {_MAX_SILENCE:.0f} seconds'
+                    if not self._ended
+                    else f'camera {self._source} delivers no more frames, after {self.grabbed}'
+                )
+            yield latest[0], cv2.cvtColor(latest[1], cv2.COLOR_BGR2RGB)
+
+    def _wait(self) -> tuple[float, np.ndarray] | None:
+        """Takes the latest frame, once there is one; None where none comes."""
+        deadline = time.monotonic() + _MAX_SILENCE
+        with self._changed:
+            while self._latest is None and not self._ended and time.monotonic() < deadline:
+                if self._stopped.is_set():
+                    return None
+                # In short steps, since a signal handler does not end the wait.
+                self._changed.wait(0.1)
+            latest, self._latest = self._latest, None
+        return latest
+
+    def _grab(self) -> None:
+        start = time.monotonic()
+        try:
+            for number in itertools.count():
+                if self._fps and self._stopped.wait(max(0.0, start + number / self._fps - time.monotonic())):
+                    break
+                found, picture = self._capture.read()
+                if not found or self._stopped.is_set():
+                    break
+                with self._changed:
+                    self.grabbed += 1
+                    self.dropped += self._latest is not None
+                    self._latest = time.monotonic(), picture
+                    self._changed.notify()
+        finally:
+            self._capture.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
