@@ -4,7 +4,7 @@ Each step is a generator over the one before, so that answers come while frames 
 frames of a window and the windows of a batch:
 
     for segment in segments(answers(windows(frames, sliding), model, sliding)):
-        ...
+        print(segment.start, segment.end, segment.gloss)
 
 Smoothing is the mean over the last windows, as in keyword spotting (Chen, Parada and Heigold, "Small-footprint keyword
 spotting using deep neural networks", ICASSP 2014) and in the online demos of mmaction2.
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import itertools
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
+# Windows that are answered at once.
+BATCH_SIZE = 32
 # Frames this near to the edge of a window, in seconds, are on it.
 _EDGE = 1e-6
 
@@ -88,14 +90,16 @@ class Answer:
         time: the middle of the windows that are averaged, in seconds.
         own: <float>[classes], probabilities of the window alone; 0 where it shows no hand.
         probabilities: <float>[classes], averaged.
-        label: of the likeliest sign; None for no sign.
+        gloss: of the likeliest sign; None for no sign.
+        probability: of the likeliest sign, averaged, whether it is above the threshold or not.
     """
 
     window: Window
     time: float
     own: np.ndarray
     probabilities: np.ndarray
-    label: int | None
+    gloss: str | None
+    probability: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +108,19 @@ class Segment:
 
     Attributes:
         start, end: in seconds since the beginning; segments follow each other without gaps.
-        label: of the sign; None for no sign.
-        probability: of the likeliest sign, averaged over the answers.
+        gloss: of the sign; None for no sign.
+        probability: mean over its answers of the probability of the likeliest sign.
     """
 
     start: float
     end: float
-    label: int | None
+    gloss: str | None
     probability: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON line has it: `start`, `end`, `gloss` (null for no sign) and `probability`."""
+        rounded = {'start': round(self.start, 3), 'end': round(self.end, 3)}
+        return {**rounded, 'gloss': self.gloss, 'probability': round(self.probability, 6)}
 
 
 def windows(frames: Iterable[Frame], sliding: Sliding) -> Iterator[Window]:
@@ -155,7 +164,7 @@ def answers(
     model: Model,
     sliding: Sliding,
     *,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     prepare: Callable[[np.ndarray], np.ndarray] = lambda landmarks: landmarks,
 ) -> Iterator[Answer]:
     """Answers windows; one that shows no hand, or has no frames, says that there is no sign.
@@ -174,13 +183,15 @@ def answers(
             recent.clear()
         recent.append((window, own))
         probabilities = np.mean([each for _, each in recent], axis=0)
-        label = int(probabilities.argmax())
+        best = int(probabilities.argmax())
+        is_sign = probabilities[best] >= sliding.threshold
         yield Answer(
             window=window,
             time=float(np.mean([(each.start + each.end) / 2 for each, _ in recent])),
             own=own,
             probabilities=probabilities,
-            label=label if probabilities[label] >= sliding.threshold else None,
+            gloss=model.description.label_names[best] if is_sign else None,
+            probability=float(probabilities[best]),
         )
         if not len(window.landmarks):
             recent.clear()
@@ -209,10 +220,17 @@ def segments(answers: Iterable[Answer]) -> Iterator[Segment]:
     for answer in answers:
         if last is None:
             start = answer.window.start
-        elif answer.label != last.label:
+        elif answer.gloss != last.gloss:
             end = (last.time + answer.time) / 2
-            yield Segment(start, end, last.label, total / count)
+            yield Segment(start, end, last.gloss, total / count)
             start, total, count = end, 0.0, 0
-        total, count, last = total + float(answer.probabilities.max()), count + 1, answer
+        total, count, last = total + answer.probability, count + 1, answer
     if last is not None:
-        yield Segment(start, last.window.end, last.label, total / count)
+        yield Segment(start, last.window.end, last.gloss, total / count)
+
+
+def warm_up(model: Model, sliding: Sliding) -> None:
+    """Compiles what the windows of a camera need, which delivers 10 to 30 frames per second."""
+    num_points = landmarks_lib.LAYOUTS[model.description.layout].num_points
+    for fps in range(10, 31, 2):
+        model.probabilities([np.zeros((max(1, round(fps * sliding.window)), num_points, 3), np.float32)])

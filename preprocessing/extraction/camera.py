@@ -26,7 +26,8 @@ class Camera:
 
     Attributes:
         grabbed: number of frames that were delivered.
-        dropped: number of those that came too late to be wanted.
+        dropped: number of those in whose place a later one was taken.
+        failure: why the camera delivers no more, in a sentence; empty while it does, and where it was stopped.
 
     Raises:
         InputError: it cannot be opened.
@@ -34,6 +35,7 @@ class Camera:
 
     def __init__(self, source: str) -> None:
         self.grabbed = self.dropped = 0
+        self.failure = ''
         self._source = source
         self._is_file = os.path.isfile(source)
         self._fps = video.frames_per_second(source) or _DEFAULT_FPS if self._is_file else None
@@ -45,6 +47,7 @@ class Camera:
             )
         self._changed = threading.Condition()
         self._latest: tuple[float, np.ndarray] | None = None
+        self._first = 0.0
         self._ended = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._grab, daemon=True)
@@ -63,25 +66,29 @@ class Camera:
         self._stopped.set()
 
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Yields the latest frame whenever one is asked for, until the camera is stopped or the video file has ended.
+        """Yields the latest frame whenever one is asked for, until `stop`, the end of the video file, or a `failure`.
 
         Yields:
-            The time at which it was grabbed, of time.monotonic, and <uint8>[height, width, 3], RGB.
+            The second at which it was grabbed, since the first one was, and <uint8>[height, width, 3], RGB.
 
         Raises:
-            InputError: the camera delivers no frame for some seconds, or no more.
+            InputError: there is no frame at all.
         """
-        while not self._stopped.is_set():
-            latest = self._wait()
-            if latest is None:
-                if self._stopped.is_set() or (self._is_file and self.grabbed):
-                    return
-                raise errors.InputError(
-                    f'camera {self._source} has delivered no frame for {_MAX_SILENCE:.0f} seconds'
-                    if not self._ended
-                    else f'camera {self._source} delivers no more frames, after {self.grabbed}'
-                )
-            yield latest[0], cv2.cvtColor(latest[1], cv2.COLOR_BGR2RGB)
+        while (latest := self._wait()) is not None:
+            grabbed, picture = latest
+            yield grabbed - self._first, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        if self._stopped.is_set() or (self._is_file and self.grabbed):
+            return
+        if not self._ended:
+            self.failure = f'camera {self._source} has delivered no frame for {_MAX_SILENCE:.0f} seconds'
+        else:
+            self.failure = f'camera {self._source} has stopped after {self.grabbed} frames'
+        if not self.grabbed:
+            raise errors.InputError(self.failure)
+
+    def age(self, seconds: float) -> float:
+        """How many seconds ago the frame of that second was grabbed."""
+        return time.monotonic() - self._first - seconds
 
     def _wait(self) -> tuple[float, np.ndarray] | None:
         """Takes the latest frame, once there is one; None where none comes."""
@@ -89,11 +96,11 @@ class Camera:
         with self._changed:
             while self._latest is None and not self._ended and time.monotonic() < deadline:
                 if self._stopped.is_set():
-                    return None
+                    break
                 # In short steps, since a signal handler does not end the wait.
                 self._changed.wait(0.1)
             latest, self._latest = self._latest, None
-        return latest
+        return None if self._stopped.is_set() else latest
 
     def _grab(self) -> None:
         start = time.monotonic()
@@ -104,10 +111,12 @@ class Camera:
                 found, picture = self._capture.read()
                 if not found or self._stopped.is_set():
                     break
+                now = time.monotonic()
                 with self._changed:
+                    self._first = self._first if self.grabbed else now
                     self.grabbed += 1
                     self.dropped += self._latest is not None
-                    self._latest = time.monotonic(), picture
+                    self._latest = now, picture
                     self._changed.notify()
         finally:
             self._capture.release()
