@@ -115,6 +115,11 @@ def divide_pixels(clip: np.ndarray, layout: landmarks_lib.Layout, frame_size: Fr
     return bool(groups)
 
 
+def is_in_pixels(clip: np.ndarray, layout: landmarks_lib.Layout) -> bool:
+    """Whether most points that are seen of a group lie outside of any image."""
+    return bool(_find_pixel_groups(clip, layout))
+
+
 def _find_pixel_groups(clip: np.ndarray, layout: landmarks_lib.Layout) -> list[list[int]]:
     """The groups of which most points that are seen lie outside of any image."""
     found = []

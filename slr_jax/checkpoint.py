@@ -16,7 +16,7 @@ from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, models
 from slr_jax import features as features_lib
 from slr_jax import workdir as workdir_lib
-from slr_jax.inference import LoadedModel
+from slr_jax.inference import LoadedModel, MeanOfModels
 
 WINDOW_EPOCHS = 10
 
@@ -166,6 +166,29 @@ def load_model(workdir: str, checkpoint: str | int = 'best') -> LoadedModel:
         raise errors.InputError(f'{workdir} has no checkpoints yet')
     step, selected_by = _select(workdir, metrics, str(checkpoint))
     return restore_model(checkpoints, step, metrics[step], config, description, selected_by)
+
+
+def load_mean_of_runs(workdir: str, checkpoint: str | int = 'best') -> MeanOfModels:
+    """Loads the models of all runs of a workdir, which answer together; runs that diverged are left out and reported.
+
+    Args:
+        workdir: of several runs, or of one.
+        checkpoint: of each; see load_model.
+
+    Raises:
+        InputError: see load_model; or all runs diverged, or they differ in layout, handedness or glosses.
+    """
+    runs, _ = workdir_lib.leave_out_diverged(workdir_lib.read_index(workdir))
+    paths = [workdir_lib.run_path(workdir, run.name) for run in runs] or [workdir]
+    loaded = [load_model(path, checkpoint) for path in paths]
+    for path, model in zip(paths, loaded, strict=True):
+        for field in ('layout', 'handedness', 'label_names'):
+            found, expected = (getattr(each.description, field) for each in (model, loaded[0]))
+            if found != expected:
+                raise errors.InputError(
+                    f'{path} cannot answer together with {paths[0]}: its {field} is {found}, expected {expected}'
+                )
+    return MeanOfModels(loaded)
 
 
 def restore_model(

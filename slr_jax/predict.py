@@ -8,21 +8,24 @@ Videos are extracted as the data of the model were. Of a workdir of several runs
 `--mean_of_runs` answers with the mean of their probabilities.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
-import json
+import dataclasses
 import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from slr_jax import cli, errors, files, progress
+from slr_jax import cli, errors, files
 from slr_jax import dataset as dataset_lib
+from slr_jax import progress as progress_lib
 
 if TYPE_CHECKING:
     from preprocessing.extraction import clip_extractor
-    from slr_jax import inference, live
+    from preprocessing.formats import model_input
+    from slr_jax import inference, live, prediction
 
 # Seconds.
 _CAMERA_WINDOW = 2.0
@@ -53,12 +56,17 @@ def _define_flags() -> None:
 
 
 def _define_extraction_flags() -> None:
+    from preprocessing.extraction import landmarker, model_files
+
     flags.DEFINE_string('model_dir', 'models', "Directory of MediaPipe's model files.")
     flags.DEFINE_enum(
-        'running_mode', None, ['image', 'video'], "Running mode of MediaPipe; default: that of the model's data."
+        'running_mode',
+        None,
+        list(landmarker.RUNNING_MODES),
+        "Running mode of MediaPipe: image (each frame by itself) or video (tracked); default: that of the model's data.",
     )
     flags.DEFINE_enum(
-        'pose', None, ['lite', 'full', 'heavy'], "Pose model of MediaPipe; default: that of the model's data, or full."
+        'pose', None, list(model_files.POSE_MODELS), "Pose model of MediaPipe; default: that of the model's data."
     )
     flags.DEFINE_integer(
         'num_workers', os.cpu_count(), 'Number of worker processes; default: one per core.', lower_bound=1
@@ -92,42 +100,86 @@ def _define_live_flags() -> None:
 def main() -> None:
     """Answers as the flags say."""
     values = flags.FLAGS
-    given = [name for name in _INPUTS if values[name].value is not None]
+    given = [f'--{name}' for name in _INPUTS if values[name].value is not None]
     if len(given) != 1:
-        found = ' and '.join(f'--{name}' for name in given) or 'none'
-        raise errors.InputError(f'found {found}, expected one of {", ".join(f"--{name}" for name in _INPUTS)}')
+        expected = ' or '.join(f'--{name}' for name in _INPUTS)
+        raise errors.InputError(f'found {" and ".join(given) or "no input"}, expected one of {expected}')
+    if values.output_video and not values.output_video.endswith('.mp4'):
+        raise errors.InputError(f'--output_video={values.output_video}, expected a name that ends in .mp4')
+    if values.output_video and values.landmarks is not None:
+        raise errors.InputError('--output_video needs the pictures of --videos or --camera, not --landmarks')
 
+    from preprocessing.formats import model_input
     from slr_jax import prediction, runtime
 
     runtime.use_compilation_cache()
     model = prediction.load(values.workdir, values.checkpoint, mean_of_runs=values.mean_of_runs)
-    if values.camera is not None:
-        _predict_camera(values, model)
-    elif values.window is not None:
-        _predict_recordings(values, model)
-    else:
-        _predict_clips(values, model)
+    target = model_input.Target(values.workdir, model.description)
+    failure = ''
+    with contextlib.ExitStack() as stack:
+        # Made before the work, so that a path that cannot be written is refused at once.
+        output, output_video = (
+            stack.enter_context(files.create_atomically(path)) if path else None
+            for path in (values.output, values.output_video)
+        )
+        if values.camera is not None:
+            failure = _predict_camera(values, model, target, output, output_video)
+        elif values.window is not None:
+            _predict_recordings(values, model, target, output, output_video)
+        elif values.videos is not None:
+            _predict_videos(values, model, target, output, output_video)
+        else:
+            clips = model_input.read(values.landmarks, target, values.split)
+            _answer(values, model, clips, values.landmarks, output)
+    if failure:
+        raise errors.InputError(failure)
 
 
-def _predict_camera(values: flags.FlagValues, model: 'inference.Predictor') -> None:
-    """Answers what a camera sees until it ends or is interrupted, which keeps what was answered."""
+@dataclasses.dataclass(frozen=True)
+class _Recording:
+    """A recording, or what a camera sees.
+
+    Attributes:
+        name: of it.
+        frames: seconds, picture and landmarks of each.
+        progress: how fast it is answered.
+        draw: called with each frame, and what was answered last.
+    """
+
+    name: str
+    frames: Iterable[tuple[float, Any, Any]]
+    progress: progress_lib.RecordingProgress
+    draw: Callable[[float, Any, Any, str], None] | None = None
+
+
+def _predict_camera(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    output_video: str | None,
+) -> str:
+    """Answers what a camera sees until Ctrl-C or until it ends; returns why it failed, empty where it did not."""
     from preprocessing.extraction import camera as camera_lib
-    from preprocessing.extraction import frame_stream
+    from preprocessing.extraction import drawing, frame_stream
     from slr_jax import live
 
-    recording = _Recording(values, model)
-    extractor = recording.open_extractor()
-    live.warm_up(model, recording.sliding)
-    with _open_output(values) as write, camera_lib.Camera(values.camera) as camera, _stopped_by_interrupt(camera.stop):
-        progress.report('answers until Ctrl-C')
+    live.warm_up(model, _sliding(values))
+    extractor = _open_extractor(values, target)
+    with (
+        camera_lib.Camera(values.camera) as camera,
+        _first_interrupt(camera.stop),
+        drawing.open_recording(output_video, extractor.handedness) as draw,
+    ):
+        progress_lib.report('answers until Ctrl-C')
         frames = frame_stream.follow(camera.frames(), extractor)
-        recording.answer(f'camera {values.camera}', frames, write, progress.RecordingProgress(camera))
-    if camera.failure:
-        raise errors.InputError(camera.failure)
+        recording = _Recording(f'camera {values.camera}', frames, progress_lib.RecordingProgress(camera), draw)
+        _answer_recordings(values, model, target, output, [recording])
+    return camera.failure
 
 
 @contextlib.contextmanager
-def _stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+def _first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C calls `stop`, the second ends the command."""
 
     def handle(*_: object) -> None:
@@ -141,110 +193,170 @@ def _stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _predict_recordings(values: flags.FlagValues, model: 'inference.Predictor') -> None:
+def _predict_recordings(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    output_video: str | None,
+) -> None:
     """Slides a window over each video, or over the landmarks of each clip."""
-    from preprocessing.extraction import frame_stream, video
+    if values.landmarks is not None:
+        recordings = _landmark_recordings(values, model, target)
+    else:
+        recordings = _video_recordings(values, target, output_video)
+    _answer_recordings(values, model, target, output, recordings)
+
+
+def _landmark_recordings(
+    values: flags.FlagValues, model: 'inference.Predictor', target: 'model_input.Target'
+) -> Iterator[_Recording]:
     from preprocessing.formats import model_input
 
-    recording = _Recording(values, model)
-    with _open_output(values) as write:
-        if values.landmarks is not None:
-            clips = model_input.read(values.landmarks, recording.target, values.split)
-            for name, landmarks in zip(clips.names, clips.landmarks, strict=True):
-                frames = ((number / values.fps, None, points) for number, points in enumerate(landmarks))
-                recording.answer(name, frames, write, progress.RecordingProgress())
-            return
-        directory, names = model_input.find_videos(values.videos)
-        extractor = recording.open_extractor()
-        for name in names:
-            pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
-            try:
-                frames = frame_stream.follow(pictures, extractor)
-                recording.answer(name, frames, write, progress.RecordingProgress())
-            except video.VideoError as error:
-                raise errors.InputError(f'{os.path.join(directory, name)}: {error}') from error
+    clips = model_input.read(values.landmarks, target, values.split)
+    clips.report(values.landmarks, model.layout)
+    for name, landmarks in zip(clips.names, clips.landmarks, strict=True):
+        frames = ((number / values.fps, None, points) for number, points in enumerate(landmarks))
+        yield _Recording(name, frames, progress_lib.RecordingProgress())
 
 
-@contextlib.contextmanager
-def _open_output(values: flags.FlagValues) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Gives what writes a line to --output, which is moved into place at the end."""
-    if not values.output:
-        yield lambda line: None
-        return
-    with files.create_atomically(values.output) as path, open(path, 'w', encoding='utf-8') as file:
+def _video_recordings(
+    values: flags.FlagValues, target: 'model_input.Target', output_video: str | None
+) -> Iterator[_Recording]:
+    from preprocessing.extraction import drawing, frame_stream
+    from preprocessing.formats import model_input
 
-        def write(line: dict[str, Any]) -> None:
-            file.write(json.dumps(line, ensure_ascii=False) + '\n')
-            file.flush()
-
-        yield write
-
-
-class _Recording:
-    """How recordings, and what a camera sees, are answered."""
-
-    def __init__(self, values: flags.FlagValues, model: 'inference.Predictor') -> None:
-        from preprocessing.formats import model_input
-        from slr_jax import live
-
-        window = values.window or _CAMERA_WINDOW
-        stride = window / 4 if values.stride is None else values.stride
-        self.sliding = live.Sliding(window, stride, values.smoothing, values.threshold)
-        self.target = model_input.Target(values.workdir, model.description)
-        self._values, self._model = values, model
-
-    def open_extractor(self) -> 'clip_extractor.Extractor':
-        """MediaPipe, with the options of the model's data."""
-        from preprocessing.extraction import clip_extractor, model_files
-
-        options = self.target.options(self._values.running_mode, self._values.pose)
-        models = model_files.read_models(self._values.model_dir, options.model_files)
-        for difference in self.target.differences(options, models):
-            progress.report(f'warning: {difference}')
-        return clip_extractor.Extractor(options, models)
-
-    def answer(
-        self,
-        name: str,
-        frames: Iterable[tuple[float, Any, Any]],
-        write: Callable[[dict[str, Any]], None],
-        shown: progress.RecordingProgress,
-    ) -> None:
-        """Answers one recording of frames, which are seconds, picture and landmarks; prints and writes its segments."""
-        from slr_jax import live, prediction
-
-        def landmarks() -> Iterator['live.Frame']:
-            for seconds, _, points in frames:
-                shown.frame(seconds)
-                yield seconds, points
-
-        def watch(answers: Iterable['live.Answer']) -> Iterator['live.Answer']:
-            gloss = None
-            for answer in answers:
-                shown.answer()
-                # Of a camera each sign is printed when it begins.
-                if is_live and answer.gloss not in (None, gloss):
-                    percent = prediction.format_percent(answer.probability)
-                    progress.report(f'{answer.time:.1f} s  {answer.gloss} {percent}')
-                gloss = answer.gloss
-                yield answer
-
-        is_live = self._values.camera is not None
-        windows = live.windows(landmarks(), self.sliding)
-        batch_size = 1 if is_live else live.BATCH_SIZE
-        answers = live.answers(windows, self._model, self.sliding, batch_size=batch_size, prepare=self.target.take)
-        for segment in live.segments(watch(answers)):
-            write({'clip': name} | segment.to_json())
-            if not is_live:
-                percent = prediction.format_percent(segment.probability)
-                gloss = 'no sign' if segment.gloss is None else f'{segment.gloss} {percent}'
-                progress.report(f'{name}  {segment.start:.1f} to {segment.end:.1f} s  {gloss}')
-        progress.report(f'{name}: {shown.line()}')
+    directory, names = model_input.find_videos(values.videos)
+    if output_video and len(names) > 1:
+        raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(names)} videos')
+    extractor = _open_extractor(values, target)
+    for name in names:
+        pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
+        frames = frame_stream.follow(pictures, extractor)
+        with drawing.open_recording(output_video, extractor.handedness) as draw:
+            yield _Recording(name, frames, progress_lib.RecordingProgress(), draw)
 
 
-def _predict_clips(values: flags.FlagValues, model: 'inference.Predictor') -> None:
-    """Each clip is one sign."""
-    raise NotImplementedError
+def _open_extractor(values: flags.FlagValues, target: 'model_input.Target') -> 'clip_extractor.Extractor':
+    """MediaPipe, with the options of the model's data."""
+    from preprocessing.extraction import clip_extractor, model_files
+
+    options = target.options(values.running_mode, values.pose)
+    for note in target.compare(options, values.model_dir):
+        progress_lib.report(f'warning: {note}')
+    return clip_extractor.Extractor(options, model_files.read_models(values.model_dir, options.model_files))
+
+
+def _sliding(values: flags.FlagValues) -> 'live.Sliding':
+    from slr_jax import live
+
+    window = values.window or _CAMERA_WINDOW
+    return live.Sliding(window, values.stride or window / 4, values.smoothing, values.threshold)
+
+
+def _answer_recordings(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    recordings: Iterable[_Recording],
+) -> None:
+    """Answers recordings, prints their segments, and writes them as JSON lines."""
+    from slr_jax import prediction
+
+    lines = (
+        {'clip': recording.name} | segment.to_json()
+        for recording in recordings
+        for segment in _answer_recording(values, model, target, recording)
+    )
+    if output:
+        prediction.write_json_lines(output, lines)
+    else:
+        deque(lines, maxlen=0)
+
+
+def _answer_recording(
+    values: flags.FlagValues, model: 'inference.Predictor', target: 'model_input.Target', recording: _Recording
+) -> Iterator['live.Segment']:
+    """Gives and prints the segments of a recording; of a camera each sign is printed when it begins."""
+    from slr_jax import live, prediction
+
+    # A picture that is shown while it is answered has each answer as soon as it can be given.
+    is_live = values.camera is not None or recording.draw is not None
+    answered = 'no sign'
+
+    def landmarks() -> Iterator['live.Frame']:
+        for seconds, picture, points in recording.frames:
+            recording.progress.frame(seconds)
+            if recording.draw:
+                recording.draw(seconds, picture, points, answered)
+            yield seconds, points
+
+    def watch(answers: Iterable['live.Answer']) -> Iterator['live.Answer']:
+        nonlocal answered
+        previous = None
+        for answer in answers:
+            recording.progress.answer()
+            answered = prediction.format_gloss(answer.gloss, answer.probability)
+            if values.camera is not None and answer.gloss not in (None, previous):
+                progress_lib.report(f'{answer.time:.1f} s  {answered}')
+            previous = answer.gloss
+            yield answer
+
+    sliding = _sliding(values)
+    batch_size = 1 if is_live else live.BATCH_SIZE
+    windows = live.windows(landmarks(), sliding)
+    answers = live.answers(windows, model, sliding, batch_size=batch_size, prepare=target.take)
+    for segment in live.segments(watch(answers)):
+        if values.camera is None:
+            text = prediction.format_gloss(segment.gloss, segment.probability)
+            progress_lib.report(f'{recording.name}  {segment.start:.1f} to {segment.end:.1f} s  {text}')
+        yield segment
+    progress_lib.report(f'{recording.name}: {recording.progress.line()}')
+
+
+def _predict_videos(
+    values: flags.FlagValues,
+    model: 'inference.Predictor',
+    target: 'model_input.Target',
+    output: str | None,
+    output_video: str | None,
+) -> None:
+    """Answers videos of one sign each."""
+    from preprocessing.extraction import drawing
+    from preprocessing.formats import model_input
+    from slr_jax import prediction
+
+    directory, videos = model_input.find_videos(values.videos)
+    if output_video and len(videos) > 1:
+        raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(videos)} videos')
+    options = target.options(values.running_mode, values.pose)
+    for note in target.compare(options, values.model_dir):
+        progress_lib.report(f'warning: {note}')
+    progress_lib.report(f'extracting the landmarks of {len(videos)} videos')
+    points, failed = model_input.extract_videos(
+        directory, videos, values.model_dir, options, num_workers=values.num_workers, time_limit=values.time_limit
+    )
+    clips = model_input.clips_of_videos(target, points, failed)
+    [first, *_] = _answer(values, model, clips, values.videos, output)
+    if output_video:
+        lines = [f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest]
+        path = os.path.join(directory, first.clip)
+        drawing.draw_video(path, points[first.clip], options.handedness, lines, output_video)
+
+
+def _answer(
+    values: flags.FlagValues, model: 'inference.Predictor', clips: 'model_input.Clips', path: str, output: str | None
+) -> 'list[prediction.Answer]':
+    """Answers clips, prints the table, and writes the JSON lines."""
+    from slr_jax import prediction
+
+    clips.report(path, model.layout)
+    answers = prediction.answer(model, clips.names, clips.landmarks, clips.glosses, values.k)
+    print(prediction.format_table(answers))
+    if output:
+        prediction.write_json_lines(output, (answer.to_json() for answer in answers))
+    return answers
 
 
 if __name__ == '__main__':

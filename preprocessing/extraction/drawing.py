@@ -1,9 +1,14 @@
-"""Draws landmarks on the frames of a clip."""
+"""Draws landmarks, and what a model answers, on the frames of a clip."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+import functools
 import os
 
 import cv2
+import matplotlib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
@@ -17,7 +22,11 @@ _COLORS = {'right_hand': (230, 60, 50), 'left_hand': (40, 110, 240), 'body': (60
 _COLUMNS = 4
 _TILE_HEIGHT = 360
 _VIDEO_HEIGHT = 720
+# Of the height of a frame.
+_TEXT_HEIGHT = 1 / 22
 _DEFAULT_FPS = 25.0
+
+DrawShown = Callable[[float, np.ndarray, np.ndarray, str], None]
 
 
 def draw_frame(frame: np.ndarray, points: np.ndarray, handedness: str) -> np.ndarray:
@@ -47,7 +56,35 @@ def draw_frame(frame: np.ndarray, points: np.ndarray, handedness: str) -> np.nda
     return drawn
 
 
-def _resize(frame: np.ndarray, height: int) -> np.ndarray:
+def draw_caption(frame: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """Writes lines of text, in any alphabet of the font DejaVu, on a dark band at the top of a frame.
+
+    Args:
+        frame: <uint8>[height, width, 3], RGB.
+        lines: from the top.
+
+    Returns:
+        A new frame of the same shape.
+    """
+    size = max(8, round(len(frame) * _TEXT_HEIGHT))
+    margin = size // 2
+    band = 2 * margin + round(1.25 * size * len(lines))
+    drawn = frame.copy()
+    drawn[:band] = drawn[:band] // 3
+    picture = Image.fromarray(drawn)
+    ImageDraw.Draw(picture).multiline_text(
+        (margin, margin), '\n'.join(lines), fill='white', font=_font(size), spacing=0.1 * size
+    )
+    return np.array(picture)
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), size)
+
+
+def resize(frame: np.ndarray, height: int = _VIDEO_HEIGHT) -> np.ndarray:
+    """Scales a frame, <uint8>[height, width, 3], to a height, by default that of the videos that are written."""
     width = round(frame.shape[1] * height / frame.shape[0])
     # Video codecs need even widths.
     return cv2.resize(frame, (width + width % 2, height), interpolation=cv2.INTER_AREA)
@@ -66,14 +103,92 @@ def _write_sheet(path: str, frames: list[tuple[int, np.ndarray]]) -> None:
         raise errors.InputError(f'{path} cannot be written')
 
 
-def _write_video(path: str, frames: list[tuple[int, np.ndarray]], fps: float) -> None:
-    height, width = frames[0][1].shape[:2]
-    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), fps, (width, height))
-    for _, frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
-    if not os.path.isfile(path):
-        raise errors.InputError(f'{path} cannot be written')
+class VideoWriter:
+    """Writes a .mp4 frame by frame, so that its length takes no memory.
+
+    Args:
+        path: a new file.
+        fps: frames per second.
+    """
+
+    def __init__(self, path: str, fps: float) -> None:
+        self._path, self._fps = path, fps
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, frame: np.ndarray) -> None:
+        """Adds a frame <uint8>[height, width, 3], RGB; all are of one size."""
+        if self._writer is None:
+            size = frame.shape[1], frame.shape[0]
+            self._writer = cv2.VideoWriter(self._path, cv2.VideoWriter.fourcc(*'mp4v'), self._fps, size)
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        """Ends the file; InputError where it cannot be written, or there were no frames."""
+        if self._writer is not None:
+            self._writer.release()
+        if not os.path.isfile(self._path):
+            raise errors.InputError(f'{self._path} cannot be written')
+
+
+def write_video(path: str, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Writes frames <uint8>[height, width, 3], RGB, as a .mp4; see VideoWriter."""
+    with contextlib.closing(VideoWriter(path, fps)) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+@contextlib.contextmanager
+def open_recording(path: str | None, handedness: str) -> Iterator[DrawShown | None]:
+    """Gives a function that adds a frame of a recording, or of a camera, to a .mp4.
+
+    Args:
+        path: a new .mp4; None gives no function.
+        handedness: of landmarks.HANDEDNESS.
+
+    Yields:
+        A function of the second of a frame, the frame, its landmarks <float32>[75, 3], and a line of text. A frame is
+        repeated, or left out, so that it is shown at its second.
+    """
+    if path is None:
+        yield None
+        return
+    num_written = 0
+
+    def draw(seconds: float, frame: np.ndarray, points: np.ndarray, text: str) -> None:
+        nonlocal num_written
+        due = round(seconds * _DEFAULT_FPS) + 1 - num_written
+        if due > 0:
+            drawn = draw_caption(draw_frame(resize(frame), points, handedness), [text])
+            for _ in range(due):
+                writer.write(drawn)
+            num_written += due
+
+    with contextlib.closing(VideoWriter(path, _DEFAULT_FPS)) as writer:
+        yield draw
+
+
+def draw_video(path: str, landmarks: np.ndarray, handedness: str, lines: Sequence[str], output: str) -> None:
+    """Draws landmarks and a caption on all frames of a video, which is read once more.
+
+    Args:
+        path: a video or a folder of frames.
+        landmarks: <float32>[frames, 75, 3], NaN where not seen.
+        handedness: of landmarks.HANDEDNESS.
+        lines: of the caption.
+        output: a new .mp4.
+
+    Raises:
+        InputError: the video cannot be read, or the output not written.
+    """
+
+    def draw() -> Iterator[np.ndarray]:
+        for number, frame in video.read_frames(path, lambda number: True, len(landmarks)):
+            yield draw_caption(draw_frame(resize(frame), landmarks[number - 1], handedness), lines)
+
+    try:
+        write_video(output, draw(), video.frames_per_second(path) or _DEFAULT_FPS)
+    except video.VideoError as error:
+        raise errors.InputError(f'{path}: {error}') from error
 
 
 def draw_clip(
@@ -111,7 +226,7 @@ def draw_clip(
     try:
         for number, frame in video.read_frames(path, wanted.__contains__, max(wanted)):
             points = found.landmarks[number - clip.frame_start]
-            frames.append((number, draw_frame(_resize(frame, height), points, description['handedness'])))
+            frames.append((number, draw_frame(resize(frame, height), points, description['handedness'])))
         fps = video.frames_per_second(path) or _DEFAULT_FPS
     except video.VideoError as error:
         raise errors.InputError(f'{path}: {error}') from error
@@ -121,5 +236,5 @@ def draw_clip(
         if suffix == '.png':
             _write_sheet(temporary, frames)
         else:
-            _write_video(temporary, frames, fps)
+            write_video(temporary, (frame for _, frame in frames), fps)
     return f'{output}: {len(frames)} of {num_frames} frames'

@@ -6,6 +6,7 @@ import contextlib
 import numpy as np
 
 from preprocessing.extraction import clip_extractor, people, video
+from slr_jax import errors
 
 
 def read_recording(path: str, fps: float = clip_extractor.DEFAULT_FPS) -> Iterator[tuple[float, np.ndarray]]:
@@ -19,16 +20,19 @@ def read_recording(path: str, fps: float = clip_extractor.DEFAULT_FPS) -> Iterat
         Seconds since the first frame, which rise, and <uint8>[height, width, 3], RGB.
 
     Raises:
-        VideoError: it has no frames, or is damaged.
+        InputError: it has no frames, or is damaged.
     """
     first: float | None = None
     last = -1.0
-    for number, shown, frame in video.read_timed_frames(path, lambda number: True, None):
-        seconds = (number - 1) / fps if shown is None else shown
-        first = seconds if first is None else first
-        # Those of some videos do not rise.
-        last = max(seconds - first, last + 0.001, 0.0)
-        yield last, frame
+    try:
+        for number, shown, frame in video.read_timed_frames(path, lambda number: True, None):
+            seconds = (number - 1) / fps if shown is None else shown
+            first = seconds if first is None else first
+            # Those of some videos do not rise.
+            last = max(seconds - first, last + 0.001, 0.0)
+            yield last, frame
+    except video.VideoError as error:
+        raise errors.InputError(f'{path}: {error}') from error
 
 
 def follow(
