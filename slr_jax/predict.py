@@ -202,19 +202,17 @@ def _predict_recordings(
 ) -> None:
     """Slides a window over each video, or over the landmarks of each clip."""
     if values.landmarks is not None:
-        recordings = _landmark_recordings(values, model, target)
+        recordings = _landmark_recordings(values, target)
     else:
         recordings = _video_recordings(values, target, output_video)
     _answer_recordings(values, model, target, output, recordings)
 
 
-def _landmark_recordings(
-    values: flags.FlagValues, model: 'inference.Predictor', target: 'model_input.Target'
-) -> Iterator[_Recording]:
+def _landmark_recordings(values: flags.FlagValues, target: 'model_input.Target') -> Iterator[_Recording]:
     from preprocessing.formats import model_input
 
-    clips = model_input.read(values.landmarks, target, values.split)
-    clips.report(values.landmarks, model.layout)
+    clips = model_input.read(values.landmarks, target, values.split, whole=True)
+    clips.report(values.landmarks)
     for name, landmarks in zip(clips.names, clips.landmarks, strict=True):
         frames = ((number / values.fps, None, points) for number, points in enumerate(landmarks))
         yield _Recording(name, frames, progress_lib.RecordingProgress())

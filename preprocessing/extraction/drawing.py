@@ -103,38 +103,42 @@ def _write_sheet(path: str, frames: list[tuple[int, np.ndarray]]) -> None:
         raise errors.InputError(f'{path} cannot be written')
 
 
-class VideoWriter:
-    """Writes a .mp4 frame by frame, so that its length takes no memory.
+@contextlib.contextmanager
+def open_video(path: str, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that adds a frame to a .mp4, so that its length takes no memory.
 
     Args:
         path: a new file.
         fps: frames per second.
+
+    Yields:
+        A function of <uint8>[height, width, 3], RGB; all frames are of one size.
+
+    Raises:
+        InputError: the file cannot be written, or there were no frames.
     """
+    writer: cv2.VideoWriter | None = None
 
-    def __init__(self, path: str, fps: float) -> None:
-        self._path, self._fps = path, fps
-        self._writer: cv2.VideoWriter | None = None
+    def write(frame: np.ndarray) -> None:
+        nonlocal writer
+        if writer is None:
+            writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), fps, (frame.shape[1], frame.shape[0]))
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
-    def write(self, frame: np.ndarray) -> None:
-        """Adds a frame <uint8>[height, width, 3], RGB; all are of one size."""
-        if self._writer is None:
-            size = frame.shape[1], frame.shape[0]
-            self._writer = cv2.VideoWriter(self._path, cv2.VideoWriter.fourcc(*'mp4v'), self._fps, size)
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Ends the file; InputError where it cannot be written, or there were no frames."""
-        if self._writer is not None:
-            self._writer.release()
-        if not os.path.isfile(self._path):
-            raise errors.InputError(f'{self._path} cannot be written')
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.release()
+    if not os.path.isfile(path):
+        raise errors.InputError(f'{path} cannot be written')
 
 
 def write_video(path: str, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Writes frames <uint8>[height, width, 3], RGB, as a .mp4; see VideoWriter."""
-    with contextlib.closing(VideoWriter(path, fps)) as writer:
+    """Writes frames <uint8>[height, width, 3], RGB, as a .mp4; see open_video."""
+    with open_video(path, fps) as write:
         for frame in frames:
-            writer.write(frame)
+            write(frame)
 
 
 @contextlib.contextmanager
@@ -160,10 +164,10 @@ def open_recording(path: str | None, handedness: str) -> Iterator[DrawShown | No
         if due > 0:
             drawn = draw_caption(draw_frame(resize(frame), points, handedness), [text])
             for _ in range(due):
-                writer.write(drawn)
+                write(drawn)
             num_written += due
 
-    with contextlib.closing(VideoWriter(path, _DEFAULT_FPS)) as writer:
+    with open_video(path, _DEFAULT_FPS) as write:
         yield draw
 
 
