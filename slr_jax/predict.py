@@ -63,7 +63,7 @@ def _define_extraction_flags() -> None:
         'running_mode',
         None,
         list(landmarker.RUNNING_MODES),
-        "Running mode of MediaPipe: image (each frame by itself) or video (tracked); default: that of the model's data.",
+        'Running mode of MediaPipe: image (each frame by itself) or video (tracked); default: that of the data.',
     )
     flags.DEFINE_enum(
         'pose', None, list(model_files.POSE_MODELS), "Pose model of MediaPipe; default: that of the model's data."
@@ -112,6 +112,11 @@ def main() -> None:
     from preprocessing.formats import model_input
     from slr_jax import prediction, runtime
 
+    if values.landmarks is None:
+        from preprocessing.extraction import landmarker, run_local  # noqa: F401
+
+        # Before the model is loaded; the workers need it.
+        landmarker.import_mediapipe()
     runtime.use_compilation_cache()
     model = prediction.load(values.workdir, values.checkpoint, mean_of_runs=values.mean_of_runs)
     target = model_input.Target(values.workdir, model.description)
@@ -321,9 +326,7 @@ def _predict_videos(
     output_video: str | None,
 ) -> None:
     """Answers videos of one sign each."""
-    from preprocessing.extraction import drawing
     from preprocessing.formats import model_input
-    from slr_jax import prediction
 
     directory, videos = model_input.find_videos(values.videos)
     if output_video and len(videos) > 1:
@@ -338,6 +341,9 @@ def _predict_videos(
     clips = model_input.clips_of_videos(target, points, failed)
     [first, *_] = _answer(values, model, clips, values.videos, output)
     if output_video:
+        from preprocessing.extraction import drawing
+        from slr_jax import prediction
+
         lines = [f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest]
         path = os.path.join(directory, first.clip)
         drawing.draw_video(path, points[first.clip], options.handedness, lines, output_video)

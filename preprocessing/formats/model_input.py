@@ -121,16 +121,19 @@ class Target:
         here = options.describe(model_files.read_models(model_dir, options.model_files))
         if 'running_mode' not in source:
             return [
-                f'the data of {self.workdir} do not say how their landmarks were extracted; taken are '
+                f'the data of {self.workdir} do not say how their landmarks were extracted; here they are with '
                 f'running_mode {options.running_mode}, pose {options.pose}'
             ]
-        names = ('parts', 'running_mode', 'pose', 'mediapipe', 'models_sha256')
-        return [
-            f'landmarks are extracted with {name} {here[name]}, those that {self.workdir} was trained on with '
-            f'{source[name]}'
-            for name in names
+        notes = [
+            f'landmarks are extracted with {name} {here[name]}, those of the data of {self.workdir} with {source[name]}'
+            for name in ('running_mode', 'pose', 'mediapipe')
             if name in source and source[name] != here[name]
         ]
+        hashes = source.get('models_sha256', {})
+        others = [name for name, found in here['models_sha256'].items() if hashes.get(name, found) != found]
+        if others:
+            notes.append(f'{", ".join(others)} in {model_dir} differ from the files that the data were extracted with')
+        return notes
 
 
 @dataclasses.dataclass
@@ -281,7 +284,7 @@ def read(path: str, target: Target, split: str | None = None, *, whole: bool = F
     """
     if not os.path.exists(path):
         raise errors.InputError(f'{path} does not exist, expected {_KINDS}')
-    dataset = _open_dataset(path)
+    dataset = _open_dataset(path, target)
     if dataset is not None:
         target.check(path, dataset.layout, dataset.description.handedness)
         return _clips_of_dataset(dataset, split)
@@ -295,14 +298,19 @@ def read(path: str, target: Target, split: str | None = None, *, whole: bool = F
     return clips
 
 
-def _open_dataset(path: str) -> dataset_lib.Dataset | None:
+def _open_dataset(path: str, target: Target) -> dataset_lib.Dataset | None:
     """The dataset or archive at a path; None where it is of another kind."""
     if os.path.isdir(path):
         folders_of_versions = ('', *os.listdir(path))
         has_info = (os.path.isfile(os.path.join(path, name, 'dataset_info.json')) for name in folders_of_versions)
         return dataset_lib.load_dataset(path) if any(has_info) else None
-    is_archive = path.endswith('.npz') and not _is_extracted(os.path.dirname(path))
-    return npz.read_archive(path, path) if is_archive else None
+    if not path.endswith('.npz') or _is_extracted(os.path.dirname(path)):
+        return None
+    dataset = npz.read_archive(path, path)
+    for clips in dataset.splits.values():
+        for points in clips.landmarks:
+            plausibility.mark_missing(points, target.description.source.get('missing_values', ()))
+    return dataset
 
 
 def _clips_of_dataset(dataset: dataset_lib.Dataset, split: str | None) -> Clips:
