@@ -104,6 +104,11 @@ def main() -> None:
     if len(given) != 1:
         expected = ' or '.join(f'--{name}' for name in _INPUTS)
         raise errors.InputError(f'found {" and ".join(given) or "no input"}, expected one of {expected}')
+    unused = [f'--{name}' for name in ('stride', 'smoothing', 'threshold') if values[name].present]
+    if unused and values.camera is None and values.window is None:
+        raise errors.InputError(f'{unused[0]} is for recordings, which --window is given for')
+    if values.camera is not None or values.window is not None:
+        _sliding(values)
     if values.output_video and not values.output_video.endswith('.mp4'):
         raise errors.InputError(f'--output_video={values.output_video}, expected a name that ends in .mp4')
     if values.output_video and values.landmarks is not None:
@@ -169,10 +174,11 @@ def _predict_camera(
     from preprocessing.extraction import drawing, frame_stream
     from slr_jax import live
 
-    live.warm_up(model, _sliding(values))
+    camera = camera_lib.Camera(values.camera)
     extractor = _open_extractor(values, target)
+    live.warm_up(model, _sliding(values))
     with (
-        camera_lib.Camera(values.camera) as camera,
+        camera,
         _first_interrupt(camera.stop),
         drawing.open_recording(output_video, extractor.handedness) as draw,
     ):
