@@ -182,13 +182,19 @@ def load_mean_of_runs(workdir: str, checkpoint: str | int = 'best') -> MeanOfMod
     paths = [workdir_lib.run_path(workdir, run.name) for run in runs] or [workdir]
     loaded = [load_model(path, checkpoint) for path in paths]
     for path, model in zip(paths, loaded, strict=True):
-        for field in ('layout', 'handedness', 'label_names'):
-            found, expected = (getattr(each.description, field) for each in (model, loaded[0]))
-            if found != expected:
-                raise errors.InputError(
-                    f'{path} cannot answer together with {paths[0]}: its {field} is {found}, expected {expected}'
-                )
+        _check_alike(path, model.description, paths[0], loaded[0].description)
     return MeanOfModels(loaded)
+
+
+def _check_alike(path: str, one: dataset_lib.Description, other_path: str, other: dataset_lib.Description) -> None:
+    """Refuses models that take other landmarks, or have other classes, to answer together."""
+    pairs = {field: (getattr(one, field), getattr(other, field)) for field in ('layout', 'handedness', 'num_classes')}
+    glosses = zip(one.label_names, other.label_names, strict=False)
+    for field, (found, expected) in {**pairs, **{f'class {i}': pair for i, pair in enumerate(glosses)}}.items():
+        if found != expected:
+            raise errors.InputError(
+                f'{path} cannot answer together with {other_path}: {field} is {found}, expected {expected}'
+            )
 
 
 def restore_model(

@@ -75,7 +75,8 @@ class Target:
         if points.shape[1] != self.layout.num_points:
             points = self._select(points)
         if source.get('drop_empty_frames'):
-            points = points[~np.isnan(points[..., 0]).all(axis=1)]
+            seen = ~np.isnan(points[..., 0]).all(axis=1)
+            points = points[seen] if seen.any() else points
         return points
 
     @functools.cached_property

@@ -9,7 +9,6 @@ from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import extracted, model_input, npz, pose, tfds_writer
-from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 from slr_jax.landmarks import LAYOUTS
 from tests import workdirs
@@ -22,8 +21,10 @@ def make_points(seed, frames=6):
     """Hands that are seen in some frames, and a body that is in all but one, in which nothing is seen."""
     rng = np.random.default_rng(seed)
     points = rng.random((frames, 75, 3), np.float32)
-    for group, seen in (('right_hand', 0.4), ('left_hand', 0.6)):
-        points[np.ix_(rng.random(frames) > seen, list(landmarker.LAYOUT.groups[group]))] = np.nan
+    for group, fraction in (('right_hand', 0.4), ('left_hand', 0.6)):
+        seen = rng.random(frames) < fraction
+        seen[0] = True
+        points[np.ix_(~seen, list(landmarker.LAYOUT.groups[group]))] = np.nan
     points[2] = np.nan
     return points
 
@@ -263,9 +264,3 @@ def test_videos_are_found(tmp_path, capsys):
     (tmp_path / 'none').mkdir()
     with pytest.raises(errors.InputError, match='none holds no video'):
         model_input.find_videos(f'{root}/none')
-
-
-def test_a_description_is_what_a_workdir_says():
-    fields = make_target('mediapipe_two_hands', source=OPTIONS.describe({})).description.to_json()
-    target = model_input.Target('W', dataset_lib.Description(**fields))
-    assert target.options() == OPTIONS

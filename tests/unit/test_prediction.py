@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from slr_jax import checkpoint, errors, inference, prediction
+from slr_jax import checkpoint, errors, inference, prediction, workdir
 from tests import workdirs
 
 HAND = workdirs.describe('mediapipe_hand')
@@ -53,21 +53,31 @@ def test_a_run_alone_is_its_own_mean(runs):
     np.testing.assert_array_equal(one.probabilities(make_clips()), mean.probabilities(make_clips()))
 
 
-def test_runs_that_do_not_fit_together_are_refused(runs, tmp_path):
-    other = workdirs.write_runs(tmp_path / 'w', HAND, (1, 2))
-    workdirs.write_workdir(tmp_path / 'w' / 'seed_3', workdirs.describe('mediapipe_hand', ('book', 'go', 'no')))
-    entries = [prediction.workdir_lib.RunEntry(f'seed_{seed}', {}) for seed in (1, 2, 3)]
-    prediction.workdir_lib.write_index(other, entries)
-    with pytest.raises(
-        errors.InputError, match=r'seed_3 cannot .* seed_1: its label_names is .*go.*, expected .*drink'
-    ):
-        checkpoint.load_mean_of_runs(other)
+@pytest.mark.parametrize(
+    ('other', 'facts'),
+    [
+        (workdirs.describe('mediapipe_two_hands'), 'layout is mediapipe_two_hands, expected mediapipe_hand'),
+        (workdirs.describe('mediapipe_hand', handedness='swapped'), 'handedness is swapped, expected signer'),
+        (workdirs.describe('mediapipe_hand', ('book',)), 'num_classes is 1, expected 3'),
+        (workdirs.describe('mediapipe_hand', ('book', 'no', 'go')), 'class 1 is no, expected drink'),
+    ],
+)
+def test_runs_that_do_not_fit_together_are_refused(monkeypatch, other, facts):
+    entries = [workdir.RunEntry('a', {}), workdir.RunEntry('b', {})]
+    descriptions = {'W/a': HAND, 'W/b': other}
+    monkeypatch.setattr(workdir, 'read_index', lambda path: entries)
+    monkeypatch.setattr(
+        checkpoint,
+        'load_model',
+        lambda path, step: inference.LoadedModel(None, None, None, descriptions[path], 1, {}, ''),
+    )
+    with pytest.raises(errors.InputError, match=f'^W/b cannot answer together with W/a: {facts}$'):
+        checkpoint.load_mean_of_runs('W')
 
 
 def test_several_runs_are_refused_where_one_is_expected(runs):
     with pytest.raises(errors.InputError, match=r'holds 3 runs, expected one .*/seed_1, or --mean_of_runs'):
         prediction.load(runs)
-    assert isinstance(prediction.load(runs, mean_of_runs=True), inference.MeanOfModels)
     assert isinstance(prediction.load(f'{runs}/seed_1'), inference.LoadedModel)
 
 
