@@ -175,9 +175,9 @@ def _predict_camera(
     from slr_jax import live
 
     camera = camera_lib.Camera(values.camera)
-    extractor = _open_extractor(values, target)
     live.warm_up(model, _sliding(values))
     with (
+        _open_extractor(values, target) as extractor,
         camera,
         _first_interrupt(camera.stop),
         drawing.open_recording(output_video, extractor.handedness) as draw,
@@ -238,22 +238,25 @@ def _video_recordings(
     directory, names = model_input.find_videos(values.videos)
     if output_video and len(names) > 1:
         raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(names)} videos')
-    extractor = _open_extractor(values, target)
-    for name in names:
-        pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
-        frames = frame_stream.follow(pictures, extractor)
-        with drawing.open_recording(output_video, extractor.handedness) as draw:
-            yield _Recording(name, frames, progress_lib.RecordingProgress(), draw)
+    with _open_extractor(values, target) as extractor:
+        for name in names:
+            pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
+            frames = frame_stream.follow(pictures, extractor)
+            with drawing.open_recording(output_video, extractor.handedness) as draw:
+                yield _Recording(name, frames, progress_lib.RecordingProgress(), draw)
 
 
-def _open_extractor(values: flags.FlagValues, target: 'model_input.Target') -> 'clip_extractor.Extractor':
+@contextlib.contextmanager
+def _open_extractor(values: flags.FlagValues, target: 'model_input.Target') -> Iterator['clip_extractor.Extractor']:
     """MediaPipe, with the options of the model's data."""
-    from preprocessing.extraction import clip_extractor, model_files
+    from preprocessing.extraction import clip_extractor, landmarker, model_files
 
     options = target.options(values.running_mode, values.pose)
     for note in target.compare(options, values.model_dir):
         progress_lib.report(f'warning: {note}')
-    return clip_extractor.Extractor(options, model_files.read_models(values.model_dir, options.model_files))
+    models = model_files.read_models(values.model_dir, options.model_files)
+    with landmarker.silence(), contextlib.closing(clip_extractor.Extractor(options, models)) as extractor:
+        yield extractor
 
 
 def _sliding(values: flags.FlagValues) -> 'live.Sliding':
