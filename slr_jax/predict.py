@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from slr_jax import cli, errors, files
+from slr_jax import cli, errors, files, progress
 from slr_jax import dataset as dataset_lib
-from slr_jax import progress as progress_lib
 
 if TYPE_CHECKING:
     from preprocessing.extraction import clip_extractor
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 # Seconds.
 _CAMERA_WINDOW = 2.0
+# Of the caption of a video.
+_MOST_LINES = 5
 _INPUTS = ('videos', 'landmarks', 'camera')
 
 
@@ -152,13 +153,13 @@ class _Recording:
     Attributes:
         name: of it.
         frames: seconds, picture and landmarks of each.
-        progress: how fast it is answered.
+        speed: at which it is answered.
         draw: called with each frame, and what was answered last.
     """
 
     name: str
     frames: Iterable[tuple[float, Any, Any]]
-    progress: progress_lib.RecordingProgress
+    speed: progress.RecordingProgress
     draw: Callable[[float, Any, Any, str], None] | None = None
 
 
@@ -182,9 +183,9 @@ def _predict_camera(
         _first_interrupt(camera.stop),
         drawing.open_recording(output_video, extractor.handedness) as draw,
     ):
-        progress_lib.report('answers until Ctrl-C')
+        progress.report('answers until Ctrl-C')
         frames = frame_stream.follow(camera.frames(), extractor)
-        recording = _Recording(f'camera {values.camera}', frames, progress_lib.RecordingProgress(camera), draw)
+        recording = _Recording(f'camera {values.camera}', frames, progress.RecordingProgress(camera), draw)
         _answer_recordings(values, model, target, output, [recording])
     return camera.failure
 
@@ -226,7 +227,7 @@ def _landmark_recordings(values: flags.FlagValues, target: 'model_input.Target')
     clips.report(values.landmarks)
     for name, landmarks in zip(clips.names, clips.landmarks, strict=True):
         frames = ((number / values.fps, None, points) for number, points in enumerate(landmarks))
-        yield _Recording(name, frames, progress_lib.RecordingProgress())
+        yield _Recording(name, frames, progress.RecordingProgress())
 
 
 def _video_recordings(
@@ -243,7 +244,7 @@ def _video_recordings(
             pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
             frames = frame_stream.follow(pictures, extractor)
             with drawing.open_recording(output_video, extractor.handedness) as draw:
-                yield _Recording(name, frames, progress_lib.RecordingProgress(), draw)
+                yield _Recording(name, frames, progress.RecordingProgress(), draw)
 
 
 @contextlib.contextmanager
@@ -253,7 +254,7 @@ def _open_extractor(values: flags.FlagValues, target: 'model_input.Target') -> I
 
     options = target.options(values.running_mode, values.pose)
     for note in target.compare(options, values.model_dir):
-        progress_lib.report(f'warning: {note}')
+        progress.report(f'warning: {note}')
     models = model_files.read_models(values.model_dir, options.model_files)
     with landmarker.silence(), contextlib.closing(clip_extractor.Extractor(options, models)) as extractor:
         yield extractor
@@ -299,7 +300,7 @@ def _answer_recording(
 
     def landmarks() -> Iterator['live.Frame']:
         for seconds, picture, points in recording.frames:
-            recording.progress.frame(seconds)
+            recording.speed.frame(seconds)
             if recording.draw:
                 recording.draw(seconds, picture, points, answered)
             yield seconds, points
@@ -308,10 +309,10 @@ def _answer_recording(
         nonlocal answered
         previous = None
         for answer in answers:
-            recording.progress.answer()
+            recording.speed.answer()
             answered = prediction.format_gloss(answer.gloss, answer.probability)
             if values.camera is not None and answer.gloss not in (None, previous):
-                progress_lib.report(f'{answer.time:.1f} s  {answered}')
+                progress.report(f'{answer.time:.1f} s  {answered}')
             previous = answer.gloss
             yield answer
 
@@ -322,9 +323,9 @@ def _answer_recording(
     for segment in live.segments(watch(answers)):
         if values.camera is None:
             text = prediction.format_gloss(segment.gloss, segment.probability)
-            progress_lib.report(f'{recording.name}  {segment.start:.1f} to {segment.end:.1f} s  {text}')
+            progress.report(f'{recording.name}  {segment.start:.1f} to {segment.end:.1f} s  {text}')
         yield segment
-    progress_lib.report(f'{recording.name}: {recording.progress.line()}')
+    progress.report(f'{recording.name}: {recording.speed.line()}')
 
 
 def _predict_videos(
@@ -342,8 +343,8 @@ def _predict_videos(
         raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(videos)} videos')
     options = target.options(values.running_mode, values.pose)
     for note in target.compare(options, values.model_dir):
-        progress_lib.report(f'warning: {note}')
-    progress_lib.report(f'extracting the landmarks of {len(videos)} videos')
+        progress.report(f'warning: {note}')
+    progress.report(f'videos to extract: {len(videos)}')
     points, failed = model_input.extract_videos(
         directory, videos, values.model_dir, options, num_workers=values.num_workers, time_limit=values.time_limit
     )
@@ -353,7 +354,9 @@ def _predict_videos(
         from preprocessing.extraction import drawing
         from slr_jax import prediction
 
-        lines = [f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest]
+        lines = [
+            f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest[:_MOST_LINES]
+        ]
         path = os.path.join(directory, first.clip)
         drawing.draw_video(path, points[first.clip], options.handedness, lines, output_video)
 

@@ -57,25 +57,23 @@ def draw_frame(frame: np.ndarray, points: np.ndarray, handedness: str) -> np.nda
 
 
 def draw_caption(frame: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """Writes lines of text, in any alphabet of the font DejaVu, on a dark band at the top of a frame.
+    """Adds a band of text above a frame, in any alphabet of the font DejaVu.
 
     Args:
         frame: <uint8>[height, width, 3], RGB.
         lines: from the top.
 
     Returns:
-        A new frame of the same shape.
+        A new, higher frame.
     """
     size = max(8, round(len(frame) * _TEXT_HEIGHT))
     margin = size // 2
-    band = 2 * margin + round(1.25 * size * len(lines))
-    drawn = frame.copy()
-    drawn[:band] = drawn[:band] // 3
-    picture = Image.fromarray(drawn)
-    ImageDraw.Draw(picture).multiline_text(
+    # Video codecs need even heights.
+    band = Image.new('RGB', (frame.shape[1], 2 * (margin + round(0.65 * size * len(lines)))))
+    ImageDraw.Draw(band).multiline_text(
         (margin, margin), '\n'.join(lines), fill='white', font=_font(size), spacing=0.1 * size
     )
-    return np.array(picture)
+    return np.vstack([np.array(band), frame])
 
 
 @functools.cache
