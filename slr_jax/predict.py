@@ -2,10 +2,13 @@
 
     python -m slr_jax.predict --workdir=W --videos=D [--output=answers.jsonl] [--output_video=answer.mp4]
     python -m slr_jax.predict --workdir=W --landmarks=L
+    python -m slr_jax.predict --workdir=W --videos=D --window=2
+    python -m slr_jax.predict --workdir=W --camera=0
 
 Prints a table of the likeliest glosses of each clip with their probabilities; `--output` has the same as JSON lines.
 Videos are extracted as the data of the model were. Of a workdir of several runs, one is given, or
-`--mean_of_runs` answers with the mean of their probabilities.
+`--mean_of_runs` answers with the mean of their probabilities. With `--window`, and of a camera, a window slides over
+recordings of many signs, and what is printed and written are segments with start, end and gloss.
 """
 
 from collections import deque
@@ -48,7 +51,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_enum('split', None, list(dataset_lib.SPLITS), 'Split of a dataset or archive; default: all of it.')
     flags.DEFINE_integer('k', 5, 'Number of glosses per clip.', lower_bound=1)
-    flags.DEFINE_string('output', None, 'New file of JSON lines, one per clip; default: none is written.')
+    flags.DEFINE_string('output', None, 'New file of JSON lines, one per clip or segment; default: none is written.')
     flags.DEFINE_string(
         'output_video', None, 'New .mp4 of the picture with landmarks and glosses, of one video; default: none.'
     )
@@ -96,6 +99,7 @@ def _define_live_flags() -> None:
     flags.DEFINE_float(
         'fps', 30.0, 'Frames per second of recordings without times: landmarks, and folders of frames.', lower_bound=0.1
     )
+    flags.DEFINE_bool('display', False, 'Whether to show what a camera sees, with landmarks and gloss, on the screen.')
 
 
 def main() -> None:
@@ -108,6 +112,8 @@ def main() -> None:
     unused = [f'--{name}' for name in ('stride', 'smoothing', 'threshold') if values[name].present]
     if unused and values.camera is None and values.window is None:
         raise errors.InputError(f'{unused[0]} is for recordings, which --window is given for')
+    if values.display and values.camera is None:
+        raise errors.InputError('--display is for --camera')
     if values.camera is not None or values.window is not None:
         _sliding(values)
     if values.output_video and not values.output_video.endswith('.mp4'):
@@ -175,13 +181,15 @@ def _predict_camera(
     from preprocessing.extraction import drawing, frame_stream
     from slr_jax import live
 
+    if values.display:
+        drawing.check_screen()
     camera = camera_lib.Camera(values.camera)
     live.warm_up(model, _sliding(values))
     with (
         _open_extractor(values, target) as extractor,
         camera,
         _first_interrupt(camera.stop),
-        drawing.open_recording(output_video, extractor.handedness) as draw,
+        drawing.open_recording(output_video, extractor.handedness, camera.stop if values.display else None) as draw,
     ):
         progress.report('answers until Ctrl-C')
         frames = frame_stream.follow(camera.frames(), extractor)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import functools
 import os
+import sys
 
 import cv2
 import matplotlib
@@ -25,6 +26,7 @@ _VIDEO_HEIGHT = 720
 # Of the height of a frame.
 _TEXT_HEIGHT = 1 / 22
 _DEFAULT_FPS = 25.0
+_STOP_KEYS = (27, ord('q'))
 
 DrawShown = Callable[[float, np.ndarray, np.ndarray, str], None]
 
@@ -140,33 +142,54 @@ def write_video(path: str, frames: Iterable[np.ndarray], fps: float) -> None:
 
 
 @contextlib.contextmanager
-def open_recording(path: str | None, handedness: str) -> Iterator[DrawShown | None]:
-    """Gives a function that adds a frame of a recording, or of a camera, to a .mp4.
+def open_recording(
+    path: str | None, handedness: str, stop: Callable[[], None] | None = None
+) -> Iterator[DrawShown | None]:
+    """Gives a function that draws the frames of a recording, or of a camera, one after the other.
 
     Args:
-        path: a new .mp4; None gives no function.
+        path: a new .mp4; None for none.
         handedness: of landmarks.HANDEDNESS.
+        stop: called when Esc or q is pressed in a window on the screen; None for no window.
 
     Yields:
-        A function of the second of a frame, the frame, its landmarks <float32>[75, 3], and a line of text. A frame is
-        repeated, or left out, so that it is shown at its second.
+        A function of the second of a frame, the frame, its landmarks <float32>[75, 3], and a line of text; None where
+        nothing is drawn. In the file a frame is repeated, or left out, so that it is shown at its second.
     """
-    if path is None:
+    if path is None and stop is None:
         yield None
         return
     num_written = 0
 
     def draw(seconds: float, frame: np.ndarray, points: np.ndarray, text: str) -> None:
         nonlocal num_written
-        due = round(seconds * _DEFAULT_FPS) + 1 - num_written
-        if due > 0:
-            drawn = draw_caption(draw_frame(resize(frame), points, handedness), [text])
+        drawn = draw_caption(draw_frame(resize(frame), points, handedness), [text])
+        if write is not None:
+            due = max(0, round(seconds * _DEFAULT_FPS) + 1 - num_written)
+            num_written += due
             for _ in range(due):
                 write(drawn)
-            num_written += due
+        if stop is not None and _show(drawn) in _STOP_KEYS:
+            stop()
 
-    with open_video(path, _DEFAULT_FPS) as write:
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(open_video(path, _DEFAULT_FPS)) if path else None
         yield draw
+
+
+def check_screen() -> None:
+    """Raises InputError where there is no screen, on which OpenCV would end the process."""
+    if sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
+        raise errors.InputError('--display needs a screen, but DISPLAY is not set')
+
+
+def _show(frame: np.ndarray) -> int:
+    """Shows a frame in a window; returns the key that was pressed."""
+    try:
+        cv2.imshow('slr_jax', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        return cv2.waitKey(1)
+    except cv2.error as error:
+        raise errors.InputError(f'--display: OpenCV cannot show a window: {errors.one_line(error)}') from error
 
 
 def draw_video(path: str, landmarks: np.ndarray, handedness: str, lines: Sequence[str], output: str) -> None:

@@ -197,6 +197,18 @@ def test_what_a_camera_was_answered_is_kept(fake, predict, monkeypatch, end):
         check_refusal(status, stderr, ['camera 0 has stopped after'])
 
 
+def test_the_screen_shows_what_is_seen_until_q(fake, predict, monkeypatch):
+    shown = []
+    monkeypatch.setenv('DISPLAY', ':0')
+    monkeypatch.setattr(FakeCapture, 'stops', False)
+    monkeypatch.setattr(camera_lib.cv2, 'VideoCapture', FakeCapture)
+    monkeypatch.setattr(cv2, 'imshow', lambda name, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, 'waitKey', lambda milliseconds: ord('q') if len(shown) == 5 else -1)
+    answered(predict(camera=0, window=0.1, threshold=0, display=True))
+    assert len(shown) == 5
+    assert shown[0].shape[1:] == (960, 3)
+
+
 def test_the_video_that_is_written_has_the_length_of_the_recording(fake, predict, video, tmp_path):
     answered(predict(videos=video, window=1, threshold=0, output_video=tmp_path / 'v.mp4'))
     reader = cv2.VideoCapture(str(tmp_path / 'v.mp4'))
@@ -209,7 +221,9 @@ def test_the_video_that_is_written_has_the_length_of_the_recording(fake, predict
     assert np.abs(frames[0][:60].astype(int) - frames[-1][:60]).max() > 100
 
 
-def test_refused(fake, predict, video, tmp_path):
+def test_refused(fake, predict, video, tmp_path, monkeypatch):
+    monkeypatch.delenv('DISPLAY', raising=False)
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
     (tmp_path / 'empty.mp4').touch()
     black = write_recording(tmp_path / 'n.npz', [np.full((9, 75, 3), np.nan, np.float32)])
     for options, *facts in (
@@ -221,6 +235,8 @@ def test_refused(fake, predict, video, tmp_path):
         ({'camera': video, 'stride': 3}, '--stride=3', '--window=2'),
         ({'videos': video, 'window': 0}, 'window'),
         ({'videos': video, 'window': 2, 'threshold': 1.1}, 'threshold', '1.1'),
+        ({'camera': video, 'display': True}, '--display', 'DISPLAY'),
+        ({'videos': video, 'window': 2, 'display': True}, '--display', '--camera'),
         ({'videos': video, 'stride': 1}, '--stride', '--window'),
         ({'landmarks': black, 'window': 2}, 'nothing seen'),
     ):
