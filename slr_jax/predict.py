@@ -109,13 +109,7 @@ def main() -> None:
     if len(given) != 1:
         expected = ' or '.join(f'--{name}' for name in _INPUTS)
         raise errors.InputError(f'found {" and ".join(given) or "no input"}, expected one of {expected}')
-    unused = [f'--{name}' for name in ('stride', 'smoothing', 'threshold') if values[name].present]
-    if unused and values.camera is None and values.window is None:
-        raise errors.InputError(f'{unused[0]} is for recordings, which --window is given for')
-    if values.display and values.camera is None:
-        raise errors.InputError('--display is for --camera')
-    if values.camera is not None or values.window is not None:
-        _sliding(values)
+    _check_live_flags(values)
     if values.output_video and not values.output_video.endswith('.mp4'):
         raise errors.InputError(f'--output_video={values.output_video}, expected a name that ends in .mp4')
     if values.output_video and values.landmarks is not None:
@@ -152,6 +146,24 @@ def main() -> None:
         raise errors.InputError(failure)
 
 
+def _check_live_flags(values: flags.FlagValues) -> None:
+    """Refuses flags of recordings that do not fit, and opens the window for --display."""
+    if values.display and values.camera is None:
+        raise errors.InputError('--display is for --camera')
+    if values.camera is not None or values.window is not None:
+        _sliding(values)
+    else:
+        unused = [f'--{name}' for name in ('stride', 'smoothing', 'threshold', 'fps') if values[name].present]
+        if unused:
+            raise errors.InputError(f'{unused[0]} is for recordings, which --window is given for')
+    if values.display:
+        from preprocessing.extraction import landmarker, screen
+
+        # Before PyAV is imported.
+        with landmarker.silence():
+            screen.open_window()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Recording:
     """A recording, or what a camera sees.
@@ -181,8 +193,6 @@ def _predict_camera(
     from preprocessing.extraction import drawing, frame_stream
     from slr_jax import live
 
-    if values.display:
-        drawing.check_screen()
     camera = camera_lib.Camera(values.camera)
     live.warm_up(model, _sliding(values))
     with (

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import functools
 import os
-import sys
 
 import cv2
 import matplotlib
@@ -13,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import screen, video, video_files
 from preprocessing.extraction import store as store_lib
-from preprocessing.extraction import video, video_files
 from slr_jax import errors, files
 from slr_jax import landmarks as landmarks_lib
 
@@ -26,7 +25,6 @@ _VIDEO_HEIGHT = 720
 # Of the height of a frame.
 _TEXT_HEIGHT = 1 / 22
 _DEFAULT_FPS = 25.0
-_STOP_KEYS = (27, ord('q'))
 
 DrawShown = Callable[[float, np.ndarray, np.ndarray, str], None]
 
@@ -150,7 +148,7 @@ def open_recording(
     Args:
         path: a new .mp4; None for none.
         handedness: of landmarks.HANDEDNESS.
-        stop: called when Esc or q is pressed in a window on the screen; None for no window.
+        stop: called when Esc or q is pressed in the window of screen.open_window; None where there is none.
 
     Yields:
         A function of the second of a frame, the frame, its landmarks <float32>[75, 3], and a line of text; None where
@@ -169,27 +167,12 @@ def open_recording(
             num_written += due
             for _ in range(due):
                 write(drawn)
-        if stop is not None and _show(drawn) in _STOP_KEYS:
+        if stop is not None and screen.show(drawn):
             stop()
 
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(open_video(path, _DEFAULT_FPS)) if path else None
         yield draw
-
-
-def check_screen() -> None:
-    """Raises InputError where there is no screen, on which OpenCV would end the process."""
-    if sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
-        raise errors.InputError('--display needs a screen, but DISPLAY is not set')
-
-
-def _show(frame: np.ndarray) -> int:
-    """Shows a frame in a window; returns the key that was pressed."""
-    try:
-        cv2.imshow('slr_jax', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        return cv2.waitKey(1)
-    except cv2.error as error:
-        raise errors.InputError(f'--display: OpenCV cannot show a window: {errors.one_line(error)}') from error
 
 
 def draw_video(path: str, landmarks: np.ndarray, handedness: str, lines: Sequence[str], output: str) -> None:

@@ -202,6 +202,7 @@ def test_the_screen_shows_what_is_seen_until_q(fake, predict, monkeypatch):
     monkeypatch.setenv('DISPLAY', ':0')
     monkeypatch.setattr(FakeCapture, 'stops', False)
     monkeypatch.setattr(camera_lib.cv2, 'VideoCapture', FakeCapture)
+    monkeypatch.setattr(cv2, 'namedWindow', lambda name, kind: None)
     monkeypatch.setattr(cv2, 'imshow', lambda name, picture: shown.append(picture))
     monkeypatch.setattr(cv2, 'waitKey', lambda milliseconds: ord('q') if len(shown) == 5 else -1)
     answered(predict(camera=0, window=0.1, threshold=0, display=True))
