@@ -121,9 +121,10 @@ class Target:
         source = self.description.source
         here = options.describe(model_files.read_models(model_dir, options.model_files))
         if 'running_mode' not in source:
+            pose_model = f', pose {options.pose}' if 'pose' in options.parts else ''
             return [
                 f'the data of {self.workdir} do not say how their landmarks were extracted; here they are with '
-                f'running_mode {options.running_mode}, pose {options.pose}'
+                f'running_mode {options.running_mode}{pose_model}'
             ]
         notes = [
             f'landmarks are extracted with {name} {here[name]}, those of the data of {self.workdir} with {source[name]}'

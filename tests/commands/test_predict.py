@@ -76,7 +76,8 @@ def test_it_answers_as_evaluate_does(predict, hand, tiny_dir, tmp_path):
 
 
 def test_a_clip_alone_is_answered_as_among_others(predict, hand, tiny_dataset, tmp_path):
-    clips = tiny_dataset.splits['test']
+    clips = tiny_dataset.splits['test'].take([0, 3, 5])
+    tiny_dataset = dataclasses.replace(tiny_dataset, splits=tiny_dataset.splits | {'test': clips})
     together = []
     for index in range(len(clips)):
         dataset = dataclasses.replace(tiny_dataset, splits={'test': clips.take([index])})
