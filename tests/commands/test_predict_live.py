@@ -155,7 +155,7 @@ def test_a_video_serves_as_camera(fake, predict, video):
     lines = answered(predict(camera=video, window=0.5, threshold=0))
     assert time.monotonic() - start > 3
     assert {line['clip'] for line in lines} == {f'camera {video}'}
-    assert lines[-1]['end'] == pytest.approx(3, abs=0.3)
+    assert 2.7 < lines[-1]['end'] < 6
     assert signal.getsignal(signal.SIGINT) is before
 
 
