@@ -53,13 +53,13 @@ class Camera:
         self._thread = threading.Thread(target=self._grab, daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        # A camera that hangs is left to the end of the process.
-        self._thread.join(_MAX_SILENCE)
+        if self._thread.is_alive():
+            # A camera that hangs is left to the end of the process.
+            self._thread.join(_MAX_SILENCE)
 
     def stop(self) -> None:
         """Ends `frames`; may be called by a signal handler."""
@@ -74,6 +74,8 @@ class Camera:
         Raises:
             InputError: there is no frame at all.
         """
+        # Not before, so that nothing is dropped while other things start.
+        self._thread.start()
         while (latest := self._wait()) is not None:
             grabbed, picture = latest
             yield grabbed - self._first, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
