@@ -44,7 +44,7 @@ def eval_function(model: models.LandmarkTransformer) -> EvalStep:
 def eval_batches(
     features: Sequence[np.ndarray], num_devices: int, local: range, *, divide: bool = True
 ) -> Iterator[tuple[np.ndarray, Piece]]:
-    """Batches of up to EVAL_BATCH_SIZE clips of similar length, divided over devices.
+    """Batches of up to EVAL_BATCH_SIZE clips of similar length, or of one where there is one, divided over devices.
 
     Args:
         features: <float32>[frames, dim] of each clip.
@@ -56,11 +56,13 @@ def eval_batches(
         The indices of the clips, and their piece as input_pipeline.make_piece gives it, without labels and weights.
     """
     labels, order = np.zeros(len(features), np.int32), input_pipeline.order_by_length(features)
-    for start in range(0, len(order), EVAL_BATCH_SIZE):
-        chosen = order[start : start + EVAL_BATCH_SIZE]
-        parts = [(chosen, EVAL_BATCH_SIZE)]
+    # What a camera sees is answered clip by clip, and empty rows would take as long as others.
+    batch_size = 1 if len(order) == 1 else EVAL_BATCH_SIZE
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        parts = [(chosen, batch_size)]
         if divide:
-            parts = input_pipeline.divide_batch(features, chosen, EVAL_BATCH_SIZE, num_devices)
+            parts = input_pipeline.divide_batch(features, chosen, batch_size, num_devices)
         for clips, size in parts:
             piece = input_pipeline.make_piece(features, labels, clips, size, num_devices, devices=local)
             yield clips, {name: piece[name] for name in ('landmarks', 'padding_mask')}

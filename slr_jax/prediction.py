@@ -80,6 +80,11 @@ def format_percent(probability: float) -> str:
     return f'{probability:.1%}'.replace('%', ' %')
 
 
+def format_gloss(gloss: str | None, probability: float) -> str:
+    """`book 93.1 %`, or `no sign` for None."""
+    return 'no sign' if gloss is None else f'{gloss} {format_percent(probability)}'
+
+
 def format_table(answers: Sequence[Answer]) -> str:
     """A table with a line per clip: its name, where any is known its true gloss, and glosses with probabilities."""
     has_truth = any(answer.true_gloss is not None for answer in answers)

@@ -1,6 +1,7 @@
 """Draws landmarks, and what a model answers, on the frames of a clip."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
 import functools
 import os
 
@@ -11,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import screen, video, video_files
 from preprocessing.extraction import store as store_lib
-from preprocessing.extraction import video, video_files
 from slr_jax import errors, files
 from slr_jax import landmarks as landmarks_lib
 
@@ -24,6 +25,8 @@ _VIDEO_HEIGHT = 720
 # Of the height of a frame.
 _TEXT_HEIGHT = 1 / 22
 _DEFAULT_FPS = 25.0
+
+DrawShown = Callable[[float, np.ndarray, np.ndarray, str], None]
 
 
 def draw_frame(frame: np.ndarray, points: np.ndarray, handedness: str) -> np.ndarray:
@@ -98,29 +101,78 @@ def _write_sheet(path: str, frames: list[tuple[int, np.ndarray]]) -> None:
         raise errors.InputError(f'{path} cannot be written')
 
 
-def write_video(path: str, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Writes a .mp4 frame by frame, so that its length takes no memory.
+@contextlib.contextmanager
+def open_video(path: str, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that adds a frame to a .mp4, so that its length takes no memory.
 
     Args:
         path: a new file.
-        frames: <uint8>[height, width, 3] each, of one size, RGB.
         fps: frames per second.
 
+    Yields:
+        A function of <uint8>[height, width, 3], RGB; all frames are of one size.
+
     Raises:
-        InputError: the file cannot be written, or there are no frames.
+        InputError: the file cannot be written, or there were no frames.
     """
-    writer = None
+    writer: cv2.VideoWriter | None = None
+
+    def write(frame: np.ndarray) -> None:
+        nonlocal writer
+        if writer is None:
+            writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), fps, (frame.shape[1], frame.shape[0]))
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
     try:
-        for frame in frames:
-            if writer is None:
-                size = frame.shape[1], frame.shape[0]
-                writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), fps, size)
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        yield write
     finally:
         if writer is not None:
             writer.release()
     if not os.path.isfile(path):
         raise errors.InputError(f'{path} cannot be written')
+
+
+def write_video(path: str, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Writes frames <uint8>[height, width, 3], RGB, as a .mp4; see open_video."""
+    with open_video(path, fps) as write:
+        for frame in frames:
+            write(frame)
+
+
+@contextlib.contextmanager
+def open_recording(
+    path: str | None, handedness: str, stop: Callable[[], None] | None = None
+) -> Iterator[DrawShown | None]:
+    """Gives a function that draws the frames of a recording, or of a camera, one after the other.
+
+    Args:
+        path: a new .mp4; None for none.
+        handedness: of landmarks.HANDEDNESS.
+        stop: called when Esc or q is pressed in the window of screen.open_window; None where there is none.
+
+    Yields:
+        A function of the second of a frame, the frame, its landmarks <float32>[75, 3], and a line of text; None where
+        nothing is drawn. In the file a frame is repeated, or left out, so that it is shown at its second.
+    """
+    if path is None and stop is None:
+        yield None
+        return
+    num_written = 0
+
+    def draw(seconds: float, frame: np.ndarray, points: np.ndarray, text: str) -> None:
+        nonlocal num_written
+        drawn = draw_caption(draw_frame(resize(frame), points, handedness), [text])
+        if write is not None:
+            due = max(0, round(seconds * _DEFAULT_FPS) + 1 - num_written)
+            num_written += due
+            for _ in range(due):
+                write(drawn)
+        if stop is not None and screen.show(drawn):
+            stop()
+
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(open_video(path, _DEFAULT_FPS)) if path else None
+        yield draw
 
 
 def draw_video(path: str, landmarks: np.ndarray, handedness: str, lines: Sequence[str], output: str) -> None:

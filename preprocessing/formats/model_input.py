@@ -169,8 +169,8 @@ class Clips:
             self.landmarks.append(points)
             self.glosses.append(gloss)
 
-    def report(self, path: str, layout: landmarks_lib.Layout) -> None:
-        """Prints which clips are left out, and those in which no hand is seen; InputError where none is left."""
+    def report(self, path: str, layout: landmarks_lib.Layout | None = None) -> None:
+        """Prints which clips are left out, and in which no hand of a layout is seen; InputError where none is left."""
         num_clips = len(self.names) + len(self.left_out)
         if not num_clips:
             raise errors.InputError(f'{path} holds no clip')
@@ -178,6 +178,8 @@ class Clips:
             [(name, reason)] = self.left_out.items()
             raise errors.InputError(f'{path}: {reason}' if name == path else f'{path}: clip {name}: {reason}')
         plausibility.report_left_out(path, self.left_out, num_clips)
+        if layout is None:
+            return
         hands = [point for hand in layout.hands for point in hand]
         without = [
             name for name, points in zip(self.names, self.landmarks, strict=True) if np.isnan(points[:, hands, 0]).all()
@@ -270,13 +272,14 @@ def clips_of_videos(target: Target, points: Mapping[str, np.ndarray], failed: Ma
 # --- Landmarks
 
 
-def read(path: str, target: Target, split: str | None = None) -> Clips:
+def read(path: str, target: Target, split: str | None = None, *, whole: bool = False) -> Clips:
     """Reads landmarks of any kind.
 
     Args:
         path: see _KINDS.
         target: what they are made into.
         split: of a dataset or archive; None for all of it.
+        whole: whether all points and frames are kept, so that `target.take` can be used on parts of a clip.
 
     Raises:
         InputError: `path` is of another kind, its landmarks do not fit the model, or a file is damaged.
@@ -293,7 +296,7 @@ def read(path: str, target: Target, split: str | None = None) -> Clips:
     for name, layout, handedness, points in _read_clips(path, target):
         where = path if name == path else f'{path}: clip {name}'
         target.check(where, target.layout if target.can_take(layout) else layout, handedness)
-        clips.add(name, target.take(points), target.layout)
+        clips.add(name, *((points, layout) if whole else (target.take(points), target.layout)))
     return clips
 
 

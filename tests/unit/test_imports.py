@@ -13,11 +13,14 @@ from tests.in_process import check_refusal
 
 # What these need comes with the extras preprocessing and beam. No command is among them: they import late.
 WITH_EXTRAS = {
+    'preprocessing.extraction.camera',
     'preprocessing.extraction.clip_extractor',
     'preprocessing.extraction.drawing',
     'preprocessing.extraction.frame_files',
+    'preprocessing.extraction.frame_stream',
     'preprocessing.extraction.run_beam',
     'preprocessing.extraction.run_local',
+    'preprocessing.extraction.screen',
     'preprocessing.extraction.video',
 }
 EXTRAS = ('cv2', 'mediapipe', 'av', 'apache_beam', 'pose_format', 'safetensors')
