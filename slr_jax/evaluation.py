@@ -118,7 +118,7 @@ def evaluate(
     for name, same_values in workdir_lib.group_by_swept(runs).items():
         aggregate = _aggregate(same_values, [found[run.name] for run in same_values])
         if aggregate is None:
-            progress.report(f'{name} | a fold of every seed diverged: no accuracy over all folds')
+            progress.report(f'{f"{name} | " if name else ""}a fold of every seed diverged: no accuracy over all folds')
             continue
         summary['settings'].append({**same_values[0].swept, **aggregate})
         text = describe_runs(aggregate)
@@ -159,7 +159,7 @@ def _aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str,
     if not pooled:
         return None
     return {
-        **metrics_lib.aggregate_runs([seed['accuracy'] for seed in pooled], pooled[0]['clips']),
+        **metrics_lib.aggregate_runs([seed['accuracy'] for seed in pooled], int(pooled[0]['clips'])),
         'folds': pooled[0]['folds'],
         'fold_accuracy_mean': float(np.mean([seed['fold_accuracy_mean'] for seed in pooled])),
         'fold_accuracy_std': float(np.mean([seed['fold_accuracy_std'] for seed in pooled])),

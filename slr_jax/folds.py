@@ -101,7 +101,7 @@ def describe(dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict) ->
         'in one fold only, so that none of their clips are trained on where it validates': num_with == 1,
     }
     lines = [
-        f'{reason}: {dataset_lib.some([names[label] for label in np.flatnonzero(chosen)])}'
+        f'{reason}: {dataset_lib.some([names[label] for label in np.flatnonzero(chosen).tolist()])}'
         for reason, chosen in groups.items()
         if chosen.any()
     ]

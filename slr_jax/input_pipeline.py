@@ -294,10 +294,7 @@ def training_clips(
     Raises:
         InputError: the dataset lacks a split, or nothing is left in one.
     """
-    if config.num_folds:
-        train, validation = folds.split(dataset, config)
-    else:
-        train, validation = _by_splits(dataset, config)
+    train, validation = (folds.split if config.num_folds else _by_splits)(dataset, config)
     if config.train_fraction < 1:
         _, kept = dataset_lib.stratified_split(train.labels, config.train_fraction, config.seed)
         train = train.take(kept)

@@ -77,8 +77,7 @@ def read_index(workdir: str) -> list[RunEntry]:
         return []
     try:
         runs = files.read_json(path)['runs']
-        columns = ('name', 'settings', 'seed', 'stopped_by')
-        return [RunEntry(*(run[column] for column in columns), run.get('fold')) for run in runs]
+        return [RunEntry(run['name'], run['settings'], run['seed'], run['stopped_by'], run.get('fold')) for run in runs]
     except (KeyError, TypeError) as error:
         raise errors.InputError(f'{path} does not list runs: {errors.one_line(error)}') from error
 
