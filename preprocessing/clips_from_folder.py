@@ -83,7 +83,7 @@ def _check_classes(
     paths = [path.split('/') for path in sorted([*found.folders, *found.videos])]
     for path in paths:
         is_folder = len(path) > level + 1 or os.path.isdir(os.path.join(directory, *path))
-        if len(path) > level and is_folder and path[level] not in glosses:
+        if len(path) > level and is_folder and clips_lib.tidy_gloss(path[level]) not in glosses:
             raise video_files.no_video(os.path.join(directory, *path[: level + 1]))
 
 

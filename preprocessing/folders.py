@@ -185,7 +185,9 @@ def _make_clip(path: str, gloss: str, signer: str, split_name: str | None) -> cl
     split = '' if split_name is None else splits.parse(split_name)
     if split is None:
         raise errors.InputError(f'{path}: found split {split_name!r}, expected {splits.EXPECTED}')
-    return clips_lib.Clip(clip_name(path), path, label=0, gloss=gloss, split=split, signer_id=signer)
+    return clips_lib.Clip(
+        clip_name(path), path, label=0, gloss=clips_lib.tidy_gloss(gloss), split=split, signer_id=signer
+    )
 
 
 # --- Layouts of folders
