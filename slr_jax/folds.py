@@ -86,7 +86,7 @@ def describe(dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict) ->
     signers = _signers(clips, config)
     num_signers, num_unknown = len(set(signers) - {''}), signers.count('')
     sizes = np.bincount(folds, minlength=config.num_folds)
-    text = f'{config.num_folds} folds of {sizes.min()} to {sizes.max()} clips'
+    text = f'{config.num_folds} folds of {" to ".join(map(str, sorted({sizes.min(), sizes.max()})))} clips'
     if num_signers:
         text += f', each of {num_signers} signers in one fold'
         text += f'; {num_unknown} clips of unknown signers drawn one by one' if num_unknown else ''
