@@ -316,6 +316,8 @@ def make_workdirs(root):
         params = _random_numbers(models.param_shapes(models.model_from_config(imported, 3), WIDTH))
         checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
         workdir_lib.write_description(str(workdir), imported, {'description': content.description.to_json()})
+    (root / 'several').mkdir()
+    workdir_lib.write_index(str(root / 'several'), [workdir_lib.RunEntry(f'seed_{i}', {}, i) for i in (0, 1)])
     _spoil_workdirs(root)
 
 

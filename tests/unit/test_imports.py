@@ -54,7 +54,7 @@ def test_most_modules_need_no_extras():
     assert run(code) == '[]\n'
 
 
-USES_EXTRAS = re.compile('extract|inspect|videos_to|_dataset|import_torch')
+USES_EXTRAS = re.compile('extract|inspect|videos_to|_dataset|import_torch|predict')
 
 
 def find_commands():
@@ -97,6 +97,7 @@ VIDEO_COMMANDS = (
     'preprocessing.extract_frames --videos=x --output_dir={out}',
     'preprocessing.inspect --landmarks=x --video_id=x --videos=x --output={out}',
     'experiments.extraction_speed --videos=x --model_dir=x',
+    'slr_jax.predict --workdir=x --videos=x --output={out}',
 )
 
 
