@@ -13,10 +13,12 @@
 | source | where the video comes from; may be empty |
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import os
 from typing import Any
+import unicodedata
 
 from absl import flags
 
@@ -169,6 +171,11 @@ def _describe(clip: Clip) -> str:
     return clip.file if is_whole else f'{clip.file}, frames {clip.frame_range}'
 
 
+def tidy_gloss(text: str) -> str:
+    """A gloss as all sources spell it: single blanks, none around it, and composed characters (é is one)."""
+    return unicodedata.normalize('NFC', ' '.join(text.split()))
+
+
 def number_labels(clips: Sequence[Clip]) -> list[Clip]:
     """Numbers the classes by their glosses: in the order of numbers where all are numbers, else of the alphabet."""
     glosses = {clip.gloss for clip in clips}
@@ -198,7 +205,14 @@ def keep_glosses(clips: Sequence[Clip], glosses: Sequence[str] | None, source: s
 
 def summary(path: str, clips: Sequence[Clip]) -> str:
     """Clips, glosses and signers of each split, one line per split."""
-    lines = [f'{path}: {len(clips)} clips of {len({clip.label for clip in clips})} glosses']
+    glosses = sorted({clip.gloss for clip in clips})
+    lines = [f'{path}: {len(clips)} clips of {len(glosses)} glosses']
+    spellings = Counter(gloss.casefold() for gloss in glosses)
+    alike = [gloss for gloss in glosses if spellings[gloss.casefold()] > 1]
+    if alike:
+        lines.append(
+            f'  warning: glosses that differ in capitals only are different classes: {dataset_lib.some(alike)}'
+        )
     for split in dataset_lib.SPLITS:
         part = [clip for clip in clips if clip.split == split]
         if part:

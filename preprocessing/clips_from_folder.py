@@ -51,11 +51,8 @@ def make_clips(
     Raises:
         InputError: it is not sure which folders are the classes, or one of them holds no video.
     """
-    if layout and pattern:
-        raise errors.InputError('either --layout or --pattern can be given, not both')
+    roles, compiled = folders.parse_choice(layout, pattern)
     compiled_signer = _compile_signer(signer)
-    compiled = folders.compile_pattern(pattern) if pattern else None
-    roles = folders.parse_layout(layout) if layout else ()
     found = folders.find(directory)
     clips, roles = folders.make_clips(directory, found, roles, compiled, compiled_signer)
     if 'class' in roles:
@@ -86,7 +83,7 @@ def _check_classes(
     paths = [path.split('/') for path in sorted([*found.folders, *found.videos])]
     for path in paths:
         is_folder = len(path) > level + 1 or os.path.isdir(os.path.join(directory, *path))
-        if len(path) > level and is_folder and path[level] not in glosses:
+        if len(path) > level and is_folder and clips_lib.tidy_gloss(path[level]) not in glosses:
             raise video_files.no_video(os.path.join(directory, *path[: level + 1]))
 
 
@@ -120,18 +117,7 @@ def _notes(clips: Sequence[clips_lib.Clip], roles: folders.Levels) -> list[str]:
 
 def define_flags() -> None:
     """Defines the flags that say how the folders are understood."""
-    flags.DEFINE_string(
-        'layout',
-        None,
-        'What the folders are, from the top, of class, signer, split and * (any), such as split/class or signer/class; '
-        'default: recognized.',
-    )
-    flags.DEFINE_string(
-        'pattern',
-        None,
-        'Regular expression that is searched in the path of each video below --videos, with the named group gloss and '
-        'where the path says them split, signer and repetition; instead of --layout.',
-    )
+    folders.define_flags()
     flags.DEFINE_string(
         'signer',
         SIGNER,
@@ -139,7 +125,7 @@ def define_flags() -> None:
     )
     clips_lib.define_glosses_flag()
     splits.define_flags()
-    for module in (clips_lib, splits):
+    for module in (folders, clips_lib, splits):
         flags.adopt_module_key_flags(module)
 
 

@@ -206,7 +206,7 @@ def _guess_columns(cells: pd.DataFrame, videos: _Videos, options: Options) -> di
 
 def _read_json(path: str) -> pd.DataFrame:
     content = files.read_json(path, kind=object)
-    if isinstance(content, dict):
+    if isinstance(content, dict) and not any(isinstance(item, list) for item in content.values()):
         items = [{'file': key} | (item if isinstance(item, dict) else {'gloss': item}) for key, item in content.items()]
     else:
         items = content if isinstance(content, list) else []
@@ -225,7 +225,7 @@ def _json_row(path: str, number: int, item: Mapping[str, Any]) -> dict[str, str]
         if not isinstance(action, list) or len(action) != 3:
             raise errors.InputError(f'{path}, entry {number}: action is {action!r}, expected [class, start, end]')
         row |= dict(zip(('label', 'start', 'end'), action, strict=True))
-    return {key: '' if value is None else str(value) for key, value in row.items()}
+    return {key: '' if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for key, value in row.items()}
 
 
 def _plain(name: str) -> str:
@@ -327,7 +327,7 @@ def _make_rows(
             continue
         groups: Mapping[str, str] = (pattern and folders.match(pattern, path)) or {}
         label, gloss = _class(table, index, columns, names)
-        gloss = gloss or groups.get('gloss', '')
+        gloss = clips_lib.tidy_gloss(gloss or groups.get('gloss', ''))
         if not gloss:
             passed_over.setdefault('without a gloss', []).append(table.names[index])
             continue

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 import dataclasses
 import os
 import re
+from typing import NamedTuple
+
+from absl import flags as absl_flags
 
 from preprocessing import clips as clips_lib
 from preprocessing import splits
@@ -29,6 +32,16 @@ _MAX_NAMED = 3
 Levels = tuple[str, ...]
 
 
+class Flags(NamedTuple):
+    """Names of the flags that say where videos are, and what their folders are."""
+
+    directory: str
+    layout: str
+
+
+VIDEO_FLAGS = Flags(directory='videos', layout='layout')
+
+
 @dataclasses.dataclass
 class Found:
     """What lies below a directory; all paths are relative to it.
@@ -37,11 +50,13 @@ class Found:
         videos: video files, and folders of frames, sorted.
         folders: other folders.
         passed_over: reason -> paths.
+        flags: that messages name.
     """
 
     videos: list[str]
-    folders: list[str]
-    passed_over: dict[str, list[str]]
+    folders: list[str] = dataclasses.field(default_factory=list)
+    passed_over: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    flags: Flags = VIDEO_FLAGS
 
     def pass_over(self, reason: str, path: str) -> None:
         """Notes a path that no clip is made of."""
@@ -76,7 +91,7 @@ def find(directory: str, expected: str = 'one with a folder per class') -> Found
     """
     if not os.path.isdir(directory):
         raise errors.InputError(f'{directory} is not a directory, expected {expected}')
-    found = Found([], [], {})
+    found = Found([])
     for parent, folders, names in video_files.walk(directory):
         here = os.path.relpath(parent, directory)
         prefix = '' if here == '.' else f'{here}/'
@@ -170,10 +185,42 @@ def _make_clip(path: str, gloss: str, signer: str, split_name: str | None) -> cl
     split = '' if split_name is None else splits.parse(split_name)
     if split is None:
         raise errors.InputError(f'{path}: found split {split_name!r}, expected {splits.EXPECTED}')
-    return clips_lib.Clip(clip_name(path), path, label=0, gloss=gloss, split=split, signer_id=signer)
+    return clips_lib.Clip(
+        clip_name(path), path, label=0, gloss=clips_lib.tidy_gloss(gloss), split=split, signer_id=signer
+    )
 
 
 # --- Layouts of folders
+
+
+def define_flags(names: Flags = VIDEO_FLAGS, what: str = 'video') -> None:
+    """Defines the flag of the layout, as it is called, and --pattern.
+
+    Args:
+        names: of the flags.
+        what: lies in the folders.
+    """
+    absl_flags.DEFINE_string(
+        names.layout,
+        None,
+        'What the folders are, from the top, of class, signer, split and * (any), such as split/class or signer/class; '
+        'default: recognized.',
+    )
+    absl_flags.DEFINE_string(
+        'pattern',
+        None,
+        f'Regular expression that is searched in the path of each {what} below --{names.directory}, with the named '
+        f'group gloss and where the path says them split, signer and repetition; instead of --{names.layout}.',
+    )
+
+
+def parse_choice(
+    layout: str | None, pattern: str | None, names: Flags = VIDEO_FLAGS
+) -> tuple[Levels, re.Pattern[str] | None]:
+    """Parses a layout or a pattern, () and None where they are not given; InputError where both are."""
+    if layout and pattern:
+        raise errors.InputError(f'either --{names.layout} or --pattern can be given, not both')
+    return parse_layout(layout, names) if layout else (), compile_pattern(pattern) if pattern else None
 
 
 def make_clips(
@@ -199,14 +246,14 @@ def make_clips(
     return clips_by_flat_names(directory, found, roles), roles
 
 
-def parse_layout(text: str) -> Levels:
-    """`split/signer/class` -> its levels; InputError where it is no layout."""
+def parse_layout(text: str, names: Flags = VIDEO_FLAGS) -> Levels:
+    """`split/signer/class` -> its levels; InputError where it is not a layout."""
     roles = tuple(text.split('/'))
     named = [role for role in roles if role != '*']
     if not set(roles) <= set(ROLES) or 'class' not in roles or len(set(named)) < len(named):
         raise errors.InputError(
-            f'--layout={text}, expected class and where there are such folders split, signer or * (any), from the top, '
-            'such as split/class or signer/class'
+            f'--{names.layout}={text}, expected class and where there are such folders split, signer or * (any), from '
+            'the top, such as split/class or signer/class'
         )
     return roles
 
@@ -278,11 +325,11 @@ def recognize_layout(directory: str, found: Found) -> Levels:
         if not found.videos or any(os.path.isdir(os.path.join(directory, path)) for path in found.videos):
             raise _only_frames(directory, found)
         return ()
-    split_level = _find_split_level(directory, paths)
+    split_level = _find_split_level(directory, paths, found.flags)
     if split_level is not None:
         paths = [levels[:split_level] + levels[split_level + 1 :] for levels in paths if len(levels) > split_level]
     paths = [levels for levels in paths if levels]
-    roles = _recognize_below_splits(directory, paths)
+    roles = _recognize_below_splits(directory, paths, found.flags)
     stems = [os.path.splitext(os.path.basename(path))[0] for path in found.videos]
     if len(set(paths)) == 1 and len(stems) > 1 and all(map(_NUMBERS.fullmatch, stems)):
         raise _no_classes(directory, found)
@@ -298,7 +345,7 @@ def _only_frames(directory: str, found: Found) -> errors.InputError:
     )
 
 
-def _find_split_level(directory: str, paths: Sequence[Levels]) -> int | None:
+def _find_split_level(directory: str, paths: Sequence[Levels], flags: Flags) -> int | None:
     for level in range(max(map(len, paths))):
         names = {levels[level] for levels in paths if len(levels) > level}
         kinds = {name: splits.parse(name) for name in sorted(names)}
@@ -309,12 +356,13 @@ def _find_split_level(directory: str, paths: Sequence[Levels]) -> int | None:
             others = [name for name, kind in kinds.items() if not kind]
             raise errors.InputError(
                 f'{directory}: the folders {", ".join(likely)} look like splits, {some(others)} beside them not; '
-                "--layout=class says that all are classes, --pattern='(?P<split>…)/(?P<gloss>…)' what else they are"
+                f'--{flags.layout}=class says that all are classes, '
+                "--pattern='(?P<split>…)/(?P<gloss>…)' what else they are"
             )
     return None
 
 
-def _recognize_below_splits(directory: str, paths: Sequence[Levels]) -> Levels:
+def _recognize_below_splits(directory: str, paths: Sequence[Levels], flags: Flags) -> Levels:
     if not paths:
         return ()
     upper = sorted({levels[0] for levels in paths})
@@ -327,7 +375,7 @@ def _recognize_below_splits(directory: str, paths: Sequence[Levels]) -> Levels:
             raise errors.InputError(
                 f'{directory}: the folders {some(likely)} look like signers, expected classes; '
                 "--pattern='(?P<signer>[^/]+)/(?P<gloss>[^/_.]+)' takes the gloss from the names of the videos, "
-                '--layout=class says that the folders are the classes'
+                f'--{flags.layout}=class says that the folders are the classes'
             )
         return ('class',)
     if len(likely) == len(upper) and not all(looks[name] for name in lower):
@@ -335,7 +383,7 @@ def _recognize_below_splits(directory: str, paths: Sequence[Levels]) -> Levels:
     if not likely and all(looks[name] for name in lower):
         return ('class', 'signer')
     every_folder_has_videos = {levels[0] for levels in paths if len(levels) == 1} == set(upper)
-    choose = '--layout=signer/class or --layout=class/signer says which they are'
+    choose = f'--{flags.layout}=signer/class or --{flags.layout}=class/signer says which they are'
     if 2 * len(likely) > len(upper):
         raise errors.InputError(
             f'{directory}: the folders {some(likely)} look like signers, expected classes; {choose}'
@@ -345,7 +393,8 @@ def _recognize_below_splits(directory: str, paths: Sequence[Levels]) -> Levels:
     if len(upper) == 1:
         raise errors.InputError(
             f'{directory} holds one folder, {upper[0]}, and that holds {some(lower)}: '
-            f'--videos={os.path.join(directory, upper[0])} takes those as the classes, --layout=class/signer as signers'
+            f'--{flags.directory}={os.path.join(directory, upper[0])} takes those as the classes, '
+            f'--{flags.layout}=class/signer as signers'
         )
     repeated = [name for name in lower if sum(name in names for names in below.values()) > 1]
     if repeated:

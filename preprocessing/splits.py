@@ -22,8 +22,10 @@ _DEFAULT_FRACTION = 0.15
 
 
 def parse(name: str) -> str | None:
-    """The split that a name such as `Val` or `test_set` means; None for other names."""
-    return _SPLITS.get(re.sub(r'[\W_]*(set|split|data|videos|clips)?$', '', name.strip().lower()))
+    """The split that a name such as `Val`, `test_set` or `WLASL_train2` means; None for names of none or of several."""
+    words = re.findall(r'[^\W\d_]+', name.lower())
+    kinds = {_SPLITS.get(re.sub('(set|split|data|videos|clips)$', '', word)) for word in words} - {None}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def define_flags() -> None:

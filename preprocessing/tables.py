@@ -60,9 +60,11 @@ def read_table(
         wanted = f'a header with the columns {_shorten(columns)}' if columns else 'a table'
         raise errors.InputError(f'{path} is empty, expected {wanted}') from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = file_kinds.describe(path) or errors.one_line(error)
-        if reason in file_kinds.TEXT:
+        reason = file_kinds.describe(path)
+        if not reason or reason in file_kinds.TEXT:
             reason = errors.one_line(error)
+            if isinstance(error, UnicodeDecodeError):
+                reason = f'it is not UTF-8 or UTF-16 text, save it as CSV UTF-8 ({reason})'
         raise errors.InputError(f'{path} is not a CSV file: {reason}') from error
     if not header:
         table.columns = pd.Index([str(number) for number in range(1, table.shape[1] + 1)])

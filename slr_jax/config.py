@@ -30,6 +30,14 @@ def default_config() -> ml_collections.ConfigDict:
     config.validation_fraction = 0.2
     # Fraction of the training clips to train on, stratified, in (0, 1].
     config.train_fraction = 1.0
+    # Folds of cross-validation, from 2, over training and validation clips together; None: none. Test clips stay.
+    config.num_folds = config_dict.placeholder(int)
+    # The fold to validate on, from 0; None: each in turn, as several runs of one workdir.
+    config.fold = config_dict.placeholder(int)
+    # What is in one fold only: 'signer' (all clips of one, where signers are known) or 'clip'.
+    config.folds_by = 'signer'
+    # Seed of the folds, apart from config.seed, so that runs with different seeds have the same folds.
+    config.fold_seed = 0
 
     # --- Input
     # Normalization of the landmarks: 'none', 'spoter' or 'centered'.
@@ -85,6 +93,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.grad_clip_norm = config_dict.placeholder(float)
     # Label smoothing, in [0, 1).
     config.label_smoothing = 0.0
+    # Weights of the loss of training clips: 'none' or 'balanced' (each class as much in all; their mean is 1).
+    config.class_weights = 'none'
     # Early stopping after so many epochs without a better validation accuracy; None: none. Several runs take turns.
     config.early_stop_epochs = config_dict.placeholder(int)
     # Seed of initialization, order, noise, dropout and stratified splits.
@@ -110,15 +120,18 @@ def default_config() -> ml_collections.ConfigDict:
 
 VALIDATIONS = ('split', 'holdout', 'none')
 DTYPES = ('float32', 'bfloat16')
+CLASS_WEIGHTS = ('none', 'balanced')
+_MAX_FOLDS = 1000
 
 
 def _choices() -> dict[str, Any]:
     """Field -> its legal values."""
     # Imported here, so that a mistyped flag need not wait for jax.
-    from slr_jax import features, models, normalize, train_step
+    from slr_jax import features, folds, models, normalize, train_step
 
     return {
         'validation': VALIDATIONS,
+        'folds_by': folds.BY,
         'normalize': normalize.METHODS,
         'coordinates': features.COORDINATES,
         'shorten': features.SHORTENINGS,
@@ -126,6 +139,7 @@ def _choices() -> dict[str, Any]:
         'dtype': DTYPES,
         'optimizer': train_step.OPTIMIZERS,
         'schedule': train_step.SCHEDULES,
+        'class_weights': CLASS_WEIGHTS,
     }
 
 
@@ -155,6 +169,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'label_smoothing': _FROM_0_BELOW_1,
     'early_stop_epochs': _AT_LEAST_1,
     'seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),
+    'fold_seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),
     'runs_at_once': _AT_LEAST_1,
 }
 
@@ -186,7 +201,7 @@ class Run:
 
 
 def expand(config: ml_collections.ConfigDict) -> list[Run]:
-    """The runs of a config, every combination of swept values with every seed, each with its config checked.
+    """The runs of a config, every combination of swept values, folds and seeds, each with its config checked.
 
     Args:
         config: as `resolve` returns it.
@@ -199,19 +214,42 @@ def expand(config: ml_collections.ConfigDict) -> list[Run]:
     _check_unique_numbers('seeds', seeds, int)
     for field, values in sweep.items():
         _check_unique_numbers(f'sweep.{field}', values, (int, float))
+    folds = _folds(config)
     runs = []
     for values in itertools.product(*sweep.values()):
         swept = dict(zip(sweep, map(float, values), strict=True))
-        for seed in seeds:
-            name = ','.join([*(f'{field}={value}' for field, value in swept.items()), f'seed_{seed}'])
-            runs.append(Run(name, swept, _config_of_one_run(config, swept, seed)))
+        for fold, seed in itertools.product(folds, seeds):
+            words = [f'{field}={value}' for field, value in swept.items()]
+            words += [f'fold_{fold}'] if len(folds) > 1 else []
+            run_config = _config_of_one_run(config, {**swept, 'fold': fold}, seed)
+            runs.append(Run(','.join([*words, f'seed_{seed}']), swept, run_config))
     for run in runs:
         _check(run.config)
     if config.early_stop_epochs and min(config.runs_at_once or 1, len(runs)) > 1:
         raise errors.InputError('config.early_stop_epochs is set, which needs config.runs_at_once = 1')
-    if config.seeds is None and not sweep:
+    if config.seeds is None and not sweep and len(folds) == 1:
         return [dataclasses.replace(runs[0], name='')]
     return runs
+
+
+def _folds(config: ml_collections.ConfigDict) -> tuple[int | None, ...]:
+    """The fold of each run; None without cross-validation."""
+    num_folds, fold = config.num_folds, config.fold
+    if num_folds is None:
+        if fold is not None:
+            raise errors.InputError(f'config.fold is {fold}, which needs config.num_folds')
+        return (None,)
+    if not 2 <= num_folds <= _MAX_FOLDS:
+        raise errors.InputError(f'config.num_folds is {num_folds}, expected from 2 to {_MAX_FOLDS}')
+    if config.validation != 'split':
+        raise errors.InputError(
+            f'config.validation is {config.validation!r}, but config.num_folds validates on folds; expected one of them'
+        )
+    if fold is None:
+        return tuple(range(num_folds))
+    if not 0 <= fold < num_folds:
+        raise errors.InputError(f'config.fold is {fold}, expected from 0 to {num_folds - 1} for {num_folds} folds')
+    return (fold,)
 
 
 def _check_unique_numbers(field: str, values: tuple[Any, ...], kind: Any) -> None:
@@ -223,13 +261,13 @@ def _check_unique_numbers(field: str, values: tuple[Any, ...], kind: Any) -> Non
 
 
 def _config_of_one_run(
-    config: ml_collections.ConfigDict, swept: Mapping[str, float], seed: int
+    config: ml_collections.ConfigDict, fields: Mapping[str, Any], seed: int
 ) -> ml_collections.ConfigDict:
     config = config.copy_and_resolve_references()
     config.seed, config.seeds = seed, None
     for field in config.sweep:
         config.sweep[field] = None
-    config.update(swept)
+    config.update(fields)
     return config
 
 

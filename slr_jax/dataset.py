@@ -63,6 +63,17 @@ class Clips:
         )
 
 
+def concatenate(parts: Sequence[Clips]) -> Clips:
+    """The clips of all parts, at least one, one part after another."""
+    return Clips(
+        landmarks=[clip for part in parts for clip in part.landmarks],
+        labels=np.concatenate([part.labels for part in parts]),
+        video_ids=[name for part in parts for name in part.video_ids],
+        signers=[signer for part in parts for signer in part.signers],
+        index=np.concatenate([part.index for part in parts]),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """What a dataset says about itself, and a workdir about the data that its model takes.
@@ -196,6 +207,11 @@ class Dataset:
         }
 
 
+def some(names: Sequence[str]) -> str:
+    """Names for a message, the first dozen of many."""
+    return ', '.join(names if len(names) <= 12 else [*names[:12], '…'])
+
+
 def find_glosses(names: Mapping[int, str], glosses: Sequence[str], source: str) -> list[int]:
     """Labels of some glosses, in their order.
 
@@ -211,9 +227,9 @@ def find_glosses(names: Mapping[int, str], glosses: Sequence[str], source: str) 
     unknown = sorted(wanted - set(names.values()))
     if unknown or not wanted:
         known = sorted(set(names.values()))
-        some = ', '.join(known if len(known) <= 12 else [*known[:12], '…'])
         raise errors.InputError(
-            f'--glosses: {", ".join(unknown) or "no gloss"} is not in {source}, which has {len(known)} glosses: {some}'
+            f'--glosses: {", ".join(unknown) or "no gloss"} is not in {source}, which has {len(known)} glosses: '
+            f'{some(known)}'
         )
     return sorted(label for label, name in names.items() if name in wanted)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, inference, memory, models, progress
+from slr_jax import errors, figures, files, folds, inference, models, progress
 from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
@@ -19,7 +19,7 @@ class Evaluator:
 
     Args:
         workdir: of the run.
-        split: of the dataset.
+        split: of the dataset. With cross-validation, train and validation are what the run trained and validated on.
         dataset: TFDS directory, or None for that of the run.
 
     Raises:
@@ -34,10 +34,18 @@ class Evaluator:
             raise errors.InputError(f'{workdir} is of an imported checkpoint: give the dataset to test on')
         loaded = dataset_lib.load_dataset(path)
         _check_fits(path, loaded.description, workdir, self.description)
-        self.clips, self.label_names = loaded.split(split), loaded.description.label_names
+        self.clips, self.label_names = self._find_clips(loaded, is_own=dataset is None), loaded.description.label_names
         features = features_lib.Features.from_config(self.config, self.description.layout)
-        self._features = features.compute(self.clips.landmarks, self.clips.video_ids)
-        memory.check_fits(self.config, self.clips.video_ids, self._features, training=False)
+        self._features = features.compute_for_model(self.config, self.clips.landmarks, self.clips.video_ids)
+
+    def _find_clips(self, loaded: dataset_lib.Dataset, *, is_own: bool) -> dataset_lib.Clips:
+        self._fold: dict[str, int] = {}
+        if not self.config.num_folds or self.split == 'test':
+            return loaded.split(self.split)
+        if not is_own and loaded.fingerprint() != workdir_lib.fingerprint(self.workdir):
+            return loaded.split(self.split)
+        self._fold = {'fold': self.config.fold, 'num_folds': self.config.num_folds}
+        return folds.split(loaded, self.config)[self.split == 'validation']
 
     def logits(self, loaded: checkpoint_lib.LoadedModel) -> np.ndarray:
         """<float32>[clips, classes] of one checkpoint of the workdir."""
@@ -48,6 +56,7 @@ class Evaluator:
         return {
             **metrics_lib.compute_metrics(logits, self.clips.labels),
             'split': self.split,
+            **self._fold,
             'checkpoint': loaded.step,
             'epoch': loaded.metrics['epoch'],
             'selected_by': loaded.selected_by,
@@ -80,7 +89,7 @@ def evaluate(
     Writes metrics.json, predictions.csv, per_class.csv, confusion.csv and confusion.png. Of several runs, each is
     tested as one alone, in its own workdir or in a folder of its name in `output_dir`; beside that, runs.csv has a row
     per run, and metrics.json for each combination of swept values the mean over the seeds. Runs that diverged are left
-    out.
+    out. With cross-validation, the validation clips of all folds of a seed are counted together, each once.
 
     Args:
         workdir: of the run or runs.
@@ -106,14 +115,25 @@ def evaluate(
         found[run.name] = _evaluate_run(workdir_lib.run_path(workdir, run.name), split, checkpoint, dataset, run_output)
         progress.report(f'{run.name}: {describe(found[run.name])}')
     summary: dict[str, Any] = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
-    for name, seed_runs in workdir_lib.group_by_swept(runs).items():
-        accuracies = [found[run.name]['accuracy'] for run in seed_runs]
-        aggregate = metrics_lib.aggregate_runs(accuracies, found[seed_runs[0].name]['clips'])
-        summary['settings'].append({**seed_runs[0].swept, **aggregate})
-        progress.report(f'{name} | {describe_runs(aggregate)}' if name else describe_runs(aggregate))
+    for name, same_values in workdir_lib.group_by_swept(runs).items():
+        aggregate = _aggregate(same_values, [found[run.name] for run in same_values])
+        if aggregate is None:
+            progress.report(f'{f"{name} | " if name else ""}a fold of every seed diverged: no accuracy over all folds')
+            continue
+        summary['settings'].append({**same_values[0].swept, **aggregate})
+        text = describe_runs(aggregate)
+        if 'folds' in aggregate and checkpoint == 'best':
+            text += f'; {metrics_lib.SELECTED_ON_FOLD}'
+        progress.report(f'{name} | {text}' if name else text)
     columns = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
     rows = [
-        {'run': run.name, 'seed': run.seed, **run.swept, **{name: found[run.name][name] for name in columns}}
+        {
+            'run': run.name,
+            'seed': run.seed,
+            'fold': run.fold,
+            **run.swept,
+            **{name: found[run.name][name] for name in columns},
+        }
         for run in runs
     ]
     output_dir = output_dir or _default_output(workdir, split, checkpoint)
@@ -122,6 +142,28 @@ def evaluate(
         files.write_json(os.path.join(scratch, 'metrics.json'), summary)
     progress.report(f'written to {output_dir}')
     return summary
+
+
+def _aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The mean over runs of the same values; None where they are folds, and some of each seed are lacking."""
+    if metrics[0]['split'] != 'validation' or 'fold' not in metrics[0]:
+        return metrics_lib.aggregate_runs([found['accuracy'] for found in metrics], metrics[0]['clips'])
+    by_seed: dict[int | None, list[dict[str, Any]]] = {}
+    for run, found in zip(runs, metrics, strict=True):
+        by_seed.setdefault(run.seed, []).append(found)
+    pooled = [
+        metrics_lib.pool_folds([found['accuracy'] for found in seed], [found['clips'] for found in seed])
+        for seed in by_seed.values()
+        if len(seed) == seed[0]['num_folds']
+    ]
+    if not pooled:
+        return None
+    return {
+        **metrics_lib.aggregate_runs([seed['accuracy'] for seed in pooled], int(pooled[0]['clips'])),
+        'folds': pooled[0]['folds'],
+        'fold_accuracy_mean': float(np.mean([seed['fold_accuracy_mean'] for seed in pooled])),
+        'fold_accuracy_std': float(np.mean([seed['fold_accuracy_std'] for seed in pooled])),
+    }
 
 
 def _default_output(workdir: str, split: str, checkpoint: str) -> str:
@@ -223,9 +265,16 @@ def describe(metrics: dict[str, Any]) -> str:
 
 
 def describe_runs(summary: dict[str, Any]) -> str:
-    """One line for a person, of the runs that differ in their seed."""
+    """One line for a person, of the runs that differ in their seed, or their fold and seed."""
     low, high = summary['accuracy_wilson95']
+    interval = f'95 % interval {low:.2%} to {high:.2%} for {summary["clips"]} clips'
+    if 'folds' in summary:
+        return (
+            f'accuracy {summary["accuracy_mean"]:.2%} of {summary["folds"]} folds, each clip once, {interval}; between '
+            f'folds {summary["fold_accuracy_mean"]:.2%}, standard deviation {summary["fold_accuracy_std"]:.2%}; seeds: '
+            f'{summary["runs"]}, standard deviation {summary["accuracy_std"]:.2%}'
+        )
     return (
         f'accuracy {summary["accuracy_mean"]:.2%} over {summary["runs"]} runs, standard deviation '
-        f'{summary["accuracy_std"]:.2%}, 95 % interval {low:.2%} to {high:.2%} for {summary["clips"]} clips'
+        f'{summary["accuracy_std"]:.2%}, {interval}'
     )

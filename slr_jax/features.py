@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import errors, input_pipeline, normalize
+from slr_jax import errors, input_pipeline, memory, normalize
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
@@ -116,6 +116,19 @@ class Features:
         shortened = [clip[self.kept_frames(len(clip))] for clip in landmarks]
         compute = functools.partial(_compute_batch, self)
         return input_pipeline.map_clips(compute, shortened, _CLIPS_PER_CALL, _FRAMES_PER_CALL)
+
+    def compute_for_model(
+        self,
+        config: ml_collections.ConfigDict,
+        landmarks: Sequence[np.ndarray],
+        names: Sequence[str] | None = None,
+        *,
+        training: bool = False,
+    ) -> list[np.ndarray]:
+        """As `compute`, for the model of a config; InputError where the longest clip does not fit in memory, too."""
+        computed = self.compute(landmarks, names)
+        memory.check_fits(config, names, computed, training=training)
+        return computed
 
     def _check(self, clip: np.ndarray, name: str) -> None:
         num_points = landmarks_lib.LAYOUTS[self.layout].num_points

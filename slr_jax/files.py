@@ -140,7 +140,7 @@ def write_json(path: str, content: Mapping[str, Any]) -> None:
 def read_json(path: str, kind: type = dict) -> Any:
     """Reads a JSON object, or with `kind=list` a list; InputError where the file holds something else."""
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:
             content = json.load(file)
     except ValueError as error:
         raise errors.InputError(f'{path} is damaged, expected JSON: {error}') from error

@@ -183,8 +183,7 @@ class LoadedModel(Predictor):
 
     def logits(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to clips; see `probabilities` for the arguments."""
-        features = self.features.compute(landmarks, names)
-        memory.check_fits(self.config, names, features, training=False)
+        features = self.features.compute_for_model(self.config, landmarks, names)
         return predict_logits(mapped_eval_step(self.model), self.params, features)
 
     def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, memory
+from slr_jax import errors, folds, memory
 
 # Lengths that training clips are padded to, at most: each is compiled.
 _NUM_BUCKETS = 8
@@ -288,22 +288,13 @@ def training_clips(
 ) -> tuple[dataset_lib.Clips, dataset_lib.Clips | None]:
     """The clips to train on and to validate on, None for `config.validation = 'none'`.
 
-    `validation_fraction` and `train_fraction` are stratified fractions drawn from the seed.
+    With `num_folds`, both are of training and validation split together. `validation_fraction` and `train_fraction` are
+    stratified fractions drawn from the seed.
 
     Raises:
         InputError: the dataset lacks a split, or nothing is left in one.
     """
-    train, validation = dataset.split('train'), None
-    if config.validation == 'split':
-        if 'validation' not in dataset.splits:
-            raise errors.InputError(
-                f"dataset {dataset.description.name} has no validation split; config.validation = 'holdout' takes a "
-                "fraction of the training clips, 'none' does without"
-            )
-        validation = dataset.split('validation')
-    elif config.validation == 'holdout':
-        kept, held_out = dataset_lib.stratified_split(train.labels, config.validation_fraction, config.seed)
-        train, validation = train.take(kept), train.take(held_out)
+    train, validation = (folds.split if config.num_folds else _by_splits)(dataset, config)
     if config.train_fraction < 1:
         _, kept = dataset_lib.stratified_split(train.labels, config.train_fraction, config.seed)
         train = train.take(kept)
@@ -311,6 +302,36 @@ def training_clips(
         if part is not None and not len(part):
             raise errors.InputError(f'no clip is left for {name}: see config.validation_fraction and train_fraction')
     return train, validation
+
+
+def _by_splits(
+    dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict
+) -> tuple[dataset_lib.Clips, dataset_lib.Clips | None]:
+    train = dataset.split('train')
+    if config.validation == 'split':
+        if 'validation' not in dataset.splits:
+            raise errors.InputError(
+                f"dataset {dataset.description.name} has no validation split; config.validation = 'holdout' takes a "
+                "fraction of the training clips, 'none' does without"
+            )
+        return train, dataset.split('validation')
+    if config.validation == 'holdout':
+        kept, held_out = dataset_lib.stratified_split(train.labels, config.validation_fraction, config.seed)
+        return train.take(kept), train.take(held_out)
+    return train, None
+
+
+def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """<float32>[classes], weights of clips that make each class count as much; their mean over the clips is 1.
+
+    n / (k·n_c) for n clips, n_c of class c, and k classes that have clips; 0 for a class without.
+
+    Args:
+        labels: <int32>[clips].
+        num_classes: of the dataset.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
 def describe(clips: dataset_lib.Clips | None) -> str:

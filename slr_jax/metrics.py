@@ -59,6 +59,36 @@ def aggregate_runs(accuracies: Sequence[float], clips: int) -> dict[str, float |
     }
 
 
+# Belongs to every accuracy over folds of checkpoints that are the best on their fold.
+SELECTED_ON_FOLD = 'each checkpoint was selected on its fold itself, so that the accuracy is somewhat too high'
+
+
+def pool_folds(accuracies: Sequence[float], clips: Sequence[int]) -> dict[str, int | float]:
+    """The accuracy of a cross-validation: the clips of all folds, each of which counts once.
+
+    Args:
+        accuracies: of the model of each fold on it.
+        clips: of each fold.
+
+    Returns:
+        folds, clips and correct in all, accuracy with its Wilson interval, and mean and sample standard deviation of
+        the accuracies of the folds.
+    """
+    correct = sum(round(accuracy * count) for accuracy, count in zip(accuracies, clips, strict=True))
+    total = sum(clips)
+    low, high = wilson_interval(correct, total)
+    return {
+        'folds': len(clips),
+        'clips': total,
+        'correct': correct,
+        'accuracy': correct / total,
+        'wilson95_low': low,
+        'wilson95_high': high,
+        'fold_accuracy_mean': statistics.mean(accuracies),
+        'fold_accuracy_std': statistics.stdev(accuracies),
+    }
+
+
 def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The numbers of metrics.json.
 

@@ -155,7 +155,7 @@ class RunGroup:
         self._state = group_steps.stack_and_place(states)
         self.steps_done = int(np.ravel(self._state.step)[0])
         self._step_keys = group_steps.stack([_keys(seed)[1] for seed in seeds])
-        self._stacked_swept = group_steps.stack(self._swept)
+        self._step_arguments = group_steps.stack([_step_arguments(*x) for x in zip(trials, self._swept, strict=True)])
 
     @property
     def steps_left(self) -> int:
@@ -201,7 +201,7 @@ class RunGroup:
         for batch in self._steps.batches(epochs, self._trials[0].clips.bucket_lengths):
             if self.steps_left <= 0 or not self._active():
                 break
-            self._state, sums = self._steps.train_step(self._state, batch, self._step_keys, self._stacked_swept)
+            self._state, sums = self._steps.train_step(self._state, batch, self._step_keys, self._step_arguments)
             self.steps_done += 1
             pending.append(sums)
             if len(pending) == _FETCH_STEPS or reporter.is_first_step:
@@ -245,6 +245,12 @@ class RunGroup:
             metrics = metrics_lib.compute_metrics(logits[i], self._trials[i].clips.validation_labels)
             found[i] = {'validation_loss': metrics['loss'], 'validation_accuracy': metrics['accuracy']}
         return found
+
+
+def _step_arguments(trial: Trial, swept: Mapping[str, Any]) -> dict[str, Any]:
+    """The swept values, and class weights where there are some: runs may have drawn other training clips."""
+    weights = trial.clips.class_weights
+    return dict(swept) if weights is None else {**swept, 'class_weights': weights}
 
 
 def _restore(trials: Sequence[Trial], states: Sequence[TrainState]) -> tuple[int, list[TrainState]]:

@@ -26,9 +26,9 @@ class EpochMetrics:
     Attributes:
         epoch: from 1.
         step: the last of the epoch.
-        train_loss: mean over the clips of the epoch, as they were trained on.
-        train_accuracy: likewise, in [0, 1].
-        validation_loss: None without validation.
+        train_loss: mean over the clips of the epoch, as they were trained on, with their class weights.
+        train_accuracy: likewise, without class weights, in [0, 1].
+        validation_loss: without class weights; None without validation.
         validation_accuracy: in [0, 1], None without validation.
         learning_rate: of the last step.
         clips_per_second: of the training steps.

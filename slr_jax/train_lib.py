@@ -9,7 +9,8 @@ import ml_collections
 
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, errors, files, input_pipeline, progress, runtime
+from slr_jax import devices, errors, files, folds, input_pipeline, progress, runtime
+from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 from slr_jax.run_group import RunGroup, RunGroupSteps
 from slr_jax.run_log import RunLog
@@ -38,7 +39,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     trials = open_trials(runs, config, dataset, workdir)
     try:
         groups = make_groups(trials, dataset)
-        reporter = progress.TrainingProgress(*_steps(trials[0]), sum(group.steps_left for group in groups))
+        reporter = progress.TrainingProgress(*max(map(_steps, trials)), sum(group.steps_left for group in groups))
         while unfinished := [group for group in groups if not group.is_done]:
             min(unfinished, key=lambda group: group.epoch).train_epoch(reporter)
         return finish(trials, workdir)
@@ -52,6 +53,8 @@ def open_trials(
 ) -> list[Trial]:
     """Loads the clips of each run, and creates its workdir or checks that it holds this very run."""
     clips = load_clips(dataset, runs)
+    if config.num_folds:
+        progress.report(folds.describe(dataset, config))
     in_group = _runs_per_program(config, len(runs)) > 1
     is_first = devices.is_first_process()
     with devices.first_process_first():
@@ -73,16 +76,22 @@ def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:
 
 
 def make_groups(trials: list[Trial], dataset: dataset_lib.Dataset) -> list[RunGroup]:
-    """Groups the runs that did not diverge into programs, each with its latest state."""
-    config, num_classes = trials[0].run.config, dataset.description.num_classes
-    steps, dim = _steps(trials[0]), trials[0].clips.dim
-    size = _runs_per_program(config, len(trials))
-    active = [trial for trial in trials if not trial.log.diverged]
-    compiled = functools.cache(lambda num_runs: RunGroupSteps(config, num_classes, steps, num_runs))
+    """Groups the runs that did not diverge into programs, each with its latest state.
+
+    The runs of one program are of one fold, so that they have equally many clips.
+    """
+    config, num_classes, dim = trials[0].run.config, dataset.description.num_classes, trials[0].clips.dim
+    by_fold: dict[int | None, list[Trial]] = {}
+    for trial in trials:
+        by_fold.setdefault(trial.run.config.fold, []).append(trial)
+    size = min(_runs_per_program(config, len(trials)), max(map(len, by_fold.values())))
+    compiled = functools.cache(lambda steps, num_runs: RunGroupSteps(config, num_classes, steps, num_runs))
     groups = []
-    for start in range(0, len(active), size):
-        chosen = active[start : start + size]
-        groups.append(RunGroup(compiled(len(chosen)), chosen, dim))
+    for same_fold in by_fold.values():
+        active = [trial for trial in same_fold if not trial.log.diverged]
+        for start in range(0, len(active), size):
+            chosen = active[start : start + size]
+            groups.append(RunGroup(compiled(_steps(chosen[0]), len(chosen)), chosen, dim))
     devices.barrier('restored')
     if groups:
         progress.report(
@@ -101,7 +110,10 @@ def _steps(trial: Trial) -> Steps:
 
 
 def finish(trials: list[Trial], workdir: str) -> dict[str, Any]:
-    """Closes the runs; of several, writes best_epochs.csv and raises InputError where some diverged."""
+    """Closes the runs; of several, writes best_epochs.csv and raises InputError where some diverged.
+
+    Of all folds, writes cross_validation.csv, too.
+    """
     diverged = {trial.run.name: trial.log.diverged for trial in trials if trial.log.diverged}
     best = {trial.run.name: trial.log.finish() for trial in trials if not trial.log.diverged}
     if trials[0].run.is_only:
@@ -109,6 +121,37 @@ def finish(trials: list[Trial], workdir: str) -> dict[str, Any]:
     if best and devices.is_first_process():
         rows = [{'run': name, **row} for name, row in best.items()]
         files.write_csv(os.path.join(workdir, 'best_epochs.csv'), rows)
+        pooled = pool_folds([trial for trial in trials if trial.run.name in best], best)
+        if pooled:
+            files.write_csv(os.path.join(workdir, 'cross_validation.csv'), pooled)
     if diverged:
         raise errors.InputError(workdir_lib.describe_diverged(diverged, len(trials)))
     return best
+
+
+def pool_folds(trials: list[Trial], best: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of cross_validation.csv, one per seed and combination of swept values whose folds are all there.
+
+    Args:
+        trials: runs that did not diverge.
+        best: the metrics of the best epoch of each, by name.
+    """
+    groups: dict[Any, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((*trial.run.swept.items(), ('seed', trial.run.config.seed)), []).append(trial)
+    rows = []
+    for setting, members in groups.items():
+        if len(members) != members[0].run.config.num_folds:
+            continue
+        pooled = metrics_lib.pool_folds(
+            [best[trial.run.name]['validation_accuracy'] for trial in members],
+            [len(trial.clips.validation_labels) for trial in members],
+        )
+        rows.append({**dict(setting), **pooled})
+        name = ','.join(f'{field}={value}' for field, value in setting)
+        progress.report(
+            f'{name} | cross-validation: accuracy {pooled["accuracy"]:.2%} (95 % interval '
+            f'{pooled["wilson95_low"]:.2%} to {pooled["wilson95_high"]:.2%}), each of {pooled["clips"]} clips once in '
+            f'{pooled["folds"]} folds; {metrics_lib.SELECTED_ON_FOLD}'
+        )
+    return rows

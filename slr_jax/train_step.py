@@ -106,7 +106,8 @@ def make_train_step(
 
     It takes the state, a batch of input_pipeline.batches, a key and the swept hyperparameters, and returns the next
     state and the sums over the batch: loss, correct and clips. The loss and its gradient are means over the real clips
-    of all devices, so that empty rows count nothing.
+    of all devices, so that empty rows count nothing. With `class_weights`, <float32>[classes], beside the swept
+    hyperparameters, the loss of each clip is multiplied by the weight of its class; the mean is still over clips.
 
     Args:
         model: to train; its dropout rate is that of the hyperparameters.
@@ -123,7 +124,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Batch, key: Array, swept: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
-        hyperparameters = all_hyperparameters(config, swept)
+        hyperparameters, class_weights = all_hyperparameters(config, swept), swept.get('class_weights')
         trained_model = model.clone(dropout_rate=hyperparameters['dropout_rate'])
         optimizer = make_optimizer(config, hyperparameters, steps)
         key = jax.random.fold_in(key, state.step)
@@ -137,9 +138,10 @@ def make_train_step(
                 {'params': params}, rows['landmarks'], rows['padding_mask'], deterministic=False, rngs={'dropout': key}
             )
             labels, weights = rows['labels'], rows['weights']
+            loss_weights = weights if class_weights is None else weights * class_weights[labels]
             targets = optax.smooth_labels(jax.nn.one_hot(labels, model.num_classes), config.label_smoothing)
             correct = ((logits.argmax(axis=-1) == labels) * weights).sum()
-            return (optax.softmax_cross_entropy(logits, targets) * weights).sum() / clips, correct
+            return (optax.softmax_cross_entropy(logits, targets) * loss_weights).sum() / clips, correct
 
         gradient = functools.partial(jax.value_and_grad(loss_fn, has_aux=True), state.params)
         sums = []

@@ -10,7 +10,7 @@ import numpy as np
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
-from slr_jax import input_pipeline, memory, models
+from slr_jax import input_pipeline, models
 from slr_jax.run_log import RunLog
 
 
@@ -20,6 +20,7 @@ class TrainingClips:
     Attributes:
         train_features: <float32>[frames, dim] of each clip.
         train_labels: <int32>[clips].
+        class_weights: <float32>[classes], of the loss; None where all clips count the same.
         validation_features: as train_features; None without validation.
         validation_labels: as train_labels; None without validation.
         bucket_lengths: frames that batches are padded to, ascending.
@@ -34,13 +35,14 @@ class TrainingClips:
         models.check_num_heads(config.num_heads, self.dim)
         train, validation = input_pipeline.training_clips(dataset, config)
         self.train_labels = train.labels
+        self.class_weights: np.ndarray | None = None
+        if config.class_weights == 'balanced':
+            self.class_weights = input_pipeline.class_weights(train.labels, dataset.description.num_classes)
         self.validation_labels: Any = validation and validation.labels
-        self.train_features = features.compute(train.landmarks, train.video_ids)
-        memory.check_fits(config, train.video_ids, self.train_features, training=True)
+        self.train_features = features.compute_for_model(config, train.landmarks, train.video_ids, training=True)
         self.validation_features: Any = None
         if validation is not None:
-            self.validation_features = features.compute(validation.landmarks, validation.video_ids)
-            memory.check_fits(config, validation.video_ids, self.validation_features, training=False)
+            self.validation_features = features.compute_for_model(config, validation.landmarks, validation.video_ids)
         lengths = np.array([len(clip) for clip in self.train_features])
         self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
         self.bucket_lengths = [lengths[bucket].max() for bucket in self._buckets]
@@ -66,11 +68,15 @@ class TrainingClips:
 
 def load_clips(dataset: dataset_lib.Dataset, runs: list[config_lib.Run]) -> list[TrainingClips]:
     """The clips of each run; runs that draw none of their own share them."""
-    config = runs[0].config
-    first = TrainingClips(dataset, config)
-    are_drawn = config.validation == 'holdout' or config.train_fraction < 1
-    others = [TrainingClips(dataset, x.config) if are_drawn else first.with_config(x.config) for x in runs[1:]]
-    return [first, *others]
+    found = []
+    made: dict[tuple[int | None, int | None], TrainingClips] = {}
+    for config in (run.config for run in runs):
+        are_drawn = config.validation == 'holdout' or config.train_fraction < 1
+        key = config.fold, config.seed if are_drawn else None
+        if key not in made:
+            made[key] = TrainingClips(dataset, config)
+        found.append(made[key].with_config(config))
+    return found
 
 
 @dataclasses.dataclass

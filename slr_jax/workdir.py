@@ -41,12 +41,14 @@ class RunEntry:
         swept: its values of the swept fields.
         seed: None where it is not known.
         diverged: why the run could not go on; '' where it could.
+        fold: that it validates on; None without cross-validation.
     """
 
     name: str
     swept: Mapping[str, float]
     seed: int | None = None
     diverged: str = ''
+    fold: int | None = None
 
     @property
     def swept_name(self) -> str:
@@ -61,7 +63,10 @@ def run_path(workdir: str, name: str) -> str:
 
 def write_index(workdir: str, entries: Sequence[RunEntry]) -> None:
     """Writes runs.json."""
-    runs = [{'name': x.name, 'settings': dict(x.swept), 'seed': x.seed, 'stopped_by': x.diverged} for x in entries]
+    runs = [
+        {'name': x.name, 'settings': dict(x.swept), 'seed': x.seed, 'stopped_by': x.diverged, 'fold': x.fold}
+        for x in entries
+    ]
     files.write_json(os.path.join(workdir, _INDEX), {'runs': runs})
 
 
@@ -72,7 +77,7 @@ def read_index(workdir: str) -> list[RunEntry]:
         return []
     try:
         runs = files.read_json(path)['runs']
-        return [RunEntry(run['name'], run['settings'], run['seed'], run['stopped_by']) for run in runs]
+        return [RunEntry(run['name'], run['settings'], run['seed'], run['stopped_by'], run.get('fold')) for run in runs]
     except (KeyError, TypeError) as error:
         raise errors.InputError(f'{path} does not list runs: {errors.one_line(error)}') from error
 
@@ -102,7 +107,7 @@ def describe_diverged(diverged: Mapping[str, str], num_runs: int) -> str:
 
 
 def group_by_swept(entries: Sequence[RunEntry]) -> dict[str, list[RunEntry]]:
-    """The runs of each combination of swept values, which differ in their seed."""
+    """The runs of each combination of swept values, which differ in their seed and fold."""
     groups: dict[str, list[RunEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.swept_name, []).append(entry)
@@ -132,6 +137,11 @@ def load_config(workdir: str) -> tuple[ml_collections.ConfigDict, dataset_lib.De
         raise errors.InputError(f'{path} does not describe a dataset: {errors.one_line(error)}') from error
 
 
+def fingerprint(workdir: str) -> str | None:
+    """The fingerprint of the dataset of a run, see Dataset.fingerprint; None where it is not known."""
+    return files.read_json(os.path.join(workdir, 'dataset.json')).get('fingerprint')
+
+
 def _read_config(workdir: str) -> ml_collections.ConfigDict:
     path = os.path.join(workdir, 'config.json')
     if not os.path.isfile(path):
@@ -158,7 +168,8 @@ def create_or_check_all(
     if runs[0].is_only:
         return
     if not read_index(workdir):
-        write_index(workdir, [RunEntry(run.name, run.swept, run.config.seed) for run in runs])
+        entries = [RunEntry(run.name, run.swept, run.config.seed, fold=run.config.fold) for run in runs]
+        write_index(workdir, entries)
     for run in runs:
         create_or_check(run_path(workdir, run.name), run.config, dataset_json)
 

@@ -21,6 +21,8 @@ from slr_jax import errors, progress
 from slr_jax import landmarks as landmarks_lib
 
 TWO_HANDS = landmarks_lib.LAYOUTS['mediapipe_two_hands']
+# --layout is that of the landmarks.
+_FLAGS = folders.Flags(directory='input', layout='folders')
 _SIGNER = re.compile('^([^/_]+)[/_]')
 # Clips that are looked at to find out whether a body is seen.
 _NUM_SAMPLES = 20
@@ -40,21 +42,10 @@ def define_flags() -> None:
         'Clips table, whose column file, without suffix, is a path below --input, or whose video_id is a name there; '
         'default: class, split and signer are taken from the folders.',
     )
-    flags.DEFINE_string(
-        'folders',
-        None,
-        'What the folders are, from the top, of class, signer, split and * (any), such as split/class or signer/class; '
-        'default: recognized.',
-    )
-    flags.DEFINE_string(
-        'pattern',
-        None,
-        'Regular expression that is searched in the path of each clip below --input, with the named group gloss and '
-        'where the path says them split, signer and repetition; instead of --folders.',
-    )
+    folders.define_flags(_FLAGS, 'clip')
     splits.define_flags()
     extracted.define_points_flags()
-    for module in (splits, extracted):
+    for module in (folders, splits, extracted):
         flags.adopt_module_key_flags(module)
 
 
@@ -128,18 +119,9 @@ def _read_named(directory: str, names: dict[str, str], read_below: ReadItem, cli
 
 
 def _clips_of_folders(directory: str, items: list[str], values: flags.FlagValues) -> list[clips_lib.Clip]:
-    if values.folders and values.pattern:
-        raise errors.InputError('either --folders or --pattern can be given, not both')
-    found = folders.Found(items, [], {})
-    try:
-        pattern = folders.compile_pattern(values.pattern) if values.pattern else None
-        roles = folders.parse_layout(values.folders) if values.folders else ()
-        clips, _ = folders.make_clips(directory, found, roles, pattern, _SIGNER)
-    except errors.InputError as error:
-        # Here --layout is that of the landmarks.
-        raise errors.InputError(
-            str(error).replace('--layout=', '--folders=').replace('--videos=', '--input=')
-        ) from error
+    roles, pattern = folders.parse_choice(values.folders, values.pattern, _FLAGS)
+    found = folders.Found(items, flags=_FLAGS)
+    clips, _ = folders.make_clips(directory, found, roles, pattern, _SIGNER)
     clips, line = splits.assign_by_flags(clips_lib.number_labels(clips), values)
     clips_lib.check_clips(clips, directory)
     print('\n'.join([*found.notes(), line]))

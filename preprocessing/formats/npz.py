@@ -14,6 +14,7 @@ from absl import flags
 import numpy as np
 
 from preprocessing import file_kinds
+from preprocessing import splits as splits_lib
 from preprocessing.formats import numpy_files
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
@@ -119,14 +120,20 @@ def _read_array(path: str, archive: zipfile.ZipFile, member: str) -> np.ndarray:
 
 
 def _convert_fields(arrays: dict[str, np.ndarray]) -> None:
-    frames, label = arrays['frames'], arrays['label']
+    for field, values in arrays.items():
+        if values.dtype.kind == 'S':
+            arrays[field] = np.char.decode(values, 'utf-8', 'replace')
+        elif field in ('label', 'offsets') and values.dtype.kind == 'f' and (values == np.floor(values)).all():
+            arrays[field] = values.astype(np.int64) if (np.abs(values) < 2**31).all() else values
+    frames, label, split = (arrays[field] for field in ('frames', 'label', 'split'))
     if frames.ndim == 3 and frames.shape[2] == 2:
         arrays['frames'] = np.pad(frames, [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)
     classes = {gloss: index for index, gloss in enumerate(arrays['label_names'].ravel().tolist())}
     if label.dtype.kind == 'U' and set(label.ravel().tolist()) <= classes.keys():
         arrays['label'] = np.array([classes[gloss] for gloss in label.ravel().tolist()]).reshape(label.shape)
-    elif label.dtype.kind == 'f' and (label == np.floor(label)).all() and (np.abs(label) < 2**31).all():
-        arrays['label'] = label.astype(np.int64)
+    if split.dtype.kind == 'U':
+        names = [splits_lib.parse(name) or name for name in split.ravel().tolist()]
+        arrays['split'] = np.array(names).reshape(split.shape)
 
 
 def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:

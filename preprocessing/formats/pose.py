@@ -1,7 +1,6 @@
 """Folders of .pose files, the format of the library pose-format, of MediaPipe Holistic or OpenPose."""
 
 import os
-from types import ModuleType
 from typing import Any
 
 from absl import flags
@@ -32,16 +31,7 @@ def define_flags() -> None:
 
 def read(values: flags.FlagValues) -> dataset_lib.Dataset:
     """Reads the folder that the flags name."""
-    _import_library()
     return clip_folders.read(values, 'pose', '.pose files', find_items, read_item)
-
-
-def _import_library() -> ModuleType:
-    try:
-        import pose_format
-    except ImportError:
-        raise errors.InputError('.pose files need the library pose-format: pip install "slr_jax[pose]"') from None
-    return pose_format
 
 
 def find_items(directory: str) -> list[str]:
@@ -56,11 +46,13 @@ def find_items(directory: str) -> list[str]:
 
 def read_item(path: str) -> clip_folders.Points | None:
     """Reads a file; its pixels are divided by the size that it names."""
+    from pose_format import Pose
+
     path = f'{path}{SUFFIX}'
     with open(path, 'rb') as file:
         content = file.read()
     try:
-        pose = _import_library().Pose.read(content)
+        pose = Pose.read(content)
         components = _read_components(pose)
         size = (pose.header.dimensions.width, pose.header.dimensions.height)
     except errors.InputError:
@@ -152,7 +144,6 @@ def write_dataset(dataset: dataset_lib.Dataset, path: str, frame_size: plausibil
         path: the directory, which must be new.
         frame_size: width and height that coordinates are multiplied by.
     """
-    _import_library()
     has_z = not all(np.isnan(clip[..., 2]).all() for clips in dataset.splits.values() for clip in clips.landmarks)
     header = _make_header(dataset.layout, frame_size, 'XYZC' if has_z else 'XYC')
     rows = []

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slr_jax import checkpoint, errors, evaluation, interpretation, landmarks, masks, train_lib
+from slr_jax import checkpoint, errors, evaluation, interpretation, landmarks, masks, metrics, train_lib
+from slr_jax import dataset as dataset_lib
 from slr_jax import workdir as workdir_lib
 from tests.conftest import ROOT, make_tiny_config
 
@@ -221,3 +222,65 @@ def test_seeds_stop_early_each_by_itself(tiny_dir, tmp_path):
     workdir = train(tiny_dir, tmp_path / 'w', **fields)
     epochs = [len(pd.read_csv(workdir / f'seed_{seed}' / 'metrics.csv')) for seed in (1, 2)]
     assert epochs == [3, 3]
+
+
+FOLDS = {'num_folds': 2, 'num_steps': 2, 'class_weights': 'balanced', 'train_fraction': 0.6}
+
+
+@pytest.fixture(scope='module')
+def folds(tiny_dir, tmp_path_factory):
+    """Two folds of two seeds, whose training clips are drawn by seed, so that their class weights differ."""
+    return train(tiny_dir, tmp_path_factory.mktemp('folds') / 'w', seeds=(1, 2), runs_at_once=2, **FOLDS)
+
+
+def test_all_folds_are_runs_of_one_workdir(folds):
+    entries = workdir_lib.read_index(str(folds))
+    assert [(entry.name, entry.fold, entry.seed) for entry in entries] == [
+        (f'fold_{fold},seed_{seed}', fold, seed) for fold in (0, 1) for seed in (1, 2)
+    ]
+
+
+@pytest.mark.long
+def test_a_fold_among_all_equals_it_alone(tiny_dir, folds, tmp_path):
+    one = train(tiny_dir, tmp_path / 'one', seed=2, fold=1, **FOLDS)
+    assert_equal_params(params_of(one), params_of(folds / 'fold_1,seed_2'), 1e-5)
+    tables = [pd.read_csv(folder / 'metrics.csv') for folder in (one, folds / 'fold_1,seed_2')]
+    for column in ('train_loss', 'validation_loss'):
+        np.testing.assert_allclose(*(table[column] for table in tables), rtol=1e-5)
+
+
+def test_the_accuracy_over_folds_counts_each_clip_once(folds, tiny_dataset, tmp_path, capsys):
+    summary = evaluation.evaluate(str(folds), 'validation', output_dir=str(tmp_path))
+    assert 'selected on its fold itself' in capsys.readouterr().out
+    everyone = [name for split in ('train', 'validation') for name in tiny_dataset.splits[split].video_ids]
+    accuracies, table = [], pd.read_csv(folds / 'cross_validation.csv').set_index('seed')
+    for seed in (1, 2):
+        predictions = pd.concat(
+            [pd.read_csv(tmp_path / f'fold_{fold},seed_{seed}' / 'predictions.csv') for fold in (0, 1)]
+        )
+        assert sorted(predictions['video_id']) == sorted(everyone)
+        correct = (predictions['label'] == predictions['predicted_1']).sum()
+        accuracies.append(correct / len(everyone))
+        assert (table['correct'][seed], table['clips'][seed]) == (correct, len(everyone))
+    (setting,) = summary['settings']
+    assert setting['accuracy_mean'] == pytest.approx(np.mean(accuracies))
+    assert (setting['runs'], setting['folds'], setting['clips']) == (2, 2, len(everyone))
+    assert setting['accuracy_wilson95'] == pytest.approx(
+        metrics.wilson_interval(np.mean(accuracies) * len(everyone), len(everyone))
+    )
+    assert pd.read_csv(tmp_path / 'runs.csv')['fold'].tolist() == [0, 0, 1, 1]
+
+
+def test_a_run_on_a_fold_is_tested_on_its_clips_wherever_they_lie(folds, tiny_dir, tmp_path):
+    run, moved = str(folds / 'fold_0,seed_1'), shutil.copytree(tiny_dir, tmp_path / 'data')
+    evaluators = [evaluation.Evaluator(run, split, str(moved)) for split in dataset_lib.SPLITS]
+    assert [len(evaluator.clips) for evaluator in evaluators] == [10, 11, 6]
+    assert not set(evaluators[0].clips.video_ids) & set(evaluators[1].clips.video_ids)
+
+
+def test_folds_of_which_one_diverged_have_no_accuracy(folds, tmp_path, capsys):
+    workdir = shutil.copytree(folds, tmp_path / 'w')
+    for seed in (1, 2):
+        workdir_lib.mark_diverged(str(workdir), f'fold_0,seed_{seed}', 'the loss is inf')
+    assert evaluation.evaluate(str(workdir), 'validation')['settings'] == []
+    assert 'no accuracy over all folds' in capsys.readouterr().out

@@ -159,8 +159,10 @@ def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *map(params_of, tmp_path.iterdir()))
 
 
-@pytest.mark.parametrize('max_pairs', [2**23, 2 * 26**2])
-def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir, monkeypatch, max_pairs):
+@pytest.mark.parametrize(
+    ('max_pairs', 'class_weights'), [(2**23, None), (2 * 26**2, None), (2**23, (0.5, 2, 1)), (2 * 26**2, (0.5, 2, 1))]
+)
+def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir, monkeypatch, max_pairs, class_weights):
     """One SGD step on a part batch, whole or in parts that fit in memory, against gradients of single clips."""
     monkeypatch.setattr(memory, '_MAX_PAIRS', max_pairs)
     config = make_tiny_config(tiny_dir, dropout_rate=0.0, noise_std=0.0, learning_rate=0.1, label_smoothing=0.1)
@@ -175,12 +177,14 @@ def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir, monkeypatch, max_
     def loss_fn(params, clip, label):
         logits = model.apply({'params': params}, clip[None], jnp.ones((1, len(clip)), bool))[0]
         targets = jnp.full(3, 0.1 / 3).at[label].add(0.9)
-        return -(targets * jax.nn.log_softmax(logits)).sum()
+        weight = 1 if class_weights is None else class_weights[label]
+        return -weight * (targets * jax.nn.log_softmax(logits)).sum()
 
     results = [jax.value_and_grad(loss_fn)(before, *pair) for pair in zip(features, clips.labels, strict=True)]
     expected = jax.tree.map(lambda p, *g: p - 0.1 * sum(g) / 3, before, *(grads for _, grads in results))
     (batch,) = input_pipeline.batches(features, clips.labels, np.arange(3), 5, jax.local_device_count())
-    state, sums = steps.train_step(state, batch, jax.random.key(0), {})
+    arguments = {} if class_weights is None else {'class_weights': jnp.array(class_weights, jnp.float32)}
+    state, sums = steps.train_step(state, batch, jax.random.key(0), arguments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, expected)
     assert float(sums['clips']) == 3
     assert float(sums['loss']) == pytest.approx(sum(float(loss) for loss, _ in results), abs=1e-4)

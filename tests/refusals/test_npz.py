@@ -40,7 +40,7 @@ CASES = {
     'an offset too few': (NPZ + 'offsets_short.npz', 'offsets_short.npz', 'offsets', '0', '544'),
     'frames of text': (NPZ + 'frames_text.npz', 'frames_text.npz', 'frames', 'float32[frames, points, 3]'),
     'a point too few': (NPZ + 'frames_points.npz', 'bad', 'train', 'train_00000', '(23, 20, 3)', '(frames, 21, 3)'),
-    'unknown split': (NPZ + 'split_other.npz', 'split_other.npz', 'split', "'dev'", 'train', 'validation', 'test'),
+    'unknown split': (NPZ + 'split_other.npz', 'split_other.npz', 'split', "'extra'", 'train', 'validation', 'test'),
     # Description
     'unknown layout': (NPZ + 'layout_other.npz', 'layout', "'mediapipe_foot'", 'mediapipe_hand', 'vision_api'),
     'two layouts': (NPZ + 'layout_list.npz', 'layout', "['mediapipe_hand' 'vision_api']", 'mediapipe_two_hands'),

@@ -113,7 +113,7 @@ def _spoiled_clips(good):
         'all_nan': {'frames': np.full_like(frames, np.nan)},
         'train_nan': {'frames': np.where(is_train[:, None, None], np.nan, frames)},
         'frames_points': {'frames': frames[:, :20]},
-        'split_other': {'split': np.where(good['split'] == 'test', 'dev', good['split'])},
+        'split_other': {'split': np.where(good['split'] == 'test', 'extra', good['split'])},
     }
 
 

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import re
 
 import numpy as np
@@ -181,6 +182,13 @@ def test_summary():
         '  validation: 2 clips, 1 glosses, 1 signers\n'
         '  test: 1 clips, 1 glosses, 1 signers'
     )
+
+
+def test_glosses_of_other_spelling():
+    assert clips_lib.tidy_gloss(' thank\n you ') == 'thank you'
+    assert clips_lib.tidy_gloss('cafe\u0301') == 'caf\u00e9'
+    clips = [dataclasses.replace(CLIPS[0], gloss=gloss) for gloss in ('Book', 'book', 'eat')]
+    assert 'capitals only are different classes: Book, book' in clips_lib.summary('clips.csv', clips)
 
 
 def test_whole_numbers_with_a_decimal(tmp_path):

@@ -53,6 +53,23 @@ def test_glosses_and_signers(tmp_path, convert):
     ]
 
 
+@pytest.mark.parametrize('names', [('WLASL_train', 'WLASL_val'), ('01_Train', '02_Dev'), ('train1', 'val2')])
+def test_splits_within_longer_names(tmp_path, convert, names):
+    make(
+        tmp_path, *(f'{name}/{gloss}/{number}.mp4' for name in names for gloss in ('book', 'drink') for number in '12')
+    )
+    clips = convert(tmp_path)
+    assert Counter((clip.split, clip.gloss) for clip in clips) == {
+        (split, gloss): 2 for split in ('train', 'validation') for gloss in ('book', 'drink')
+    }
+
+
+def test_a_gloss_is_one_class_however_it_is_composed(tmp_path, convert):
+    make(tmp_path, 'caf\u00e9/1.mp4', 'cafe\u0301/2.mp4', 'book /1.mp4', 'book/2.mp4')
+    clips = convert(tmp_path, '--validation=0', '--test=0')
+    assert Counter(clip.gloss for clip in clips) == {'caf\u00e9': 2, 'book': 2}
+
+
 def test_another_expression_for_the_signer(videos, convert):
     clips = convert(videos, r'--signer=_(\d)\.')
     assert Counter(clip.signer_id for clip in clips) == {'1': 30, '2': 30}
@@ -339,5 +356,5 @@ def test_bad_folders(tmp_path, capfd, monkeypatch, paths, below, options, words)
 def test_a_bad_name_of_a_class(tmp_path):
     clips, _ = clips_from_folder.make_clips(str(make(tmp_path, ' /x_1.mp4')), layout='class')
     clips, _ = splits.assign(clips, test=0)
-    with pytest.raises(errors.InputError, match=r"^videos:  /x_1\.mp4, column gloss: found ' '"):
+    with pytest.raises(errors.InputError, match=r"^videos:  /x_1\.mp4, column gloss: found ''"):
         clips_lib.write_clips(str(tmp_path / 'clips.csv'), clips, 'videos')

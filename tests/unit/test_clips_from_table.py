@@ -169,6 +169,8 @@ def test_other_json(convert, videos):
     videos('a.mp4', 'b.mp4')
     rows, _ = convert(*ALL_IN_TRAIN, map__json={'a.mp4': 'hello', 'b.mp4': 'thanks'})
     assert [row[:3] for row in rows] == [('a.mp4', 0, 'hello'), ('b.mp4', 1, 'thanks')]
+    rows, _ = convert(*ALL_IN_TRAIN, mark__json='\ufeff{"a": "hello"}')
+    assert [row[:3] for row in rows] == [('a.mp4', 0, 'hello')]
     items = [
         {'file': 'b', 'label': 3, 'clean_text': 'x', 'start': 0, 'end': 9},
         {'file': 'a', 'label': 1, 'clean_text': 'y'},
@@ -264,6 +266,8 @@ def test_refused(convert, videos, tmp_path, table, options, words):
         ({'a': {'subset': 'train', 'action': [1]}}, ['entry 0', 'action', '[1]', '[class, start, end]']),
         ([{'gloss': 'x', 'instances': []}], ['preprocessing.wlasl']),
         ([1, 2], ['expected a JSON object']),
+        ({'a': ['book', 'train']}, ['expected a JSON object with an entry per video']),
+        ('[{"file": "a", "gloss": NaN}]', ['without a gloss', 'entry 0']),
         ('{', ['JSON']),
     ],
 )

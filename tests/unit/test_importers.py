@@ -388,8 +388,11 @@ def test_other_pose_files_are_refused(tmp_path):
 
 def test_without_pose_format(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'pose_format', None)
-    with pytest.raises(errors.InputError, match=r'pip install "slr_jax\[pose\]"'):
+    (tmp_path / 'hello').mkdir()
+    (tmp_path / 'hello' / 'a.pose').write_bytes(b'')
+    with pytest.raises(ModuleNotFoundError) as raised:
         read('pose', input=tmp_path)
+    assert "pip install 'slr_jax[pose]'" in errors.missing_dependency(raised.value)
 
 
 # --- All of them

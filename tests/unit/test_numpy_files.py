@@ -9,6 +9,7 @@ import pytest
 
 from preprocessing.formats import npz, numpy_files
 from slr_jax import dataset as dataset_lib
+from slr_jax import errors
 from tests.refusals.world import Hostile
 
 
@@ -84,3 +85,20 @@ def test_an_archive_of_other_types(tiny_dataset, tmp_path):
     flat = npz.read_archive(str(tmp_path / 'c.npz'), 'tiny')
     dataset_lib.check_clips(flat.splits['test'], 21, 3, 'flat')
     assert all(np.isnan(clip[..., 2]).all() for clip in flat.splits['test'].landmarks)
+
+
+def test_an_archive_of_bytes_and_of_splits_in_other_words(tiny_dataset, tmp_path):
+    npz.write_archive(tiny_dataset, str(tmp_path / 'a.npz'))
+    with np.load(tmp_path / 'a.npz') as archive:
+        arrays = dict(archive)
+    arrays['split'] = np.array([{'train': 'Train', 'validation': 'dev'}.get(x, x) for x in arrays['split'].tolist()])
+    arrays['offsets'] = arrays['offsets'].astype(float)
+    for field in ('label_names', 'split', 'video_id', 'layout'):
+        arrays[field] = arrays[field].astype('S')
+    np.savez(tmp_path / 'b.npz', **arrays)
+    read_back = npz.read_archive(str(tmp_path / 'b.npz'), 'tiny')
+    assert read_back.fingerprint() == tiny_dataset.fingerprint()
+    assert read_back.description == tiny_dataset.description
+    np.savez(tmp_path / 'c.npz', **arrays | {'offsets': arrays['offsets'] + 0.5})
+    with pytest.raises(errors.InputError, match=r'c\.npz: offsets do not rise from 0'):
+        npz.read_archive(str(tmp_path / 'c.npz'), 'tiny')

@@ -18,6 +18,7 @@ from tests.conftest import ROOT, make_tiny_config
 
 PAGES = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
 README = (ROOT / 'README.md').read_text()
+PYTHON = (ROOT / 'docs' / 'python.md').read_text()
 PACKAGES = ('slr_jax', 'preprocessing', 'experiments', 'configs')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 page_by_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
@@ -131,7 +132,7 @@ def test_every_flag_and_field_in_the_text_exists(page):
         pytest.skip('names what there was')
     text = ' '.join(re.findall('`([^`]+)`', prose(page)))
     sources = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob('*.py')]
-    known = {name for source in sources for name in re.findall(r"DEFINE_\w+\(\s*'(\w+)'", source)}
+    known = {name for source in sources for name in re.findall(r"(?:DEFINE_\w+\(\s*|layout=)'(\w+)'", source)}
     assert set(re.findall(r'(?<!\S)--(\w+)', text)) <= {*known, *dataset.SPLITS}
     fields = re.findall(r'(?<![\w/])(?:--)?config\.(?!json|py|field)(\w+)', text)
     assert set(fields) <= set(default.get_config())
@@ -189,3 +190,17 @@ def test_the_python_of_the_readme_runs(demo, capsys):
     assert len(printed) == 3
     assert names['logits'].shape == (1, 100)
     assert names['params']['encoder_mask'].shape == (42,)
+
+
+@pytest.mark.slow
+def test_the_python_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
+    names = {'__name__': 'python_page'}
+    cells = re.findall(r'^```python\n(.*?)^```\n\n```text\n(.*?)^```$', PYTHON, re.MULTILINE | re.DOTALL)
+    assert len(cells) == len(blocks(PYTHON, 'python'))
+    for code, expected in cells:
+        exec(compile(code, 'docs/python.md', 'exec'), names)
+        pattern = re.escape(expected).replace('…', '.*')
+        printed = capsys.readouterr().out
+        assert re.fullmatch(pattern, printed, re.DOTALL), printed

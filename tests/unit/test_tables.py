@@ -63,3 +63,6 @@ def test_other_kinds_of_files_are_named(tmp_path):
         book.writestr('xl/workbook.xml', '<workbook/>')
     with pytest.raises(errors.InputError, match=r'book\.xlsx is not a CSV file: an Excel workbook; save it as CSV'):
         tables.read_table(str(tmp_path / 'book.xlsx'), ['file'])
+    (tmp_path / 'latin.csv').write_bytes('file,gloss\na,Über\n'.encode('cp1252'))
+    with pytest.raises(errors.InputError, match=r'latin\.csv is not a CSV file: it is not UTF-8 .* CSV UTF-8'):
+        tables.read_table(str(tmp_path / 'latin.csv'), ['file'])
