@@ -1,5 +1,6 @@
 """Training: from a config to the best epoch of every run."""
 
+from collections.abc import Callable
 import functools
 import os
 from typing import Any
@@ -9,7 +10,7 @@ import ml_collections
 
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, errors, files, input_pipeline, progress, runtime
+from slr_jax import devices, errors, files, fine_tune, input_pipeline, models, progress, runtime, train_step
 from slr_jax import workdir as workdir_lib
 from slr_jax.run_group import RunGroup, RunGroupSteps
 from slr_jax.run_log import RunLog
@@ -35,9 +36,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     config = config_lib.resolve(config)
     runs = config_lib.expand(config)
     dataset = dataset_lib.load_dataset(runs[0].config.dataset)
-    trials = open_trials(runs, config, dataset, workdir)
+    # Loaded where it is needed: a run with a checkpoint of its own goes on where that is gone.
+    source = functools.cache(lambda: fine_tune.load_source(config, dataset.description)) if config.init_from else None
+    trials = open_trials(runs, config, dataset, workdir, source)
     try:
-        groups = make_groups(trials, dataset)
+        groups = make_groups(trials, dataset, source)
         reporter = progress.TrainingProgress(*_steps(trials[0]), sum(group.steps_left for group in groups))
         while unfinished := [group for group in groups if not group.is_done]:
             min(unfinished, key=lambda group: group.epoch).train_epoch(reporter)
@@ -48,20 +51,32 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
 
 
 def open_trials(
-    runs: list[config_lib.Run], config: ml_collections.ConfigDict, dataset: dataset_lib.Dataset, workdir: str
+    runs: list[config_lib.Run],
+    config: ml_collections.ConfigDict,
+    dataset: dataset_lib.Dataset,
+    workdir: str,
+    source: Callable[[], fine_tune.Source] | None = None,
 ) -> list[Trial]:
     """Loads the clips of each run, and creates its workdir or checks that it holds this very run."""
     clips = load_clips(dataset, runs)
+    is_new = not all(workdir_lib.exists(path) for path in [workdir, *(workdir_lib.run_path(workdir, x.name) for x in runs)])
+    init = None
+    if config.init_from or config.freeze:
+        shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), clips[0].dim)
+        train_step.frozen_parameters(config, shapes)
+        init = source().summary(shapes) if source and is_new else None
     in_group = _runs_per_program(config, len(runs)) > 1
     is_first = devices.is_first_process()
     with devices.first_process_first():
         if is_first:
-            workdir_lib.create_or_check_all(workdir, config, runs, dataset.summary())
+            workdir_lib.create_or_check_all(workdir, config, runs, dataset.summary(), init)
         diverged = {entry.name: entry.diverged for entry in workdir_lib.read_index(workdir)}
         logs = [
             RunLog(run, workdir, is_writer=is_first, in_group=in_group, diverged=diverged.get(run.name, ''))
             for run in runs
         ]
+    if init is not None:
+        progress.report(fine_tune.describe(init))
     return [Trial(*parts) for parts in zip(runs, clips, logs, strict=True)]
 
 
@@ -72,7 +87,9 @@ def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:
     return 1 if is_one_cpu or config.early_stop_epochs else num_runs
 
 
-def make_groups(trials: list[Trial], dataset: dataset_lib.Dataset) -> list[RunGroup]:
+def make_groups(
+    trials: list[Trial], dataset: dataset_lib.Dataset, source: Callable[[], fine_tune.Source] | None = None
+) -> list[RunGroup]:
     """Groups the runs that did not diverge into programs, each with its latest state."""
     config, num_classes = trials[0].run.config, dataset.description.num_classes
     steps, dim = _steps(trials[0]), trials[0].clips.dim
@@ -82,11 +99,12 @@ def make_groups(trials: list[Trial], dataset: dataset_lib.Dataset) -> list[RunGr
     groups = []
     for start in range(0, len(active), size):
         chosen = active[start : start + size]
-        groups.append(RunGroup(compiled(len(chosen)), chosen, dim))
+        groups.append(RunGroup(compiled(len(chosen)), chosen, dim, source))
     devices.barrier('restored')
     if groups:
+        frozen = f', {groups[0].num_frozen:,} of them frozen' if config.freeze else ''
         progress.report(
-            f'{config.model}: {groups[0].num_parameters:,} parameters, input width {dim}, {num_classes} classes, '
+            f'{config.model}: {groups[0].num_parameters:,} parameters{frozen}, input width {dim}, {num_classes} classes, '
             f'{jax.device_count()} device(s)\n{trials[0].clips.description}'
         )
     if len(trials) > 1:
