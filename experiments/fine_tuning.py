@@ -68,7 +68,9 @@ def write_datasets(path: str, data_dir: str, seeds: Sequence[int]) -> dict[str, 
         found[name] = os.path.join(data_dir, name)
         if not os.path.isdir(found[name]):
             description = {**part.description.to_json(), 'name': name}
-            tfds_writer.write_dataset(dataset_lib.Dataset(dataset_lib.Description(**description), part.splits), data_dir)
+            tfds_writer.write_dataset(
+                dataset_lib.Dataset(dataset_lib.Description(**description), part.splits), data_dir
+            )
     return found
 
 
@@ -93,8 +95,8 @@ def compare(path: str, output_dir: str, seeds: Sequence[int], *, quick: bool) ->
             progress.report(f'--- {method}, seed {seed}')
             workdir = os.path.join(output_dir, 'runs', f'{method.replace(" ", "_").replace(",", "")}_{seed}')
             begin = {'init_from': os.path.join(sources[source], f'seed_{seed}')} if source else {}
-            fields = _RECIPE | (_QUICK if quick else {}) | fields | begin | {'seed': seed}
-            best = train_lib.train_and_evaluate(_config(datasets[f'few_{seed}'], fields), workdir)
+            recipe = _RECIPE | (_QUICK if quick else {}) | fields | begin | {'seed': seed}
+            best = train_lib.train_and_evaluate(_config(datasets[f'few_{seed}'], recipe), workdir)
             rows.append(_row(method, seed, evaluation.evaluate(workdir), best['validation_accuracy']))
         # A process may hold some 80 compiled programs of a CPU.
         jax.clear_caches()

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import difflib
 import hashlib
 import os
 from typing import Any
+import unicodedata
 
 import numpy as np
 
@@ -265,10 +265,12 @@ def has_numbers_only(names: Sequence[str]) -> bool:
 
 
 def similar_gloss(name: str, known: Sequence[str]) -> str | None:
-    """The known gloss that differs in case and blanks only, or else in few letters; None where there is none."""
-    simple = {' '.join(other.casefold().split()): other for other in reversed(known)}
-    found = difflib.get_close_matches(' '.join(name.casefold().split()), simple, n=1, cutoff=0.8)
-    return simple[found[0]] if found else None
+    """The known gloss with the same letters and digits, whatever its case, blanks and signs; None if there is none."""
+    return next((other for other in known if _letters(other) == _letters(name)), None)
+
+
+def _letters(name: str) -> str:
+    return ''.join(filter(str.isalnum, unicodedata.normalize('NFKC', name).casefold()))
 
 
 def check_clips(clips: Clips, num_points: int, num_classes: int, where: str) -> None:

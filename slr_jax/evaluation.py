@@ -14,7 +14,6 @@ from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 
-
 # Unknown glosses that a message names, at most.
 _NUM_NAMED = 8
 # What is done about glosses of a dataset that a model does not know.
@@ -76,7 +75,9 @@ class Evaluator:
         matched = dataset_lib.match_glosses(names, known)
         counts = np.bincount(clips.labels, minlength=len(names))
         self.left_out = {
-            name: int(count) for name, count, found in zip(names, counts, matched, strict=True) if found is None and count
+            name: int(count)
+            for name, count, found in zip(names, counts, matched, strict=True)
+            if found is None and count
         }
         is_known = np.array([found is not None for found in matched])
         has_known = bool(is_known[clips.labels].any())

@@ -76,17 +76,9 @@ class Source:
 
         Args:
             shapes: of the parameters of the new runs.
-
-        Raises:
-            InputError: nothing but the classifier can be taken.
         """
         leaves = dict(zip(models.parameter_names(shapes), jax.tree.leaves(shapes), strict=True))
         taken = [name for name, leaf in leaves.items() if self._is_taken(name, leaf.shape)]
-        if all(name.startswith(_CLASSIFIER) for name in taken):
-            raise errors.InputError(
-                f'config.init_from: no parameter of {self.workdir} has name and shape of one of the new model; '
-                'config.model, config.num_layers and config.mlp_dim say what these are'
-            )
         pairs = list(zip(self.label_names, self.classes, strict=True))
         return {
             'init_from': self.workdir,
@@ -145,7 +137,9 @@ def _check_same_input(
     if description.layout == loaded.description.layout:
         fed = (features_lib.Features.from_config(c, description.layout) for c in (loaded.config, config))
         pairs['config.missing_value'] = tuple(features.fed_for_missing for features in fed)
-    different = [f'{field} is {there!r} there and {here!r} here' for field, (there, here) in pairs.items() if there != here]
+    different = [
+        f'{field} is {there!r} there and {here!r} here' for field, (there, here) in pairs.items() if there != here
+    ]
     if different:
         raise errors.InputError(
             f'config.init_from: {config.init_from} does not fit this config and dataset: {"; ".join(different)}'

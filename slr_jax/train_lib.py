@@ -59,7 +59,9 @@ def open_trials(
 ) -> list[Trial]:
     """Loads the clips of each run, and creates its workdir or checks that it holds this very run."""
     clips = load_clips(dataset, runs)
-    is_new = not all(workdir_lib.exists(path) for path in [workdir, *(workdir_lib.run_path(workdir, x.name) for x in runs)])
+    is_new = not all(
+        workdir_lib.exists(path) for path in [workdir, *(workdir_lib.run_path(workdir, x.name) for x in runs)]
+    )
     init = None
     if config.init_from or config.freeze:
         shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), clips[0].dim)

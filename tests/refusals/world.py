@@ -307,6 +307,8 @@ def make_workdirs(root):
     config = make_config(root / 'data' / 'tiny')
     content = dataset.load_dataset(config.dataset)
     _make_run(str(root / 'run'), config, content)
+    longer = make_config(config.dataset, num_epochs=4)
+    workdir_lib.create_or_check(str(root / 'longer'), longer, content.summary())
     for name, imported in (
         ('imported', make_config('')),
         ('no_mask', make_config(config.dataset, model='spoter_no_pe')),
