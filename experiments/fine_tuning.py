@@ -10,6 +10,7 @@ fine_tuning.csv, runs.csv and fine_tuning.md. An interrupted command goes on whe
 """
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import os
 from typing import Any
 
@@ -67,10 +68,8 @@ def write_datasets(path: str, data_dir: str, seeds: Sequence[int]) -> dict[str, 
     for name, part in parts.items():
         found[name] = os.path.join(data_dir, name)
         if not os.path.isdir(found[name]):
-            description = {**part.description.to_json(), 'name': name}
-            tfds_writer.write_dataset(
-                dataset_lib.Dataset(dataset_lib.Description(**description), part.splits), data_dir
-            )
+            description = dataclasses.replace(part.description, name=name)
+            tfds_writer.write_dataset(dataset_lib.Dataset(description, part.splits), data_dir)
     return found
 
 

@@ -91,8 +91,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.seed = 379
 
     # --- Fine-tuning
-    # Workdir of a run, or of an imported checkpoint, whose best checkpoint a new run begins with: parameters whose names
-    # and shapes agree, of the classifier the classes of the same gloss; '': none.
+    # Workdir of a run or of an imported checkpoint, whose best parameters a new run begins with: those whose names and
+    # shapes agree, of the classifier the classes of the same gloss; '': none.
     config.init_from = ''
     # Parameters that stay as they begin, by the beginning of their names or by patterns: ('encoder', 'mask', '*.bias').
     config.freeze = config_dict.placeholder(tuple)

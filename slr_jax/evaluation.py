@@ -73,19 +73,17 @@ class Evaluator:
         names, known = data.description.label_names, list(self.description.label_names)
         clips = data.split(self.split)
         matched = dataset_lib.match_glosses(names, known)
-        counts = np.bincount(clips.labels, minlength=len(names))
-        self.left_out = {
-            name: int(count)
-            for name, count, found in zip(names, counts, matched, strict=True)
-            if found is None and count
-        }
+        counts = np.bincount(clips.labels, minlength=len(names)).tolist()
+        columns = zip(names, counts, matched, strict=True)
+        self.left_out = {name: count for name, count, found in columns if found is None and count}
         is_known = np.array([found is not None for found in matched])
         has_known = bool(is_known[clips.labels].any())
         if self.left_out and not (leave_out and has_known):
             unknown = _describe_unknown(self.left_out, known)
             hint = '; --unknown_glosses=leave_out tests on the others' if has_known else ', and no other gloss'
             raise errors.InputError(
-                f'{path}: the {self.split} split has glosses that the model of {self.workdir} does not know: {unknown}{hint}'
+                f'{path}: the {self.split} split has glosses that the model of {self.workdir} does not know: '
+                f'{unknown}{hint}'
             )
         if self.left_out:
             clips = clips.take(np.flatnonzero(is_known[clips.labels]))
@@ -300,7 +298,8 @@ def describe(metrics: dict[str, Any]) -> str:
     some = '' if len(set(counts)) == 1 else ' of {} glosses, chosen among {} of the {} of the model'.format(*counts)
     return (
         f'{metrics["split"]} accuracy {metrics["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), top-5 '
-        f'{metrics["top5"]:.2%}, {metrics["clips"]} clips{some}; checkpoint {metrics["checkpoint"]}, {metrics["selected_by"]}'
+        f'{metrics["top5"]:.2%}, {metrics["clips"]} clips{some}; checkpoint {metrics["checkpoint"]}, '
+        f'{metrics["selected_by"]}'
     )
 
 

@@ -152,7 +152,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     num_taken, num_new = len(summary['classes_taken']), len(summary['classes_new'])
     text = (
         f'begins with {summary["init_from"]}, checkpoint {summary["step"]} ({summary["selected_by"]})\n'
-        f'taken: {_shorten(taken, new)}; of the classifier {num_taken} classes by gloss, {num_new} are new\n'
+        f'taken: {_shorten(taken, new)}; of the classes {num_taken} are taken and {num_new} new\n'
         f'new: {_shorten(new, taken) or "no other parameter"}'
     )
     return f'{text}\nnot taken: {_shorten(unused, taken)}' if unused else text

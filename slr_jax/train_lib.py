@@ -59,9 +59,8 @@ def open_trials(
 ) -> list[Trial]:
     """Loads the clips of each run, and creates its workdir or checks that it holds this very run."""
     clips = load_clips(dataset, runs)
-    is_new = not all(
-        workdir_lib.exists(path) for path in [workdir, *(workdir_lib.run_path(workdir, x.name) for x in runs)]
-    )
+    paths = [workdir, *(workdir_lib.run_path(workdir, run.name) for run in runs)]
+    is_new = not all(map(workdir_lib.exists, paths))
     init = None
     if config.init_from or config.freeze:
         shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), clips[0].dim)
@@ -106,8 +105,8 @@ def make_groups(
     if groups:
         frozen = f', {groups[0].num_frozen:,} of them frozen' if config.freeze else ''
         progress.report(
-            f'{config.model}: {groups[0].num_parameters:,} parameters{frozen}, input width {dim}, {num_classes} classes, '
-            f'{jax.device_count()} device(s)\n{trials[0].clips.description}'
+            f'{config.model}: {groups[0].num_parameters:,} parameters{frozen}, input width {dim}, {num_classes} '
+            f'classes, {jax.device_count()} device(s)\n{trials[0].clips.description}'
         )
     if len(trials) > 1:
         progress.report(f'{len(trials)} runs, {size} at once')

@@ -116,12 +116,13 @@ def frozen_parameters(config: ml_collections.ConfigDict, params: Any) -> Any:
         matched = {name for name in names if _is_named(name, str(pattern))}
         if not matched:
             tops = list(dict.fromkeys(name.split('.')[0] for name in names))
+            known = [*tops, *(alias for alias in _FREEZE_ALIASES if any(_is_named(name, alias) for name in names))]
             below = max(names, key=lambda name: name.count('.'))
             similar = difflib.get_close_matches(str(pattern), [*names, *tops], n=1)
             hint = f'; did you mean {similar[0]}?' if similar else ''
             raise errors.InputError(
-                f'config.freeze: {pattern!r} is not a parameter of {config.model}, expected some of {", ".join(tops)}, '
-                f'mask, a name below these such as {below}, or a pattern such as *.bias{hint}'
+                f'config.freeze: {pattern!r} is not a parameter of {config.model}, expected some of '
+                f'{", ".join(known)}, a name below these such as {below}, or a pattern such as *.bias{hint}'
             )
         frozen |= matched
     if frozen == set(names):

@@ -233,8 +233,8 @@ def _check(
     if saved_config.schedule != 'constant' and longer not in ([], [_PATIENCE]):
         longer = [field for field in longer if field == _PATIENCE]
         hint = (
-            f'; the {saved_config.schedule} schedule was made for that number, so the run cannot be made longer: begin a '
-            f'new workdir with config.init_from={_some_run(workdir)}'
+            f'; the {saved_config.schedule} schedule was made for that number, so the run cannot be made longer: begin '
+            f'a new workdir with config.init_from={_some_run(workdir)}'
         )
     saved = {'config': saved_config.to_dict(), 'dataset': saved_dataset}
     current = {'config': config.to_dict(), 'dataset': dataset_json}

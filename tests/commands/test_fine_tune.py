@@ -90,7 +90,7 @@ def test_another_model_shares_some_parameters(source, new_dir, tmp_path, capsys)
     assert set(init['unused']) == {*known} - {*init['taken']}
     lines = capsys.readouterr().out
     assert f'begins with {source}, checkpoint' in lines
-    assert '2 classes by gloss, 1 are new' in lines
+    assert 'of the classes 2 are taken and 1 new' in lines
     assert 'position' in lines.split('\nnew: ')[1].splitlines()[0]
     assert 'encoder_mask' in lines.split('\nnot taken: ')[1].splitlines()[0]
 
