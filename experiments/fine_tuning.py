@@ -100,9 +100,10 @@ def compare(path: str, output_dir: str, seeds: Sequence[int], *, quick: bool) ->
         # A process may hold some 80 compiled programs of a CPU.
         jax.clear_caches()
     for seed in seeds:
-        options = {'dataset': datasets[f'few_{seed}'], 'restrict': True}
-        workdir = os.path.join(sources['all'], f'seed_{seed}')
-        validation, test = (evaluation.evaluate(workdir, split, **options) for split in ('validation', 'test'))
+        workdir, few = os.path.join(sources['all'], f'seed_{seed}'), datasets[f'few_{seed}']
+        validation, test = (
+            evaluation.evaluate(workdir, split, dataset=few, restrict=True) for split in ('validation', 'test')
+        )
         rows.append(_row(_NOT_TUNED, seed, test, validation['accuracy']))
     return rows
 

@@ -172,7 +172,7 @@ def evaluate(
     Raises:
         InputError: see Evaluator and checkpoint.load_model.
     """
-    options = {'unknown_glosses': unknown_glosses, 'restrict': restrict}
+    options: dict[str, Any] = {'unknown_glosses': unknown_glosses, 'restrict': restrict}
     entries = workdir_lib.read_index(workdir)
     if not entries:
         return _evaluate_run(Evaluator(workdir, split, dataset, **options), checkpoint, output_dir)

@@ -135,8 +135,8 @@ def _check_same_input(
     }
     pairs |= {f'config.{field}': (loaded.config[field], config[field]) for field in _SAME_FIELDS}
     if description.layout == loaded.description.layout:
-        fed = (features_lib.Features.from_config(c, description.layout) for c in (loaded.config, config))
-        pairs['config.missing_value'] = tuple(features.fed_for_missing for features in fed)
+        features = features_lib.Features.from_config(config, description.layout)
+        pairs['config.missing_value'] = (loaded.features.fed_for_missing, features.fed_for_missing)
     different = [
         f'{field} is {there!r} there and {here!r} here' for field, (there, here) in pairs.items() if there != here
     ]

@@ -263,7 +263,7 @@ def _restore(
     steps = set.intersection(*(trial.log.steps for trial in trials))
     if not steps and source is None:
         return 0, list(states)
-    if not steps:
+    if not steps and source is not None:
         for trial in trials:
             trial.log.check_init(source().summary(states[0].params))
         return 0, [state.replace(params=source().take(state.params)) for state in states]
