@@ -3,33 +3,27 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from preprocessing.formats import tfds_writer
-from slr_jax import checkpoint, dataset, errors, evaluation, models
-from slr_jax import workdir as workdir_lib
+from slr_jax import checkpoint, dataset, errors, evaluation
 from tests import in_process
 from tests.conftest import make_tiny_config
+from tests.refusals import world
 
 KNOWN = ('sign_0', 'sign_1', 'sign_2')
 
 
 @pytest.fixture(scope='module')
 def make_workdir(tiny_dataset, tmp_path_factory):
-    """Makes the workdir of an untrained model of glosses."""
+    """Makes the workdir of a model of glosses, which was not trained."""
 
     def make(glosses, dataset_path=''):
-        workdir = tmp_path_factory.mktemp('w')
-        config = make_tiny_config(dataset_path)
-        shapes = models.param_shapes(models.model_from_config(config, len(glosses)), 42)
-        rng = np.random.default_rng(0)
-        params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
-        checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
+        workdir = tmp_path_factory.mktemp('model') / 'w'
         description = dataclasses.replace(tiny_dataset.description, label_names=glosses)
-        workdir_lib.write_description(str(workdir), config, {'description': description.to_json()})
+        world.make_model(workdir, make_tiny_config(dataset_path), description)
         return workdir
 
     return make
@@ -115,21 +109,20 @@ def test_a_dataset_without_any_known_gloss_is_refused(model, make_data):
     data = make_data([0, 1], ['cow', 'zebra'])
     for unknown_glosses in evaluation.UNKNOWN_GLOSSES:
         with pytest.raises(errors.InputError, match=r"'cow', 'zebra', and no other"):
-            evaluation.evaluate(str(model), dataset=data, unknown_glosses=unknown_glosses)
+            evaluation.Evaluator(str(model), dataset=data, unknown_glosses=unknown_glosses)
 
 
 def test_glosses_without_clips_need_not_be_known(model, make_data):
     data = make_data([0, 1, 2], [*KNOWN, 'zebra'])
-    assert evaluation.evaluate(str(model), dataset=data)['clips'] == 6
+    assert len(evaluation.Evaluator(str(model), dataset=data).clips) == 6
 
 
-def test_a_model_without_glosses_is_tested_by_number(make_workdir, make_data, expected, tmp_path):
-    logits, labels = expected
-    workdir = make_workdir(('0', '1', '2'))
-    metrics = evaluation.evaluate(str(workdir), dataset=make_data([0, 1, 2], ['a', 'b', 'c']), output_dir=str(tmp_path))
-    assert metrics['accuracy'] == pytest.approx(np.mean(logits.argmax(axis=1) == labels))
-    assert pd.read_csv(tmp_path / 'per_class.csv')['gloss'].tolist() == ['a', 'b', 'c']
-    metrics = evaluation.evaluate(str(workdir), dataset=make_data([2, 0], ['2', '0']), output_dir=str(tmp_path))
-    assert metrics['accuracy'] == pytest.approx(np.mean((logits.argmax(axis=1) == labels)[labels != 1]))
+def test_a_model_without_glosses_is_tested_by_number(make_workdir, make_data, tiny_dataset):
+    workdir, labels = str(make_workdir(('0', '1', '2'))), tiny_dataset.splits['test'].labels
+    by_number = evaluation.Evaluator(workdir, dataset=make_data([0, 1, 2], ['a', 'b', 'c']))
+    assert by_number.clips.labels.tolist() == labels.tolist()
+    assert by_number.label_names == ['a', 'b', 'c']
+    some = evaluation.Evaluator(workdir, dataset=make_data([2, 0], ['2', '0']))
+    assert some.clips.labels.tolist() == labels[labels != 1].tolist()
     with pytest.raises(errors.InputError, match=r"'a', 'b'.*\b3 classes\b.*import_torch --label_names"):
-        evaluation.evaluate(str(workdir), dataset=make_data([0, 1], ['a', 'b']))
+        evaluation.Evaluator(workdir, dataset=make_data([0, 1], ['a', 'b']))

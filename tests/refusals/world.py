@@ -313,12 +313,16 @@ def make_workdirs(root):
         ('imported', make_config('')),
         ('no_mask', make_config(config.dataset, model='spoter_no_pe')),
     ):
-        workdir = root / name
-        workdir.mkdir()
-        params = _random_numbers(models.param_shapes(models.model_from_config(imported, 3), WIDTH))
-        checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
-        workdir_lib.write_description(str(workdir), imported, {'description': content.description.to_json()})
+        make_model(root / name, imported, content.description)
     _spoil_workdirs(root)
+
+
+def make_model(workdir, config, description):
+    """The workdir of a model that was not trained, as of an imported checkpoint."""
+    workdir.mkdir()
+    params = _random_numbers(models.param_shapes(models.model_from_config(config, description.num_classes), WIDTH))
+    checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
+    workdir_lib.write_description(str(workdir), config, {'description': description.to_json()})
 
 
 def _random_numbers(shapes):
