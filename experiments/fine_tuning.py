@@ -28,8 +28,8 @@ from slr_jax import metrics as metrics_lib
 _CLIPS_PER_SIGN = 3
 # Of configs/ksl13.py, but for so few clips.
 _RECIPE = {'batch_size': 6, 'num_epochs': 60, 'warmup_epochs': 5.0}
-_QUICK = {'num_epochs': 20}
-_QUICK_PRETRAINING = {'num_epochs': 6}
+_QUICK = {'num_epochs': 8, 'warmup_epochs': 1.0}
+_QUICK_PRETRAINING = {'num_epochs': 2, 'warmup_epochs': 0.5}
 # Name -> what it begins with, and fields of its config.
 _METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     'from scratch': (None, {}),

@@ -112,13 +112,14 @@ def frozen_parameters(config: ml_collections.ConfigDict, params: Any) -> Any:
     """
     names = models.parameter_names(params)
     frozen = set()
-    for pattern in config.freeze or ():
-        matched = {name for name in names if _is_named(name, str(pattern))}
+    # On the command line, names with commas between them are one string.
+    for pattern in (part for text in config.freeze or () for part in str(text).split(',')):
+        matched = {name for name in names if _is_named(name, pattern)}
         if not matched:
             tops = list(dict.fromkeys(name.split('.')[0] for name in names))
             known = [*tops, *(alias for alias in _FREEZE_ALIASES if any(_is_named(name, alias) for name in names))]
             below = max(names, key=lambda name: name.count('.'))
-            similar = difflib.get_close_matches(str(pattern), [*names, *tops], n=1)
+            similar = difflib.get_close_matches(pattern, [*names, *tops], n=1)
             hint = f'; did you mean {similar[0]}?' if similar else ''
             raise errors.InputError(
                 f'config.freeze: {pattern!r} is not a parameter of {config.model}, expected some of '
@@ -202,14 +203,19 @@ def make_train_step(
             sums.append(_sum_over_rows(gradient, noisy, dropout_key))
         (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        if config.freeze:
-            frozen = frozen_parameters(config, params)
-            params = jax.tree.map(lambda keep, old, new: old if keep else new, frozen, state.params, params)
-        state = TrainState(state.step + 1, params, opt_state)
+        state = TrainState(state.step + 1, _apply_updates(config, state.params, updates), opt_state)
         return state, {'loss': loss * clips, 'correct': correct, 'clips': clips}
 
     return train_step
+
+
+def _apply_updates(config: ml_collections.ConfigDict, params: Any, updates: Any) -> Any:
+    """The parameters of the next step, of which those of `config.freeze` are these very ones."""
+    updated = optax.apply_updates(params, updates)
+    if not config.freeze:
+        return updated
+    frozen = frozen_parameters(config, params)
+    return jax.tree.map(lambda is_frozen, old, new: old if is_frozen else new, frozen, params, updated)
 
 
 def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: Array) -> Any:

@@ -225,7 +225,7 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience_only(tiny_dir, tmp_
 
 # --- Frozen parameters
 
-FREEZE = ('encoder', 'mask', '*.bias')
+FREEZE = ('encoder,mask', '*.bias')
 
 
 def is_frozen(name):

@@ -91,7 +91,7 @@ CASES = {
         TRAIN + ' --config.freeze=encoder,decodr',
         *('config.freeze', "'decodr'", 'class_query', 'encoder', 'classifier', 'mask', 'did you mean decoder'),
     ),
-    'freeze everything': (TRAIN + " --config.freeze='*',", 'config.freeze', "('*',)", 'no parameter'),
+    'freeze everything': (TRAIN + " --config.freeze='*'", 'config.freeze', "('*',)", 'no parameter'),
     # Workdirs
     'fewer epochs': (RESUME + 'longer --config.num_epochs=3', '{w}/longer', 'config.num_epochs', '4', '3'),
     'a cosine schedule made longer': (
