@@ -6,7 +6,7 @@ Every second gloss is a new sign, with 3 clips of the training split, drawn by t
 pre-trained on the training split, with all signs or, which is the harder and more honest case, with the other signs
 only; then it is fine-tuned to the 3 clips, or nothing is taken of it. All that are trained on the 3 clips have the same
 recipe and the same clips. The checkpoint is the best by validation accuracy; the test split is used once. Writes
-fine_tuning.csv, runs.csv and fine_tuning.md. An interrupted command goes on when it is given again.
+fine_tuning.csv, runs.csv and fine_tuning.md. An interrupted command goes on when it is given again. The runs take 4 GB.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from slr_jax import metrics as metrics_lib
 
 _CLIPS_PER_SIGN = 3
 # Of configs/ksl13.py, but for so few clips.
-_RECIPE = {'batch_size': 6, 'num_epochs': 60, 'warmup_epochs': 5.0}
+_RECIPE = {'batch_size': 3, 'num_epochs': 40, 'warmup_epochs': 4.0}
 _QUICK = {'num_epochs': 8, 'warmup_epochs': 1.0}
 _QUICK_PRETRAINING = {'num_epochs': 2, 'warmup_epochs': 0.5}
 # Name -> what it begins with, and fields of its config.
