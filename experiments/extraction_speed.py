@@ -5,7 +5,7 @@
 On an otherwise idle machine. Four measurements: seconds per frame of the per-clip function, which reads the video,
 divided by those of MediaPipe's calls alone on frames in memory, in turn in this process; seconds to read a video
 divided by those of OpenCV, on one core each; seconds of a run with one worker divided by those with --num_workers,
-start included; and this process's memory over 100 clips.
+start included; and this process's memory over 100 clips. Speeds are also given in seconds of video per second.
 """
 
 from collections import deque
@@ -25,6 +25,7 @@ from slr_jax import cli, files
 
 _MEMORY_CLIPS = 100
 _MEMORY_FRAMES = 10
+_DEFAULT_FPS = 25.0
 
 
 def _make_clips(names: Sequence[str], copies: int = 1, frame_end: int = clips_lib.TO_THE_END) -> list[clips_lib.Clip]:
@@ -62,21 +63,24 @@ def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.O
     from preprocessing.extraction import clip_extractor, video
 
     extractor = clip_extractor.Extractor(options, models)
-    landmarker = landmarker_lib.Landmarker(options, models)
+    num_people = 1 if options.running_mode == 'video' else landmarker_lib.MOST_PEOPLE
     rows = []
     for clip in _make_clips(names):
         path = os.path.join(videos, clip.file)
         frames = [frame for _, frame in video.read_frames(path, lambda number: True, None)]
+        landmarker = landmarker_lib.Landmarker(options, models, num_people)
         start = time.perf_counter()
         for number, frame in enumerate(frames):
             landmarker.run(frame, 40 * number)
         between = time.perf_counter()
+        landmarker.close()
         list(extractor.extract((clip,), path))
         alone, ours = between - start, time.perf_counter() - between
         rows.append(
             {
                 'video': clip.file,
                 'frames': len(frames),
+                'seconds': round(len(frames) / (video.frames_per_second(path) or _DEFAULT_FPS), 3),
                 'mediapipe_ms': round(1000 * alone / len(frames), 2),
                 'ours_ms': round(1000 * ours / len(frames), 2),
                 'ratio': round(ours / alone, 3),
@@ -85,11 +89,13 @@ def _measure_frames(videos: str, names: Sequence[str], options: landmarker_lib.O
         )
         print(rows[-1], flush=True)
     extractor.close()
-    landmarker.close()
     return rows
 
 
-def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.Options, num_workers: int) -> float:
+def _measure_workers(
+    videos: str, names: Sequence[str], options: landmarker_lib.Options, num_workers: int
+) -> dict[int, float]:
+    """Seconds of a run with one worker, and with several."""
     from preprocessing.extraction import run_local
 
     clips = _make_clips(names, flags.FLAGS.copies)
@@ -101,7 +107,7 @@ def _measure_workers(videos: str, names: Sequence[str], options: landmarker_lib.
                 [*clips], videos, os.path.join(scratch, 'landmarks'), flags.FLAGS.model_dir, options, num_workers=count
             )
             seconds[count] = time.perf_counter() - start
-    return seconds[1] / seconds[num_workers]
+    return seconds
 
 
 def _measure_memory(videos: str, name: str, options: landmarker_lib.Options, models: dict) -> list[float]:
@@ -127,6 +133,7 @@ def _define_flags() -> None:
         list(landmarker_lib.RUNNING_MODES),
         'How MediaPipe runs: image, each frame by itself; video, each clip tracked from its first frame.',
     )
+    flags.DEFINE_list('parts', ','.join(landmarker_lib.PARTS), 'What to extract, of hands and pose.')
     flags.DEFINE_integer('num_workers', 2, 'Number of worker processes that is compared with one.', lower_bound=2)
     flags.DEFINE_integer(
         'copies', 3, 'Number of times that each video is extracted when workers are compared.', lower_bound=1
@@ -139,9 +146,9 @@ def main() -> None:
     values = flags.FLAGS
     landmarker_lib.import_mediapipe()
     names = video_files.find_videos(values.videos)
-    options = landmarker_lib.Options(running_mode=values.running_mode)
+    options = landmarker_lib.Options(parts=tuple(values.parts), running_mode=values.running_mode)
     models = model_files.read_models(values.model_dir, options.model_files)
-    speedup = _measure_workers(values.videos, names, options, values.num_workers)
+    by_workers = _measure_workers(values.videos, names, options, values.num_workers)
     memory = _measure_memory(values.videos, names[0], options, models)
     rows = _measure_frames(values.videos, names, options, models)
     frames = sum(row['frames'] for row in rows)
@@ -151,7 +158,13 @@ def main() -> None:
     print(f'(median of videos {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f})')
     reading = [row['reading_ratio'] for row in rows]
     print(f'reading against OpenCV: median {statistics.median(reading):.2f} ×, {min(reading)} to {max(reading)}')
+    speedup = by_workers[1] / by_workers[values.num_workers]
     print(f'{values.num_workers} workers against 1: {speedup:.2f} × over {values.copies * frames} frames')
+    per_frame = sum(row['seconds'] for row in rows) / frames
+    print(f'seconds of video per second: {1000 * per_frame / ours:.2f}, MediaPipe alone', end=' ')
+    print(f'{1000 * per_frame / alone:.2f}; start included', end=' ')
+    whole = values.copies * frames * per_frame
+    print(', '.join(f'{whole / seconds:.2f} with {count} workers' for count, seconds in by_workers.items()))
     after = (1, 10, _MEMORY_CLIPS // 2, _MEMORY_CLIPS)
     print('megabytes after clips:', ', '.join(f'{count}: {memory[count - 1]:.0f}' for count in after))
     print(f'rise over the last half: {np.polyfit(range(50), memory[-50:], 1)[0]:.3f} megabytes per clip')

@@ -81,8 +81,7 @@ def check(
         return dataset
     num_divided = 0
     for clip in _all_landmarks(dataset):
-        for value in missing_values:
-            clip[(clip[..., :2] == value).all(axis=-1)] = np.nan
+        mark_missing(clip, missing_values)
         num_divided += frame_size is not None and divide_pixels(clip, dataset.layout, frame_size)
     changes: dict[str, Any] = {'missing_values': list(missing_values)} if missing_values else {}
     if frame_size:
@@ -106,6 +105,12 @@ def _count(dataset: dataset_lib.Dataset) -> int:
 # --- Coordinates
 
 
+def mark_missing(clip: np.ndarray, missing_values: Sequence[float]) -> None:
+    """Makes points NaN, in place, whose x and y are both one of some numbers."""
+    for value in missing_values:
+        clip[(clip[..., :2] == value).all(axis=-1)] = np.nan
+
+
 def divide_pixels(clip: np.ndarray, layout: landmarks_lib.Layout, frame_size: FrameSize) -> bool:
     """Divides x and y of each group of points that is in pixels, in place; whether there was one."""
     groups = _find_pixel_groups(clip, layout)
@@ -113,6 +118,11 @@ def divide_pixels(clip: np.ndarray, layout: landmarks_lib.Layout, frame_size: Fr
         for points in groups:
             clip[:, points, :2] /= np.array(frame_size, np.float32)
     return bool(groups)
+
+
+def is_in_pixels(clip: np.ndarray, layout: landmarks_lib.Layout) -> bool:
+    """Whether most points that are seen of a group lie outside of any image."""
+    return bool(_find_pixel_groups(clip, layout))
 
 
 def _find_pixel_groups(clip: np.ndarray, layout: landmarks_lib.Layout) -> list[list[int]]:

@@ -16,7 +16,7 @@ from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, models
 from slr_jax import features as features_lib
 from slr_jax import workdir as workdir_lib
-from slr_jax.inference import LoadedModel
+from slr_jax.inference import LoadedModel, MeanOfModels
 
 WINDOW_EPOCHS = 10
 
@@ -166,6 +166,35 @@ def load_model(workdir: str, checkpoint: str | int = 'best') -> LoadedModel:
         raise errors.InputError(f'{workdir} has no checkpoints yet')
     step, selected_by = _select(workdir, metrics, str(checkpoint))
     return restore_model(checkpoints, step, metrics[step], config, description, selected_by)
+
+
+def load_mean_of_runs(workdir: str, checkpoint: str | int = 'best') -> MeanOfModels:
+    """Loads the models of all runs of a workdir, which answer together; runs that diverged are left out and reported.
+
+    Args:
+        workdir: of several runs, or of one.
+        checkpoint: of each; see load_model.
+
+    Raises:
+        InputError: see load_model; or all runs diverged, or they differ in layout, handedness or glosses.
+    """
+    runs, _ = workdir_lib.leave_out_diverged(workdir_lib.read_index(workdir))
+    paths = [workdir_lib.run_path(workdir, run.name) for run in runs] or [workdir]
+    loaded = [load_model(path, checkpoint) for path in paths]
+    for path, model in zip(paths, loaded, strict=True):
+        _check_alike(path, model.description, paths[0], loaded[0].description)
+    return MeanOfModels(loaded)
+
+
+def _check_alike(path: str, one: dataset_lib.Description, other_path: str, other: dataset_lib.Description) -> None:
+    """Refuses models that take other landmarks, or have other classes, to answer together."""
+    pairs = {field: (getattr(one, field), getattr(other, field)) for field in ('layout', 'handedness', 'num_classes')}
+    glosses = zip(one.label_names, other.label_names, strict=False)
+    for field, (found, expected) in {**pairs, **{f'class {i}': pair for i, pair in enumerate(glosses)}}.items():
+        if found != expected:
+            raise errors.InputError(
+                f'{path} cannot answer together with {other_path}: {field} is {found}, expected {expected}'
+            )
 
 
 def restore_model(

@@ -5,6 +5,8 @@ and is computed again in the backward pass instead of being stored. A value's pa
 it is the same under `vmap` over seeds and beside more padded frames; cheap keys (`unsafe_rbg`) promise neither.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,8 @@ def _drop_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, 
 _drop.defvjp(_drop_forward, _drop_backward)
 
 
+# Under jit, so that it is traced once for all layers and passes.
+@functools.partial(jax.jit, static_argnums=0)
 def _hash(shape: tuple[int, ...], bits: Array) -> Array:
     """<uint32>[*shape], a hash of each position and of <uint32>[2].
 

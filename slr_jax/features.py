@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,11 @@ COORDINATES = {'xy': 2, 'xyz': 3}
 # Clips, and frames with their padding, that are computed at once, to limit memory.
 _CLIPS_PER_CALL, _FRAMES_PER_CALL = 128, 128 * 1024
 
-# Name -> the indices of the frames of a clip that stay, from the numbers of its frames and of those that stay.
-SHORTENINGS: dict[str, Callable[[int, int], np.ndarray]] = {
-    'sample': lambda frames, kept: np.linspace(0, frames - 1, kept).round().astype(int),
-    'cut': lambda frames, kept: np.arange(kept) + (frames - kept) // 2,
+# Name -> the index in its clip of the i-th frame that stays, from i and the numbers of frames and of those that stay.
+# In whole numbers, so that NumPy and XLA give the same.
+SHORTENINGS: dict[str, Callable[[Any, Any, int], Any]] = {
+    'sample': lambda i, frames, kept: (2 * i * (frames - 1) + kept - 1) // max(2 * (kept - 1), 1),
+    'cut': lambda i, frames, kept: i + (frames - kept) // 2,
 }
 
 
@@ -76,13 +78,30 @@ class Features:
         layout = landmarks_lib.LAYOUTS[self.layout]
         normalized = normalize.normalize(self.normalize, landmarks[..., : COORDINATES[self.coordinates]], layout)
         missing = jnp.float32(self.fed_for_missing)
-        return jnp.where(jnp.isnan(normalized), missing, normalized).reshape(len(landmarks), self.dim)
+        return jnp.where(jnp.isnan(normalized), missing, normalized).reshape(landmarks.shape[0], self.dim)
 
     def kept_frames(self, num_frames: int) -> np.ndarray:
         """<int>[frames], the indices of the frames of a clip that the model sees."""
         if self.max_frames is None or num_frames <= self.max_frames:
             return np.arange(num_frames)
-        return SHORTENINGS[self.shorten](num_frames, self.max_frames)
+        return SHORTENINGS[self.shorten](np.arange(self.max_frames), num_frames, self.max_frames)
+
+    def of_padded(self, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
+        """The features of a padded clip, shortened to `max_frames`; for jit, also where `time` is symbolic.
+
+        Args:
+            landmarks: <float32>[time, points, 3]; what is in the padding does not count.
+            num_frames: <int32>[], frames before the padding, at most `time`.
+
+        Returns:
+            <float32>[kept, dim] and the padding mask <bool>[kept], where `kept` is `time` or, if less, `max_frames`.
+        """
+        kept = jnp.arange(landmarks.shape[0])[: self.max_frames]
+        padding_mask, indices = kept < num_frames, kept
+        if self.max_frames is not None:
+            shortened = SHORTENINGS[self.shorten](kept, num_frames, self.max_frames)
+            indices = jnp.where(num_frames > self.max_frames, shortened, kept)
+        return self(jnp.where(padding_mask[:, None, None], landmarks[indices], jnp.nan)), padding_mask
 
     def compute(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
         """The features of many clips, shortened to `max_frames`.

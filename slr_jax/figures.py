@@ -83,8 +83,19 @@ _COLORS = {
 }
 
 
-def _panel_title(group: str) -> str:
+def panels(layout: landmarks_lib.Layout) -> list[str]:
+    """The groups of a layout, from the viewer's left to right."""
+    return [group for group in dict.fromkeys((*_PANELS, *layout.groups)) if group in layout.groups]
+
+
+def panel_title(group: str) -> str:
+    """Names a group of points for a person."""
     return _PANELS.get(group, group.replace('_', ' '))
+
+
+def relative_weights(weights: np.ndarray) -> np.ndarray:
+    """<float>[points], 0 for the smallest weight and 1 for the largest, or less where all are nearly the same."""
+    return (weights - weights.min()) / max(float(np.ptp(weights)), _SMALLEST_SPAN)
 
 
 def _color(group: str) -> str:
@@ -96,7 +107,7 @@ def draw_bars(weights: np.ndarray, layout: landmarks_lib.Layout, title: str) -> 
     figure = Figure(figsize=(max(6, 0.24 * layout.num_points), 5), layout='constrained')
     ax = figure.subplots()
     for group, points in layout.groups.items():
-        ax.bar(points, weights[list(points)], color=_color(group), label=_panel_title(group))
+        ax.bar(points, weights[list(points)], color=_color(group), label=panel_title(group))
     ax.axhline(1, color='black', linewidth=0.8, linestyle=':')
     ax.set_xticks(range(layout.num_points), layout.points, rotation=90, fontsize=8)
     ax.set(title=title, ylabel='weight', xlim=(-1, layout.num_points))
@@ -112,11 +123,10 @@ def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title
         layout: of the points.
         title: of the picture.
     """
-    panels = [group for group in dict.fromkeys((*_PANELS, *layout.groups)) if group in layout.groups]
-    figure = Figure(figsize=(5.4 * len(panels), 6.4), layout='constrained')
-    positions = np.array(layout.figure)
-    fractions = (weights - weights.min()) / max(float(np.ptp(weights)), _SMALLEST_SPAN)
-    for ax, group in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    groups = panels(layout)
+    figure = Figure(figsize=(5.4 * len(groups), 6.4), layout='constrained')
+    positions, fractions = np.array(layout.figure), relative_weights(weights)
+    for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
         points = list(layout.groups[group])
         for a, b in layout.bones:
             if a in points and b in points:
@@ -125,7 +135,7 @@ def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title
         ax.scatter(*positions[points].T, s=sizes, color=_color(group), alpha=0.75, linewidths=0, zorder=2)
         for number, point in enumerate(points):
             _annotate(ax, positions[point], f'{number}: {weights[point]:.2f}')
-        ax.set(title=f'{_panel_title(group)}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))
+        ax.set(title=f'{panel_title(group)}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))
         ax.set_aspect('equal')
         ax.axis('off')
     figure.suptitle(f'{title}\nnumber and weight of each point, as the viewer sees the signer', fontsize=10)

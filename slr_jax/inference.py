@@ -1,5 +1,6 @@
-"""A trained model and its answers; nothing here knows of training."""
+"""A trained model, or several that answer together, and their answers; nothing here knows of training."""
 
+import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
@@ -43,7 +44,7 @@ def eval_function(model: models.LandmarkTransformer) -> EvalStep:
 def eval_batches(
     features: Sequence[np.ndarray], num_devices: int, local: range, *, divide: bool = True
 ) -> Iterator[tuple[np.ndarray, Piece]]:
-    """Batches of up to EVAL_BATCH_SIZE clips of similar length, divided over devices.
+    """Batches of up to EVAL_BATCH_SIZE clips of similar length, or of one where there is one, divided over devices.
 
     Args:
         features: <float32>[frames, dim] of each clip.
@@ -55,11 +56,13 @@ def eval_batches(
         The indices of the clips, and their piece as input_pipeline.make_piece gives it, without labels and weights.
     """
     labels, order = np.zeros(len(features), np.int32), input_pipeline.order_by_length(features)
-    for start in range(0, len(order), EVAL_BATCH_SIZE):
-        chosen = order[start : start + EVAL_BATCH_SIZE]
-        parts = [(chosen, EVAL_BATCH_SIZE)]
+    # What a camera sees is answered clip by clip, and empty rows would take as long as others.
+    batch_size = 1 if len(order) == 1 else EVAL_BATCH_SIZE
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        parts = [(chosen, batch_size)]
         if divide:
-            parts = input_pipeline.divide_batch(features, chosen, EVAL_BATCH_SIZE, num_devices)
+            parts = input_pipeline.divide_batch(features, chosen, batch_size, num_devices)
         for clips, size in parts:
             piece = input_pipeline.make_piece(features, labels, clips, size, num_devices, devices=local)
             yield clips, {name: piece[name] for name in ('landmarks', 'padding_mask')}
@@ -89,8 +92,70 @@ def predict_logits(eval_step: EvalStep, params: Any, features: Sequence[np.ndarr
     return in_order(parts)
 
 
+class Predictor(abc.ABC):
+    """What answers clips: a model, or several together.
+
+    Attributes:
+        description: of the data that it was trained on.
+    """
+
+    description: dataset_lib.Description
+
+    @property
+    def layout(self) -> landmarks_lib.Layout:
+        """The layout that it takes."""
+        return landmarks_lib.LAYOUTS[self.description.layout]
+
+    @abc.abstractmethod
+    def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+        """The probability of every class.
+
+        Args:
+            landmarks: of each clip, see `predict`.
+            names: of the clips, for messages; None for their numbers from 0.
+
+        Returns:
+            <float64>[clips, classes]; each row adds up to 1.
+
+        Raises:
+            InputError: a clip has another shape or no frames, or cannot fit in memory.
+        """
+
+    def predict(
+        self, landmarks: np.ndarray | Sequence[np.ndarray], k: int = 5, names: Sequence[str] | None = None
+    ) -> list[list[tuple[str, float]]] | list[tuple[str, float]]:
+        """The likeliest glosses of one clip, or of each of several.
+
+        Args:
+            landmarks: <float32>[frames, points, 3] in the layout of the model, normalized image coordinates (x to the
+                right, y down, z as MediaPipe gives it or NaN), NaN where a point is missing; or a sequence of these.
+            k: how many glosses.
+            names: of several clips, for messages; None for their numbers from 0.
+
+        Returns:
+            Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
+
+        Raises:
+            InputError: see `probabilities`.
+        """
+        is_one = isinstance(landmarks, np.ndarray) and landmarks.ndim == 3
+        clips: list[Any] = [landmarks] if is_one else list(landmarks)
+        if not clips:
+            return []
+        answers = likeliest(self.probabilities(clips, names), self.description.label_names, k)
+        return answers[0] if is_one else answers
+
+
+def likeliest(probabilities: np.ndarray, label_names: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
+    """The k likeliest glosses of each clip with their probabilities, from <float64>[clips, classes]."""
+    return [
+        [(label_names[label], float(row[label])) for label in best]
+        for row, best in zip(probabilities, metrics.top_k(probabilities, k), strict=True)
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(Predictor):
     """A model with parameters, and all that is needed to feed it.
 
     Attributes:
@@ -112,47 +177,39 @@ class LoadedModel:
     selected_by: str
 
     @property
-    def layout(self) -> landmarks_lib.Layout:
-        """The layout that the model takes."""
-        return landmarks_lib.LAYOUTS[self.description.layout]
-
-    @property
     def features(self) -> features_lib.Features:
         """What the model is fed."""
         return features_lib.Features.from_config(self.config, self.description.layout)
 
     def logits(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
-        """<float32>[clips, classes], the answers to clips; see `predict` for the arguments."""
+        """<float32>[clips, classes], the answers to clips; see `probabilities` for the arguments."""
         features = self.features.compute(landmarks, names)
         memory.check_fits(self.config, names, features, training=False)
         return predict_logits(mapped_eval_step(self.model), self.params, features)
 
-    def predict(
-        self, landmarks: np.ndarray | Sequence[np.ndarray], k: int = 5
-    ) -> list[list[tuple[str, float]]] | list[tuple[str, float]]:
-        """The likeliest glosses of one clip, or of each of several.
+    def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+        """<float64>[clips, classes], the softmax of the logits."""
+        return metrics.probabilities(self.logits(landmarks, names))
 
-        Args:
-            landmarks: <float32>[frames, points, 3] in the layout of the model, normalized image coordinates (x to the
-                right, y down, z as MediaPipe gives it or NaN), NaN where a point is missing; or a sequence of these.
-            k: how many glosses.
 
-        Returns:
-            Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
+@dataclasses.dataclass(frozen=True)
+class MeanOfModels(Predictor):
+    """Models of the same classes and input that answer together: with the mean of their probabilities.
 
-        Raises:
-            InputError: a clip has another shape or no frames.
-        """
-        is_one = isinstance(landmarks, np.ndarray) and landmarks.ndim == 3
-        clips: list[Any] = [landmarks] if is_one else list(landmarks)
-        if not clips:
-            return []
-        logits = self.logits(clips)
-        answers = [
-            [(self.description.label_names[label], float(row[label])) for label in best]
-            for row, best in zip(metrics.probabilities(logits), metrics.top_k(logits, k), strict=True)
-        ]
-        return answers[0] if is_one else answers
+    Attributes:
+        models: at least one.
+    """
+
+    models: Sequence[LoadedModel]
+
+    @property
+    def description(self) -> dataset_lib.Description:  # type: ignore[override]
+        """Of the data that they were trained on."""
+        return self.models[0].description
+
+    def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+        """<float64>[clips, classes], the mean over the models."""
+        return np.mean([model.probabilities(landmarks, names) for model in self.models], axis=0)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,9 +1,14 @@
 """How far long work is, printed line by line, as log files want it."""
 
+from collections import deque
 import math
+import statistics
 import time
+from typing import Protocol
 
 _TRAINING_SECONDS, _CLIPS_SECONDS = 10.0, 5.0
+# Answers whose latency is kept.
+_LATENCIES = 10_000
 
 
 def report(message: str) -> None:
@@ -79,3 +84,54 @@ class Progress:
             f'{self._done}/{self._total} {self._unit}, {self._frames / seconds:.1f} frames/s, {self._failed} failed, '
             f'{left} left'
         )
+
+
+class LiveSource(Protocol):
+    """A camera."""
+
+    dropped: int
+
+    def age(self, seconds: float) -> float:
+        """How many seconds ago the frame of that second was grabbed."""
+
+
+class RecordingProgress:
+    """Reports how fast a recording is answered, or what a camera sees; every few seconds.
+
+    Args:
+        camera: whose latency and dropped frames are reported; None for a recording.
+    """
+
+    def __init__(self, camera: LiveSource | None = None) -> None:
+        self._camera = camera
+        self._frames, self._seconds = 0, 0.0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._start = self._last = time.monotonic()
+
+    def frame(self, seconds: float) -> None:
+        """Counts a frame, which is so many seconds after the first."""
+        now = time.monotonic()
+        if not self._frames:
+            self._start = self._last = now
+        self._frames, self._seconds = self._frames + 1, seconds
+        if now - self._last >= _CLIPS_SECONDS:
+            self._last = now
+            report(self.line())
+
+    def answer(self) -> None:
+        """Counts an answer to the frames so far."""
+        if self._camera is not None:
+            self._latencies.append(self._camera.age(self._seconds))
+
+    def line(self) -> str:
+        """How much is answered, and how fast; of a camera also the dropped frames, and the latency of answers."""
+        elapsed = max(time.monotonic() - self._start, 1e-9)
+        done = f'{_duration(self._seconds)} answered, {self._frames / elapsed:.1f} frames/s'
+        if self._camera is None:
+            return f'{done}, {self._seconds / elapsed:.1f} × real time'
+        done = f'{done}, {self._camera.dropped} dropped'
+        if len(self._latencies) < 2:
+            return done
+        milliseconds = [1000 * latency for latency in self._latencies]
+        within = statistics.quantiles(milliseconds, n=20, method='inclusive')[-1]
+        return f'{done}, latency {statistics.median(milliseconds):.0f} ms, 95 % within {within:.0f} ms'

@@ -15,7 +15,7 @@ import numpy as np
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, models, progress, pth
+from slr_jax import errors, files, models, params_file, progress, pth
 from slr_jax import landmarks as landmarks_lib
 from slr_jax import workdir as workdir_lib
 
@@ -308,7 +308,7 @@ def import_checkpoints(
     """Turns checkpoints into a new workdir; several become one of several runs, named after the files.
 
     Args:
-        paths: files of PyTorch or of safetensors.
+        paths: files of PyTorch or of safetensors, those of slr_jax.export too, which say all else themselves.
         workdir: must not exist yet.
         layout: a key of landmarks.LAYOUTS, or None to find it from the input width.
         label_names: text file with one gloss per line, or None for class numbers.
@@ -328,8 +328,15 @@ def import_checkpoints(
         os.mkdir(temporary)
         for path, name in zip(paths, names, strict=True):
             run_workdir = temporary if len(paths) == 1 else os.path.join(temporary, name)
-            checkpoint = _read(path, num_heads, prefix)
-            _write(path, checkpoint, run_workdir, layout, label_names, handedness, normalize)
+            if params_file.is_params_file(path):
+                if any((layout, label_names, num_heads, handedness, normalize, prefix)):
+                    raise errors.InputError(
+                        f'{path} is of slr_jax.export and describes itself, expected no more options'
+                    )
+                _save(path, run_workdir, *params_file.read(path))
+            else:
+                checkpoint = _read(path, num_heads, prefix)
+                _write(path, checkpoint, run_workdir, layout, label_names, handedness, normalize)
         if len(paths) > 1:
             workdir_lib.write_index(temporary, [workdir_lib.RunEntry(name, {}) for name in names])
 
@@ -362,15 +369,26 @@ def _write(
     )
     config = _config_of_model(model)
     config.normalize = normalize or _normalization(checkpoint, layout)
+    _save(path, workdir, config, description, params)
+    if checkpoint.unused:
+        progress.report(f'{path}: tensors that the model does not need: {_some(checkpoint.unused)}')
+
+
+def _save(
+    path: str,
+    workdir: str,
+    config: ml_collections.ConfigDict,
+    description: dataset_lib.Description,
+    params: dict[str, Any],
+) -> None:
     os.makedirs(workdir, exist_ok=True)
     checkpoint_lib.Checkpoints(workdir, read_only=False).save(0, {'params': params}, {'epoch': 0})
     workdir_lib.write_description(workdir, config, {'description': description.to_json()})
     progress.report(
-        f'{path}: {config.model}, {models.count_parameters(params):,} parameters, {model.num_classes} classes, '
-        f'{model.num_heads} heads, layout {layout}, handedness {description.handedness}, normalize {config.normalize}'
+        f'{path}: {config.model}, {models.count_parameters(params):,} parameters, {description.num_classes} classes, '
+        f'{config.num_heads} heads, layout {description.layout}, handedness {description.handedness}, normalize '
+        f'{config.normalize}'
     )
-    if checkpoint.unused:
-        progress.report(f'{path}: tensors that the model does not need: {_some(checkpoint.unused)}')
 
 
 def _normalization(checkpoint: _Checkpoint, layout: str) -> str:

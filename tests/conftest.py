@@ -88,3 +88,9 @@ def make_tiny_config(dataset: str, **fields) -> ml_collections.ConfigDict:
         {'dataset': dataset, 'num_heads': 7, 'num_layers': 1, 'mlp_dim': 8, 'batch_size': 4, 'num_epochs': 2} | fields
     )
     return config
+
+
+def resident_bytes() -> int:
+    """Memory that this process has now."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

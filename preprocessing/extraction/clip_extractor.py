@@ -1,6 +1,6 @@
 """Extracts the landmarks of clips; every way of running it, on one machine or many, calls `extract_video`."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 
@@ -12,7 +12,7 @@ from preprocessing.extraction import people, video, worker_pool
 from preprocessing.extraction import store as store_lib
 from slr_jax import errors
 
-_DEFAULT_FPS = 30.0
+DEFAULT_FPS = 30.0
 # In video mode looking for several people in every frame would take half as long again.
 _FRAMES_BETWEEN_LOOKS = 10
 
@@ -42,7 +42,8 @@ class Extractor:
             For each clip, in their order, its landmarks or why there are none.
         """
         waiting = deque(clips)
-        opened: dict[str, _OpenClip] = {}
+        opened: dict[str, Finder] = {}
+        found: dict[str, list[landmarker_lib.Found]] = defaultdict(list)
         to_the_end = clips[-1].frame_end == clips_lib.TO_THE_END
         number = 0
         try:
@@ -55,14 +56,16 @@ class Extractor:
                 for clip in waiting:
                     if _contains(clip, number):
                         if clip.video_id not in opened:
-                            opened[clip.video_id] = self._open(clip.fps or _DEFAULT_FPS)
-                        opened[clip.video_id].add(frame, seconds)
+                            opened[clip.video_id] = self.open(clip.fps or DEFAULT_FPS)
+                        found[clip.video_id].append(opened[clip.video_id].find(frame, seconds))
                 while waiting and waiting[0].frame_end == number:
                     clip = waiting.popleft()
-                    yield self._finish(opened.pop(clip.video_id), clip)
+                    opened.pop(clip.video_id).close()
+                    yield self._resolve(clip, found.pop(clip.video_id))
             for clip in waiting:
                 if clip.video_id in opened and (clip.num_frames is None or clip.frame_end - number <= tolerance):
-                    yield self._finish(opened.pop(clip.video_id), clip)
+                    opened.pop(clip.video_id).close()
+                    yield self._resolve(clip, found.pop(clip.video_id))
                 else:
                     yield worker_pool.Failure(
                         f'the clip needs frames {clip.frame_range}, the video has {number} frames'
@@ -71,48 +74,54 @@ class Extractor:
             for _ in waiting:
                 yield worker_pool.Failure(str(error))
         finally:
-            for open_clip in opened.values():
-                open_clip.close()
+            for finder in opened.values():
+                finder.close()
+
+    @property
+    def handedness(self) -> str:
+        """Of landmarks.HANDEDNESS, as the landmarks have it."""
+        return self._options.handedness
 
     def close(self) -> None:
         """Frees MediaPipe."""
         self._shared.close()
 
-    def _open(self, fps: float) -> '_OpenClip':
+    def open(self, fps: float = DEFAULT_FPS) -> 'Finder':
+        """Begins a clip, or a recording of any length; `fps` counts where its frames have no times."""
         if self._options.running_mode == 'image':
-            return _OpenClip(self._shared, fps)
-        return _TrackedClip(self._shared, fps, self._options, self._models)
+            return Finder(self._shared, fps)
+        return _TrackingFinder(self._shared, fps, self._options, self._models)
 
-    def _finish(self, open_clip: '_OpenClip', clip: clips_lib.Clip) -> people.Extracted:
-        open_clip.close()
-        return people.resolve_clip(open_clip.found, clip.bbox, self._options.handedness)
+    def _resolve(self, clip: clips_lib.Clip, found: Sequence[landmarker_lib.Found]) -> people.Extracted:
+        return people.resolve_clip(found, clip.bbox, self._options.handedness)
 
 
-class _OpenClip:
-    """A clip whose first frame was read."""
+class Finder:
+    """Finds what is in the frames of a clip, or of a recording, one after the other; it keeps none."""
 
     def __init__(self, landmarker: landmarker_lib.Landmarker, fps: float) -> None:
         self._landmarker, self._fps = landmarker, fps
-        self.found: list[landmarker_lib.Found] = []
+        self._num_frames = 0
         self._start: float | None = None
         self._milliseconds = -1
 
-    def add(self, frame: np.ndarray, seconds: float | None) -> None:
-        """Adds a frame that is shown at a second of the video, None where only the rate is known."""
+    def find(self, frame: np.ndarray, seconds: float | None) -> landmarker_lib.Found:
+        """What is in the next frame, which is shown at a second of the video, None where only the rate is known."""
         if seconds is None:
-            seconds = len(self.found) / self._fps
+            seconds = self._num_frames / self._fps
         if self._start is None:
             self._start = seconds
+        self._num_frames += 1
         # MediaPipe wants times that rise, which those of some videos do not.
         self._milliseconds = max(self._milliseconds + 1, round(1000 * (seconds - self._start)))
-        self.found.append(self._landmarker.find(frame, self._milliseconds))
+        return self._landmarker.find(frame, self._milliseconds)
 
     def close(self) -> None:
         """Frees what is the clip's own."""
 
 
-class _TrackedClip(_OpenClip):
-    """A clip with a landmarker of its own, which follows one person until several are seen."""
+class _TrackingFinder(Finder):
+    """One with a landmarker of its own, which follows one person until several are seen."""
 
     def __init__(
         self,
@@ -125,13 +134,13 @@ class _TrackedClip(_OpenClip):
         self._looking, self._options, self._models = looking, options, models
         self._alone = True
 
-    def add(self, frame: np.ndarray, seconds: float | None) -> None:
-        looks = self._alone and len(self.found) % _FRAMES_BETWEEN_LOOKS == 0
+    def find(self, frame: np.ndarray, seconds: float | None) -> landmarker_lib.Found:
+        looks = self._alone and self._num_frames % _FRAMES_BETWEEN_LOOKS == 0
         if looks and people.shows_several(self._looking.find(frame, 0)):
             self._alone = False
             self._landmarker.close()
             self._landmarker = landmarker_lib.Landmarker(self._options, self._models)
-        super().add(frame, seconds)
+        return super().find(frame, seconds)
 
     def close(self) -> None:
         self._landmarker.close()

@@ -1,9 +1,12 @@
 """MediaPipe's hand and pose landmarkers: a frame -> its bodies and hands, and which hand is which."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -79,6 +82,20 @@ def import_mediapipe() -> Any:
     except (ImportError, OSError) as error:
         raise errors.InputError(errors.missing_dependency(error) or f'MediaPipe cannot be used: {error}') from error
     return mp, vision
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Hides what MediaPipe and OpenCV log from native code."""
+    sys.stderr.flush()
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
 @dataclasses.dataclass(frozen=True)

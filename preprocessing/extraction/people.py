@@ -18,13 +18,26 @@ _SAME_BODY = 0.3
 _TORSO_TO_SHOULDERS = 0.7
 # Hands without a body may be this far outside the box around the signer, in widths and heights of it.
 _BOX_MARGIN = 0.2
+# Frames of a recording that decide who its person is: about five seconds.
+_MEMORY = 150
 # As MediaPipe counts the points of a body.
 _UPPER_BODY = slice(0, 17)
 _SHOULDERS, _HIPS, _WRISTS = [11, 12], [23, 24], [15, 16]
 
 _Box = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Body:
+    """A body in a frame: <float32>[33, 3], its overlap with the clip's box, and how large and central it is."""
+
+    points: np.ndarray
+    overlap: float
+    prominence: float
+
+
 # Frame -> the body there.
-_Track = dict[int, np.ndarray]
+_Track = dict[int, _Body]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,28 +64,70 @@ def resolve_clip(frames: Sequence[Found], bbox: str, handedness: str) -> Extract
         bbox: of the clip; empty where not known.
         handedness: of landmarks.HANDEDNESS.
     """
-    layout = landmarker_lib.LAYOUT
     frames = [dataclasses.replace(frame, bodies=_distinct(frame)) for frame in frames]
-    bodies, alone = _choose_bodies(frames, bbox)
+    tracks: list[_Track] = []
+    for number, frame in enumerate(frames):
+        _extend(tracks, number, frame, bbox)
+    bodies, alone = _choose_bodies(tracks)
     crowded = any(len(frame.hands) > 2 for frame in frames)
-    landmarks = np.full((len(frames), layout.num_points, 3), np.nan, np.float32)
+    landmarks = np.full((len(frames), landmarker_lib.LAYOUT.num_points, 3), np.nan, np.float32)
     given_up = 0
-    for number, (frame, points) in enumerate(zip(frames, landmarks, strict=True)):
-        body = bodies.get(number)
-        if body is not None:
-            points[landmarker_lib.BODY] = body
+    for number, frame in enumerate(frames):
+        box = _relative_box(bbox, frame) if crowded and not bodies else None
+        landmarks[number], lost = _resolve_frame(number, frame, bodies, alone, box)
+        given_up += lost
+    return Extracted(landmarks[:, _order(handedness)], given_up)
+
+
+class Follower:
+    """The landmarks of one person of a recording of any length, frame by frame.
+
+    The person is chosen as `resolve_clip` does in a clip of the last frames, so that another can follow one who leaves.
+    Where one person is seen at a time, the landmarks are those of `resolve_clip`.
+
+    Args:
+        handedness: of landmarks.HANDEDNESS.
+    """
+
+    def __init__(self, handedness: str) -> None:
+        self._order = _order(handedness)
+        self._number = 0
+        self._tracks: list[_Track] = []
+
+    def resolve(self, frame: Found) -> np.ndarray:
+        """Returns <float32>[75, 3], NaN where not seen, of the next frame."""
+        number = self._number
+        self._number += 1
+        frame = dataclasses.replace(frame, bodies=_distinct(frame))
+        _extend(self._tracks, number, frame, '')
+        for track in self._tracks:
+            track.pop(number - _MEMORY, None)
+        self._tracks = [track for track in self._tracks if track]
+        bodies, alone = _choose_bodies(self._tracks)
+        return _resolve_frame(number, frame, bodies, alone, None)[0][self._order]
+
+
+def _resolve_frame(number: int, frame: Found, bodies: _Track, alone: bool, box: _Box | None) -> tuple[np.ndarray, int]:
+    """Returns the landmarks of the person in a frame, MediaPipe's right hand first, and the number of others' hands."""
+    points = np.full((landmarker_lib.LAYOUT.num_points, 3), np.nan, np.float32)
+    body = bodies.get(number)
+    if body is not None:
+        points[landmarker_lib.BODY] = body.points
+    elif not alone:
         # Among others, a body that is missing in this frame is where it was seen last, or will be.
-        wanted = body if alone or not bodies else bodies[min(bodies, key=lambda other: abs(other - number))]
-        if wanted is not None:
-            hands = [hand for hand in frame.hands if _is_own(hand[2], wanted, frame)]
-        else:
-            box = _relative_box(bbox, frame) if crowded and not bodies else None
-            hands = [hand for hand in frame.hands if box is None or _is_inside(hand[2], box)][:2]
-        given_up += len(frame.hands) - len(hands)
-        for name, hand in landmarker_lib.resolve_handedness(hands, wanted, frame.aspect).items():
-            points[landmarker_lib.HANDS[name]] = hand
-    order = list(landmarks_lib.anatomical_order(layout, handedness))
-    return Extracted(landmarks[:, order], given_up)
+        body = bodies[min(bodies, key=lambda other: abs(other - number))]
+    wanted = None if body is None else body.points
+    if wanted is not None:
+        hands = [hand for hand in frame.hands if _is_own(hand[2], wanted, frame)]
+    else:
+        hands = [hand for hand in frame.hands if box is None or _is_inside(hand[2], box)][:2]
+    for name, hand in landmarker_lib.resolve_handedness(hands, wanted, frame.aspect).items():
+        points[landmarker_lib.HANDS[name]] = hand
+    return points, len(frame.hands) - len(hands)
+
+
+def _order(handedness: str) -> list[int]:
+    return list(landmarks_lib.anatomical_order(landmarker_lib.LAYOUT, handedness))
 
 
 def shows_several(frame: Found) -> bool:
@@ -80,17 +135,11 @@ def shows_several(frame: Found) -> bool:
     return len(_distinct(frame)) > 1 or len(frame.hands) > 2
 
 
-def _choose_bodies(frames: Sequence[Found], bbox: str) -> tuple[_Track, bool]:
-    """Returns the body of one person by frame, and whether nobody else is seen in the clip."""
-    tracks = _link(frames)
+def _choose_bodies(tracks: Sequence[_Track]) -> tuple[_Track, bool]:
+    """Returns the body of one person by frame, and whether nobody else is seen."""
 
     def rank(track: _Track) -> tuple[float, float]:
-        inside = sum(_overlap(body, _relative_box(bbox, frames[number])) for number, body in track.items())
-        prominence = 0.0
-        for number, body in track.items():
-            center = body[_SHOULDERS, 0].mean()
-            prominence += _size(body, frames[number].aspect) * max(0.0, 1 - abs(center - 0.5))
-        return inside, prominence
+        return sum(body.overlap for body in track.values()), sum(body.prominence for body in track.values())
 
     chosen: list[_Track] = []
     for track in sorted(tracks, key=rank, reverse=True):
@@ -101,22 +150,25 @@ def _choose_bodies(frames: Sequence[Found], bbox: str) -> tuple[_Track, bool]:
     return bodies, len(chosen) == len(tracks)
 
 
-def _link(frames: Sequence[Found]) -> list[_Track]:
-    """Follows bodies from frame to frame."""
-    tracks: list[_Track] = []
-    for number, frame in enumerate(frames):
-        pairs = [
-            (_distance(track[max(track)], body, frame.aspect, _SHOULDERS), old, new)
-            for old, track in enumerate(tracks)
-            for new, body in enumerate(frame.bodies)
-        ]
-        free = set(range(len(frame.bodies)))
-        for distance, old, new in sorted(pairs):
-            if distance <= _FARTHEST_STEP and new in free and number not in tracks[old]:
-                tracks[old][number] = frame.bodies[new]
-                free.remove(new)
-        tracks.extend({number: frame.bodies[new]} for new in sorted(free))
-    return tracks
+def _extend(tracks: list[_Track], number: int, frame: Found, bbox: str) -> None:
+    """Adds the bodies of a frame to the tracks that they follow, or as new tracks."""
+    pairs = [
+        (_distance(track[max(track)].points, body, frame.aspect, _SHOULDERS), old, new)
+        for old, track in enumerate(tracks)
+        for new, body in enumerate(frame.bodies)
+    ]
+    box = _relative_box(bbox, frame)
+    free = {new: _make_body(body, frame, box) for new, body in enumerate(frame.bodies)}
+    for distance, old, new in sorted(pairs):
+        if distance <= _FARTHEST_STEP and new in free and number not in tracks[old]:
+            tracks[old][number] = free.pop(new)
+    tracks.extend({number: body} for body in free.values())
+
+
+def _make_body(points: np.ndarray, frame: Found, box: _Box | None) -> _Body:
+    center = points[_SHOULDERS, 0].mean()
+    prominence = _size(points, frame.aspect) * max(0.0, 1 - abs(center - 0.5))
+    return _Body(points, _overlap(points, box), prominence)
 
 
 def _distinct(frame: Found) -> list[np.ndarray]:

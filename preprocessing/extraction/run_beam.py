@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 
 import apache_beam as beam
@@ -62,8 +61,10 @@ def _run(
 ) -> dict[str, store_lib.Row]:
     """Runs the pipeline; video_id -> row of the report."""
     prefix = os.path.join(scratch, 'rows')
+    # The workers of this runner are processes of this machine.
+    silence = landmarker_lib.silence() if runner == 'DirectRunner' else contextlib.nullcontext()
     try:
-        with _silence_stderr(runner), beam.Pipeline(runner=runner, options=options) as pipeline:
+        with silence, beam.Pipeline(runner=runner, options=options) as pipeline:
             _ = (
                 pipeline
                 | beam.Create(clip_extractor.group_by_video(clips))
@@ -90,23 +91,6 @@ def _parse(beam_options: str) -> PipelineOptions:
             message = printed.getvalue().splitlines()[-1].split('error: ')[-1]
             raise errors.InputError(f'--beam_options={beam_options}: {message}') from None
     return options
-
-
-@contextlib.contextmanager
-def _silence_stderr(runner: str) -> Iterator[None]:
-    """Hides what Beam and MediaPipe log where the workers are processes of this machine."""
-    if runner != 'DirectRunner':
-        yield
-        return
-    sys.stderr.flush()
-    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(devnull)
 
 
 def _error_sentence(runner: str, error: BaseException) -> str:

@@ -5,7 +5,7 @@ import functools
 import os
 
 from preprocessing import clips as clips_lib
-from preprocessing.extraction import clip_extractor, model_files, video_files, worker_pool
+from preprocessing.extraction import clip_extractor, model_files, people, video_files, worker_pool
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
 from slr_jax import errors
@@ -23,6 +23,44 @@ def start_worker(
         return clip_extractor.extract_video(clips, store, extractor, lambda: path)
 
     return work
+
+
+def start_worker_in_memory(options: landmarker_lib.Options, model_dir: str, videos: str) -> worker_pool.Work:
+    """As `start_worker`, for clips -> their landmarks, or why there are none."""
+    extractor = clip_extractor.Extractor(options, model_files.read_models(model_dir, options.model_files))
+    return lambda clips: extractor.extract(clips, video_files.video_path(clips[0], videos, options.input))
+
+
+def extract_in_memory(
+    clips: Sequence[clips_lib.Clip],
+    videos: str,
+    model_dir: str,
+    options: landmarker_lib.Options,
+    num_workers: int = 1,
+    time_limit: float = 600.0,
+) -> Iterator[tuple[clips_lib.Clip, people.Extracted | worker_pool.Failure]]:
+    """Extracts clips without writing them; reports how far it is.
+
+    Args:
+        clips: what to extract.
+        videos: see `extract`, as for the other arguments; '' where clips have whole paths.
+        model_dir: directory of MediaPipe's model files.
+        options: how to extract.
+        num_workers: processes.
+        time_limit: seconds per clip.
+
+    Yields:
+        Each clip and its landmarks, or why there are none, as they come.
+
+    Raises:
+        InputError: models are missing, or no worker can start.
+    """
+    progress = Progress('clips', len(clips))
+    start = functools.partial(start_worker_in_memory, options, model_dir, videos)
+    for clip, result in worker_pool.run_tasks(clip_extractor.group_by_video(clips), start, num_workers, time_limit):
+        failed = isinstance(result, worker_pool.Failure)
+        progress.add(0 if failed else len(result.landmarks), f'{clip.video_id}: {result.reason}' if failed else '')
+        yield clip, result
 
 
 def extract(

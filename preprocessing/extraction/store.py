@@ -165,19 +165,27 @@ class LandmarkStore:
         found = self.read_clip(clip)
         return None if found is None else found.landmarks
 
-    def read_clip(self, clip: clips_lib.Clip) -> ClipLandmarks | None:
-        """Reads a clip's file; None where there is none.
-
-        Raises:
-            InputError: the file is damaged, of another clip or extraction, or lacks more frames than are tolerated.
-        """
-        path = os.path.join(self.path, f'{clip.video_id}.npz')
+    def read_named(self, video_id: str) -> ClipLandmarks | None:
+        """Reads the file of a name; None where there is none, InputError where it is damaged or has other options."""
+        path = os.path.join(self.path, f'{video_id}.npz')
         content = self.read(path)
         if content is None:
             return None
         found = decode(path, content)
         if found.extraction != self.fingerprint:
             raise errors.InputError(f'{path} was extracted with other options than {DESCRIPTION} beside it; remove it')
+        return found
+
+    def read_clip(self, clip: clips_lib.Clip) -> ClipLandmarks | None:
+        """Reads a clip's file; None where there is none.
+
+        Raises:
+            InputError: the file is damaged, of another clip or extraction, or lacks more frames than are tolerated.
+        """
+        found = self.read_named(clip.video_id)
+        if found is None:
+            return None
+        path = os.path.join(self.path, f'{clip.video_id}.npz')
         if (found.video, found.frame_start, found.frame_end) != (clip.file, clip.frame_start, clip.frame_end):
             frames = clips_lib.frame_range(found.frame_start, found.frame_end)
             raise errors.InputError(

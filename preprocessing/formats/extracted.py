@@ -111,7 +111,7 @@ def read_dataset(
             does not fit the table, or no clip has landmarks.
     """
     read_clip, handedness, source = _open_reader(path, tolerance)
-    _check_layout(path, layout, source)
+    check_layout(path, layout, source)
     if source['layout'] == mediapipe_csv.COMPACT_LAYOUT.name:
         select: Select = _take_all
     else:
@@ -191,7 +191,7 @@ def collect(
     )
 
 
-def _check_layout(path: str, layout: landmarks_lib.Layout, source: dict[str, Any]) -> None:
+def check_layout(path: str, layout: landmarks_lib.Layout, source: dict[str, Any]) -> None:
     """InputError where landmarks that were read cannot be made into a layout."""
     if layout.name not in LAYOUTS:
         raise errors.InputError(f'layout {layout.name} cannot be made of landmarks, expected {", ".join(LAYOUTS)}')
@@ -246,12 +246,17 @@ def _open_reader(path: str, tolerance: int) -> tuple[ReadClip, str, dict[str, An
             f'{path} has no {store_lib.DESCRIPTION}, expected a directory of extract_landmarks; it is '
             f'{file_kinds.describe(path)}'
         )
+    store, description = open_store(path)
+    return store.load, description['handedness'], {'kind': 'landmarks', **description}
+
+
+def open_store(path: str) -> tuple[store_lib.LandmarkStore, dict[str, Any]]:
+    """Opens a directory of extract_landmarks to read it, and gives what its extraction.json says."""
     description, fingerprint = store_lib.read_description(path)
     lacking = [field for field in ('layout', 'handedness') if field not in description]
     if lacking:
         raise errors.InputError(f'{path}/{store_lib.DESCRIPTION} has no {lacking[0]!r}')
-    store = store_lib.LandmarkStore(path, fingerprint)
-    return store.load, description['handedness'], {'kind': 'landmarks', **description}
+    return store_lib.LandmarkStore(path, fingerprint), description
 
 
 def slice_clip(

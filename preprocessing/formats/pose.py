@@ -19,7 +19,7 @@ _HANDS_POSE = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
 _HOLISTIC = {'right_hand': 'RIGHT_HAND_LANDMARKS', 'left_hand': 'LEFT_HAND_LANDMARKS', 'body': 'POSE_LANDMARKS'}
 _PREFIXES = {'right_hand': 'right_hand_', 'left_hand': 'left_hand_', 'body': 'pose_'}
 _OPENPOSE = ('pose_keypoints_2d', 'hand_left_keypoints_2d', 'hand_right_keypoints_2d')
-_SUFFIX = '.pose'
+SUFFIX = '.pose'
 # A power of two, so that dividing gives the same float32 again.
 _EXPORT_SIZE = (1024, 1024)
 
@@ -47,16 +47,16 @@ def _import_library() -> ModuleType:
 def find_items(directory: str) -> list[str]:
     """The .pose files."""
     return [
-        os.path.normpath(os.path.join(os.path.relpath(parent, directory), name.removesuffix(_SUFFIX)))
+        os.path.normpath(os.path.join(os.path.relpath(parent, directory), name.removesuffix(SUFFIX)))
         for parent, _, names in os.walk(directory, followlinks=True)
         for name in names
-        if name.endswith(_SUFFIX) and not name.startswith('.')
+        if name.endswith(SUFFIX) and not name.startswith('.')
     ]
 
 
 def read_item(path: str) -> clip_folders.Points | None:
     """Reads a file; its pixels are divided by the size that it names."""
-    path = f'{path}{_SUFFIX}'
+    path = f'{path}{SUFFIX}'
     with open(path, 'rb') as file:
         content = file.read()
     try:
@@ -161,7 +161,7 @@ def write_dataset(dataset: dataset_lib.Dataset, path: str, frame_size: plausibil
             columns = (clips.landmarks, clips.labels.tolist(), clips.video_ids, clips.signers)
             for landmarks, label, video_id, signer in zip(*columns, strict=True):
                 gloss = dataset.description.label_names[label]
-                file = f'{split}/{_file_name(gloss)}/{_file_name(video_id)}{_SUFFIX}'
+                file = f'{split}/{_file_name(gloss)}/{_file_name(video_id)}{SUFFIX}'
                 rows.append(clips_lib.Clip(video_id, file, label, gloss, split, signer))
                 files.make_directories(os.path.join(temporary, os.path.dirname(file)))
                 with open(os.path.join(temporary, file), 'xb') as out:

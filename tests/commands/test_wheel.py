@@ -13,6 +13,9 @@ from tests.conftest import ROOT
 PACKAGES = ('slr_jax', 'preprocessing')
 
 
+TEMPLATES = {f'slr_jax/templates/report.{kind}' for kind in ('html', 'css', 'js')}
+
+
 def sources(root):
     return {path.relative_to(root).as_posix() for package in PACKAGES for path in (root / package).rglob('*.py')}
 
@@ -33,6 +36,7 @@ def test_the_wheel_is_built_installed_and_imported(tmp_path):
     pip('install', f'--target={site}', str(wheel))
     assert {path.name for path in site.iterdir()} == {*PACKAGES, f'slr_jax-{slr_jax.__version__}.dist-info'}
     assert sources(site) == sources(ROOT)
+    assert {path.relative_to(site).as_posix() for path in site.glob('*/templates/*')} == TEMPLATES
     modules = [name.removesuffix('.py').replace('/', '.') for name in sources(site) if name.startswith('slr_jax/')]
     code = f'import {", ".join(sorted(modules))}, preprocessing.build_dataset; print(slr_jax.__file__)'
     done = subprocess.run(

@@ -314,6 +314,8 @@ def make_workdirs(root):
         ('no_mask', make_config(config.dataset, model='spoter_no_pe')),
     ):
         make_model(root / name, imported, content.description)
+    (root / 'several').mkdir()
+    workdir_lib.write_index(str(root / 'several'), [workdir_lib.RunEntry(f'seed_{i}', {}, i) for i in (0, 1)])
     _spoil_workdirs(root)
 
 

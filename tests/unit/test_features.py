@@ -57,14 +57,19 @@ def test_one_clip_under_jit_is_fed_as_among_others(tiny_dataset, normalize):
         (None, 'sample', range(10)),
         (10, 'sample', range(10)),
         (4, 'sample', [0, 3, 6, 9]),
+        (7, 'sample', [0, 2, 3, 5, 6, 8, 9]),
         (4, 'cut', [3, 4, 5, 6]),
         (1, 'sample', [0]),
     ],
 )
 def test_long_clips_are_shortened(max_frames, shorten, kept):
     clip = np.arange(10, dtype=np.float32)[:, None, None].repeat(21, axis=1).repeat(3, axis=2)
-    (features,) = Features('mediapipe_hand', max_frames=max_frames, shorten=shorten).compute([clip])
-    np.testing.assert_array_equal(features[:, 0] + 0.5, kept)
+    features = Features('mediapipe_hand', max_frames=max_frames, shorten=shorten)
+    (frames,) = features.compute([clip])
+    np.testing.assert_array_equal(frames[:, 0] + 0.5, kept)
+    padded, padding_mask = features.of_padded(np.concatenate([clip, clip[:3]]), np.int32(10))
+    np.testing.assert_array_equal(padded[padding_mask, 0] + 0.5, kept)
+    assert not padding_mask[len(kept) :].any()
 
 
 @pytest.mark.parametrize(('layout', 'fed'), [('mediapipe_hand', -2.5), ('vision_api', -0.5)])

@@ -13,11 +13,14 @@ from tests.in_process import check_refusal
 
 # What these need comes with the extras preprocessing and beam. No command is among them: they import late.
 WITH_EXTRAS = {
+    'preprocessing.extraction.camera',
     'preprocessing.extraction.clip_extractor',
     'preprocessing.extraction.drawing',
     'preprocessing.extraction.frame_files',
+    'preprocessing.extraction.frame_stream',
     'preprocessing.extraction.run_beam',
     'preprocessing.extraction.run_local',
+    'preprocessing.extraction.screen',
     'preprocessing.extraction.video',
 }
 EXTRAS = ('cv2', 'mediapipe', 'av', 'apache_beam', 'pose_format', 'safetensors')
@@ -54,7 +57,7 @@ def test_most_modules_need_no_extras():
     assert run(code) == '[]\n'
 
 
-USES_EXTRAS = re.compile('extract|inspect|videos_to|_dataset|import_torch')
+USES_EXTRAS = re.compile('extract|inspect|videos_to|_dataset|import_torch|predict')
 
 
 def find_commands():
@@ -97,6 +100,7 @@ VIDEO_COMMANDS = (
     'preprocessing.extract_frames --videos=x --output_dir={out}',
     'preprocessing.inspect --landmarks=x --video_id=x --videos=x --output={out}',
     'experiments.extraction_speed --videos=x --model_dir=x',
+    'slr_jax.predict --workdir=x --videos=x --output={out}',
 )
 
 

@@ -151,6 +151,38 @@ def test_hands_without_a_body():
     check(resolve([([], mine)], RIGHT_BOX), [alone], 0)
 
 
+def follow(frames):
+    """As `resolve` without a box, frame by frame."""
+    follower = people.Follower('signer')
+    points = [LAYOUT.groups['body'][0], LAYOUT.groups['right_hand'][0], LAYOUT.groups['left_hand'][0]]
+    found = [follower.resolve(landmarker.Found(WIDTH, HEIGHT, list(bodies), list(hands))) for bodies, hands in frames]
+    return np.stack(found)[:, points, 0].tolist()
+
+
+def test_one_person_of_a_recording_is_followed_as_in_a_clip():
+    rng = np.random.default_rng(0)
+    frames, x = [], 0.5
+    for number in range(400):
+        # There is a cut, and neither body nor hands are found in all frames.
+        x = 0.2 if number == 250 else x + rng.uniform(-0.01, 0.01)
+        body = make_body(x)
+        hands = [hand for hand in [*hands_of(body), make_hand('left', body, dx=3)] if rng.random() < 0.7]
+        frames.append(([body] if rng.random() < 0.8 else [], hands))
+    np.testing.assert_array_equal(follow(frames), resolve(frames)[0])
+
+
+def test_of_several_in_a_recording_one_is_followed_until_he_leaves():
+    mine, other = make_body(0.45, size=0.25), make_body(0.8)
+    both = [other, mine], [*hands_of(other), *hands_of(mine)]
+    missing, alone = ([other], both[1]), ([other], hands_of(other))
+    frames = [both] * 50 + [missing] * 2 + [both] * 50 + [alone] * 200
+    found = follow(frames)
+    np.testing.assert_allclose(found[:50] + found[52:102], [row(mine)] * 100, rtol=1e-6)
+    np.testing.assert_allclose(found[50:52], [[NAN, *row(mine)[1:]]] * 2, rtol=1e-6)
+    assert np.isnan(found[110]).all()
+    np.testing.assert_allclose(found[-1], row(other), rtol=1e-6)
+
+
 def test_nothing_is_found():
     check(resolve([([], [])] * 2, LEFT_BOX), [[NAN] * 3] * 2, 0)
 

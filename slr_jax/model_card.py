@@ -1,0 +1,110 @@
+"""The model card of an export: what a model is, what it was trained on and how, how good it is, and its limits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from slr_jax import dataset as dataset_lib
+from slr_jax import models
+from slr_jax.inference import LoadedModel
+
+# Fields of a config that say nothing of the model.
+_LEFT_OUT = {'dataset', 'seeds', 'sweep', 'runs_at_once', 'keep_published_checkpoints'}
+_INPUT_FIELDS = ('normalize', 'coordinates', 'missing_value', 'max_frames', 'shorten')
+_MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'dtype')
+
+
+def make(
+    loaded: LoadedModel,
+    evaluations: Mapping[str, Mapping[str, Any]],
+    clips: Mapping[str, int],
+    versions: Mapping[str, str],
+) -> str:
+    """The card, in Markdown.
+
+    Args:
+        loaded: the model.
+        evaluations: see exporting.read_evaluations.
+        clips: of the dataset, per split; empty where they are not known.
+        versions: of the libraries that exported.
+    """
+    description, config = loaded.description, loaded.config
+    sections = {
+        'Use': _use(loaded),
+        'Data': _data(description, clips),
+        'Protocol': _protocol(loaded),
+        'Accuracy': _accuracy(evaluations),
+        'Limits': _limits(description),
+        'License': 'Not stated. Whoever publishes this model states one that fits the data it was trained on.',
+        'Versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
+    }
+    title = f'# {config.model} for {description.num_classes} glosses of {description.name}'
+    return '\n\n'.join([title, *(f'## {name}\n\n{text}' for name, text in sections.items())]) + '\n'
+
+
+def _use(loaded: LoadedModel) -> str:
+    layout, description = loaded.layout, loaded.description
+    whose = {'signer': "the signer's right hand", 'swapped': "the signer's left hand"}[description.handedness]
+    hands = f' The columns of the right hand hold {whose}.' if 'right_hand' in layout.groups else ''
+    return (
+        f'A clip is `<float32>[frames, {layout.num_points}, 3]`: landmarks of layout {layout.name}, in the order of '
+        '`model.json`, x to the right and y down in normalized image coordinates, z as MediaPipe gives it or NaN, NaN '
+        f'where a point is missing.{hands} The answer is a probability for each gloss.\n\n'
+        '```python\n'
+        'import sys\n\n'
+        "sys.path.insert(0, 'THIS_FOLDER')  # holds load.py, which needs jax, numpy and flatbuffers\n"
+        'from load import load\n\n'
+        "load('THIS_FOLDER').predict(landmarks, k=5)\n"
+        '```\n\n'
+        '`params.safetensors` has the parameters; with slr_jax installed, `python -m slr_jax.import_torch '
+        '--checkpoint=params.safetensors --workdir=W` makes a workdir of it, to test or to train further.'
+    )
+
+
+def _data(description: dataset_lib.Description, clips: Mapping[str, int]) -> str:
+    lines = [f'- Dataset: {description.name}']
+    lines += [f'- Clips: {", ".join(f"{count} {split}" for split, count in clips.items())}'] if clips else []
+    facts = [f'{name} {value}' for name, value in description.source.items() if isinstance(value, str | int | float)]
+    lines += [f'- Source: {", ".join(facts)}'] if facts else []
+    return '\n'.join([*lines, f'- Glosses: {", ".join(description.label_names)}'])
+
+
+def _protocol(loaded: LoadedModel) -> str:
+    config = loaded.config
+    # The config of an imported checkpoint says nothing of how it was trained.
+    is_imported = not config.dataset
+    fields = [*_MODEL_FIELDS, *_INPUT_FIELDS] if is_imported else [name for name in config if name not in _LEFT_OUT]
+    rows = [f'| {name} | {config[name]} |' for name in fields if config[name] is not None]
+    selection = (
+        'An imported checkpoint: how it was trained is not known here.'
+        if is_imported
+        else f'Checkpoint of step {loaded.step}, epoch {loaded.metrics["epoch"]}: {loaded.selected_by}.'
+    )
+    parameters = f'{models.count_parameters(loaded.params):,} parameters.'
+    return '\n'.join([f'{selection} {parameters}', '', '| field of the config | value |', '|---|---|', *rows])
+
+
+def _accuracy(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    if not evaluations:
+        return 'Not tested: `python -m slr_jax.evaluate` before the export puts its numbers here.'
+    columns = ('evaluation', 'split', 'clips', 'accuracy', '95 % interval', 'top-5', 'checkpoint selected as')
+    rows = [f'| {" | ".join(columns)} |', f'|{"---|" * len(columns)}']
+    for name, metrics in evaluations.items():
+        low, high = metrics['accuracy_wilson95']
+        rows.append(
+            f'| {name} | {metrics["split"]} | {metrics["clips"]} | {metrics["accuracy"]:.1%} | {low:.1%} to {high:.1%} '
+            f'| {metrics["top5"]:.1%} | {metrics["selected_by"]} |'
+        )
+    return '\n'.join(rows)
+
+
+def _limits(description: dataset_lib.Description) -> str:
+    return '\n'.join(
+        [
+            f'- Every clip is answered with one of the {description.num_classes} glosses; there is no answer for other '
+            'signs or for no sign at all.',
+            '- A clip holds one sign, from its beginning to its end. Continuous signing was not trained on.',
+            '- The intervals are for clips like those of the dataset. Other signers, cameras, frame rates and landmark '
+            'detectors can lower the accuracy.',
+            '- Probabilities are not calibrated.',
+        ]
+    )

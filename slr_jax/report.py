@@ -1,0 +1,33 @@
+"""Writes one web page about a run, or all runs of a workdir, that needs no network.
+
+    python -m slr_jax.report --workdir=W [--split=test] [--output=W/report.html]
+
+What was trained on what, accuracy with its interval, curves, confusions, every class, the worst mistakes with their
+clips drawn, and the learned mask. Of several runs: a comparison, and details of the best by validation accuracy.
+"""
+
+from absl import flags
+
+from slr_jax import cli
+from slr_jax import dataset as dataset_lib
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('workdir', None, 'Workdir of a run, several runs, or imported checkpoints.', required=True)
+    flags.DEFINE_enum('split', 'test', list(dataset_lib.SPLITS), 'Split of the dataset to test on.')
+    flags.DEFINE_string('checkpoint', 'best', 'Checkpoint: best (by validation accuracy), latest, or a step.')
+    flags.DEFINE_string('dataset', None, 'TFDS directory to test on; by default that of the run.')
+    flags.DEFINE_string('output', None, 'HTML file to write or replace; by default W/report.html.')
+
+
+def main() -> None:
+    """Reports as the flags say."""
+    from slr_jax import report_page, runtime
+
+    runtime.use_compilation_cache()
+    values = flags.FLAGS
+    report_page.write_report(values.workdir, values.output, values.split, values.checkpoint, values.dataset)
+
+
+if __name__ == '__main__':
+    cli.run_command(main, _define_flags)

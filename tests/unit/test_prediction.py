@@ -1,0 +1,104 @@
+"""Models that answer together, and how answers are written."""
+
+import json
+
+import numpy as np
+import pytest
+
+from slr_jax import checkpoint, errors, inference, prediction, workdir
+from tests import workdirs
+
+HAND = workdirs.describe('mediapipe_hand')
+
+
+def make_clips(num_points=21):
+    """Clips of three lengths, with missing points."""
+    rng = np.random.default_rng(0)
+    clips = [rng.random((frames, num_points, 3), np.float32) for frames in (5, 30, 12)]
+    clips[1][2:5] = np.nan
+    return clips
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    return workdirs.write_runs(tmp_path_factory.mktemp('runs') / 'w', HAND, (1, 2, 3), diverged=[2])
+
+
+def test_the_likeliest_of_each_clip():
+    probabilities = np.array([[0.1, 0.7, 0.2], [0.4, 0.2, 0.4]])
+    expected = [[('b', 0.7), ('c', 0.2)], [('a', 0.4), ('c', 0.4)]]
+    assert inference.likeliest(probabilities, 'abc', 2) == expected
+    assert len(inference.likeliest(probabilities, 'abc', 9)[0]) == 3
+
+
+def test_runs_answer_with_the_mean_of_their_probabilities(runs, capsys):
+    clips = make_clips()
+    mean = checkpoint.load_mean_of_runs(runs)
+    printed = capsys.readouterr().out
+    assert 'seed_2' in printed
+    assert 'loss is nan' in printed
+    logits = [checkpoint.load_model(f'{runs}/seed_{seed}').logits(clips).astype(np.float64) for seed in (1, 3)]
+    expected = sum(np.exp(each) / np.exp(each).sum(axis=1, keepdims=True) for each in logits) / 2
+    assert np.abs(logits[0] - logits[1]).max() > 0.1
+    np.testing.assert_allclose(mean.probabilities(clips), expected, rtol=1e-9)
+    for answer, row in zip(mean.predict(clips, k=2), expected, strict=True):
+        assert [gloss for gloss, _ in answer] == [HAND.label_names[i] for i in np.argsort(-row)[:2]]
+    for alone, together in zip(map(mean.predict, clips), mean.predict(clips), strict=True):
+        assert [gloss for gloss, _ in alone] == [gloss for gloss, _ in together]
+        np.testing.assert_allclose([value for _, value in alone], [value for _, value in together], atol=1e-5)
+
+
+def test_a_run_alone_is_its_own_mean(runs):
+    one, mean = (load(f'{runs}/seed_1') for load in (checkpoint.load_model, checkpoint.load_mean_of_runs))
+    np.testing.assert_array_equal(one.probabilities(make_clips()), mean.probabilities(make_clips()))
+
+
+@pytest.mark.parametrize(
+    ('other', 'facts'),
+    [
+        (workdirs.describe('mediapipe_two_hands'), 'layout is mediapipe_two_hands, expected mediapipe_hand'),
+        (workdirs.describe('mediapipe_hand', handedness='swapped'), 'handedness is swapped, expected signer'),
+        (workdirs.describe('mediapipe_hand', ('book',)), 'num_classes is 1, expected 3'),
+        (workdirs.describe('mediapipe_hand', ('book', 'no', 'go')), 'class 1 is no, expected drink'),
+    ],
+)
+def test_runs_that_do_not_fit_together_are_refused(monkeypatch, other, facts):
+    entries = [workdir.RunEntry('a', {}), workdir.RunEntry('b', {})]
+    descriptions = {'W/a': HAND, 'W/b': other}
+    monkeypatch.setattr(workdir, 'read_index', lambda path: entries)
+    monkeypatch.setattr(
+        checkpoint,
+        'load_model',
+        lambda path, step: inference.LoadedModel(None, None, None, descriptions[path], 1, {}, ''),
+    )
+    with pytest.raises(errors.InputError, match=f'^W/b cannot answer together with W/a: {facts}$'):
+        checkpoint.load_mean_of_runs('W')
+
+
+def test_several_runs_are_refused_where_one_is_expected(runs):
+    with pytest.raises(errors.InputError, match=r'holds 3 runs, expected one .*/seed_1, or --mean_of_runs'):
+        prediction.load(runs)
+    assert isinstance(prediction.load(f'{runs}/seed_1'), inference.LoadedModel)
+
+
+def test_the_table_and_the_lines(tmp_path):
+    answers = [
+        prediction.Answer('a/1.mp4', [('ja', 0.98765), ('nein', 0.01)], 'ja'),
+        prediction.Answer('b.mp4', [('nein', 0.5), ('später', 0.25)]),
+    ]
+    assert prediction.format_table(answers).splitlines() == [
+        'clip     true gloss  1            2',
+        'a/1.mp4  ja          ja 98.8 %    nein 1.0 %',
+        'b.mp4                nein 50.0 %  später 25.0 %',
+    ]
+    assert prediction.format_table(answers[1:]).splitlines()[0].split() == ['clip', '1', '2']
+    prediction.write_json_lines(str(tmp_path / 'a.jsonl'), [answer.to_json() for answer in answers])
+    lines = (tmp_path / 'a.jsonl').read_text(encoding='utf-8').splitlines()
+    assert 'später' in lines[1]
+    first, second = map(json.loads, lines)
+    assert first == {
+        'clip': 'a/1.mp4',
+        'answers': [{'gloss': 'ja', 'probability': 0.98765}, {'gloss': 'nein', 'probability': 0.01}],
+        'true_gloss': 'ja',
+    }
+    assert 'true_gloss' not in second
