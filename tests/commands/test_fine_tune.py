@@ -137,6 +137,7 @@ def test_one_of_several_runs_must_be_named(tmp_path, tiny_dataset):
 # --- Runs that begin so, are interrupted, and are made longer
 
 
+@pytest.mark.slow
 def test_a_begun_run_needs_the_other_no_more_and_can_be_longer(source, new_dir, tmp_path):
     other, workdir = tmp_path / 'source', tmp_path / 'w'
     shutil.copytree(source, other)
@@ -210,7 +211,7 @@ def test_a_cosine_schedule_cannot_be_made_longer_but_its_patience_can(tiny_datas
         make_runs(tmp_path, tiny_dataset, **fields, early_stop_epochs=3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_stopped_early_goes_on_with_more_patience_only(tiny_dir, tmp_path, capsys):
     def epochs(**fields):
         workdir = train(tiny_dir, tmp_path / 'w', learning_rate=1e-12, **fields)
@@ -247,7 +248,7 @@ def test_frozen_parameters_stay_bit_for_bit(source, new_dataset, new_dir, tmp_pa
     assert (one['classifier.bias'][1] != other['classifier.bias'][1]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_with_frozen_parameters_is_resumed(tiny_dir, tmp_path):
     fields = {'optimizer': 'adamw', 'weight_decay': 0.5, 'warmup_epochs': 0.5, 'freeze': FREEZE}
     for num_epochs in (1, 2):
