@@ -7,6 +7,8 @@ r"""Own recordings, a few clips per class, hands and pose: a recipe of minutes.
 Other layouts need another `--config.num_heads`, 7 for hands alone. Where there is no validation split, train with
 `--config.validation=holdout`.
 
+`--config.init_from=W` begins with the parameters of a run of this config on other signs, see docs/training.md.
+
 Measured on 13 words of KSL13, 5 clips per class to train and 2 to validate, seeds 0 and 1: 100 % of 26 validation
 clips; 99.6 % (95 % interval 97.9 to 99.9) of 260 other clips of that session; 65.5 % (61.8 to 69.1) of 650 clips of
 another session. A minute per seed on 2 busy CPU cores.

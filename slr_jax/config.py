@@ -100,6 +100,13 @@ def default_config() -> ml_collections.ConfigDict:
     # Seed of initialization, order, noise, dropout and stratified splits.
     config.seed = 379
 
+    # --- Fine-tuning
+    # Workdir of a run or of an imported checkpoint, whose best parameters a new run begins with: those whose names and
+    # shapes agree, of the classifier the classes of the same gloss; '': none.
+    config.init_from = ''
+    # Parameters that stay as they begin, by the beginning of their names or by patterns: ('encoder', 'mask', '*.bias').
+    config.freeze = config_dict.placeholder(tuple)
+
     # --- Several runs in one workdir
     # Seeds of several runs, instead of config.seed: (0, 1, 2).
     config.seeds = config_dict.placeholder(tuple)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import os
 from typing import Any
+import unicodedata
 
 import numpy as np
 
@@ -254,6 +255,38 @@ def keep_glosses(dataset: Dataset, glosses: Sequence[str] | None, source: str) -
     }
     description = dataclasses.replace(dataset.description, label_names=[names[label] for label in labels])
     return Dataset(description, splits)
+
+
+def match_glosses(names: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """The classes of a model that have the glosses of a dataset.
+
+    Args:
+        names: the gloss of each class of the dataset.
+        known: the gloss of each class of the model. Where they are but the numbers of the classes, as of a model that
+            was imported without names, and the dataset has other glosses, the same number is the same class, provided
+            that there are equally many.
+
+    Returns:
+        For each of `names` the class of the model, None where the model does not know it.
+    """
+    classes = {name: label for label, name in enumerate(known)}
+    if has_numbers_only(known) and len(names) == len(known) and not set(names) <= set(known):
+        return list(range(len(names)))
+    return [classes.get(name) for name in names]
+
+
+def has_numbers_only(names: Sequence[str]) -> bool:
+    """Whether the glosses are but the numbers of their classes, from 0."""
+    return list(names) == [str(label) for label in range(len(names))]
+
+
+def similar_gloss(name: str, known: Sequence[str]) -> str | None:
+    """The known gloss with the same letters and digits, whatever its case, blanks and signs; None if there is none."""
+    return next((other for other in known if _letters(other) == _letters(name)), None)
+
+
+def _letters(name: str) -> str:
+    return ''.join(filter(str.isalnum, unicodedata.normalize('NFKC', name).casefold()))
 
 
 def check_clips(clips: Clips, num_points: int, num_classes: int, where: str) -> None:

@@ -5,6 +5,9 @@
 `--checkpoint=published` repeats the published protocol: every kept checkpoint is scored on the split, and the best
 score is reported, labelled as selected on it, beside the score of the one selected on validation.
 
+Classes of a dataset are those of the model with the same gloss, so a dataset of some of its signs can be tested on.
+Answers are chosen among all signs of the model, or with `--restrict` among those of the dataset.
+
 A workdir of several runs has each of them tested, and their mean and standard deviation given.
 """
 
@@ -21,7 +24,21 @@ def _define_flags() -> None:
         'checkpoint', 'best', 'Checkpoint: best (by validation accuracy), latest, a step, or published (see above).'
     )
     flags.DEFINE_string('dataset', None, 'TFDS directory to test on; by default that of the run.')
-    flags.DEFINE_string('output_dir', None, 'Folder for the results; by default W/evaluation/<split>_<checkpoint>.')
+    flags.DEFINE_enum(
+        'unknown_glosses',
+        'refuse',
+        ['refuse', 'leave_out'],
+        'What is done about glosses of the dataset that the model does not know: refuse, or leave their clips out.',
+    )
+    flags.DEFINE_bool(
+        'restrict', False, "Whether answers are chosen among the dataset's glosses only, by default among the model's."
+    )
+    flags.DEFINE_string(
+        'output_dir',
+        None,
+        'Folder for the results; by default W/evaluation/<split>_<checkpoint>, of another dataset '
+        '<dataset>_<split>_<checkpoint>, with --restrict ending in _restricted.',
+    )
 
 
 def main() -> None:
@@ -32,7 +49,15 @@ def main() -> None:
 
     runtime.use_compilation_cache()
     values = flags.FLAGS
-    metrics = evaluation.evaluate(values.workdir, values.split, values.checkpoint, values.dataset, values.output_dir)
+    metrics = evaluation.evaluate(
+        values.workdir,
+        values.split,
+        values.checkpoint,
+        values.dataset,
+        values.output_dir,
+        unknown_glosses=values.unknown_glosses,
+        restrict=values.restrict,
+    )
     if 'settings' in metrics:
         return
     print(f'{metrics["parameters"]:,} parameters, on {jax.local_devices()[0].device_kind}')

@@ -1,6 +1,7 @@
 """Test numbers of a run, or of all runs of a workdir: accuracy with intervals, per class, predictions, confusion."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+import dataclasses
 import os
 from typing import Any
 
@@ -13,28 +14,58 @@ from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 
+# Unknown glosses that a message names, at most.
+_NUM_NAMED = 8
+# What is done about glosses of a dataset that a model does not know.
+UNKNOWN_GLOSSES = ('refuse', 'leave_out')
+
 
 class Evaluator:
-    """Scores checkpoints of one workdir on one split.
+    """Scores checkpoints of one workdir on one split, whose classes are those of the model with the same gloss.
 
     Args:
         workdir: of the run.
         split: of the dataset. With cross-validation, train and validation are what the run trained and validated on.
         dataset: TFDS directory, or None for that of the run.
+        unknown_glosses: 'refuse', or 'leave_out' the clips of glosses that the model does not know.
+        restrict: whether answers are chosen among the glosses of the dataset, and not among all of the model.
+
+    Attributes:
+        clips: that are tested; a label is an index of `label_names`.
+        label_names: the glosses that answers are chosen among, in the order of the model's classes.
+        classes: <int>[glosses], their classes.
+        left_out: gloss -> number of clips, of those that the model does not know.
+        dataset_name: of the dataset.
+        is_own_dataset: whether the model was trained on it, as far as its name says.
 
     Raises:
         InputError: the dataset does not fit the model.
     """
 
-    def __init__(self, workdir: str, split: str = 'test', dataset: str | None = None) -> None:
-        self.workdir, self.split = workdir, split
+    def __init__(
+        self,
+        workdir: str,
+        split: str = 'test',
+        dataset: str | None = None,
+        *,
+        unknown_glosses: str = 'refuse',
+        restrict: bool = False,
+    ) -> None:
+        if unknown_glosses not in UNKNOWN_GLOSSES:
+            expected = ' or '.join(UNKNOWN_GLOSSES)
+            raise errors.InputError(f'unknown_glosses is {unknown_glosses!r}, expected {expected}')
+        self.workdir, self.split, self.restrict = workdir, split, restrict
         self.config, self.description = workdir_lib.load_config(workdir)
         path = dataset or self.config.dataset
         if not path:
             raise errors.InputError(f'{workdir} is of an imported checkpoint: give the dataset to test on')
         loaded = dataset_lib.load_dataset(path)
+        self.dataset_name = loaded.description.name
+        # An imported checkpoint has none of its own.
+        self.is_own_dataset = not self.config.dataset or self.dataset_name == self.description.name
         _check_fits(path, loaded.description, workdir, self.description)
-        self.clips, self.label_names = self._find_clips(loaded, is_own=dataset is None), loaded.description.label_names
+        clips = self._find_clips(loaded, is_own=dataset is None)
+        self._match_glosses(path, loaded.description.label_names, clips, leave_out=unknown_glosses == 'leave_out')
         features = features_lib.Features.from_config(self.config, self.description.layout)
         self._features = features.compute_for_model(self.config, self.clips.landmarks, self.clips.video_ids)
 
@@ -47,16 +78,51 @@ class Evaluator:
         self._fold = {'fold': self.config.fold, 'num_folds': self.config.num_folds}
         return folds.split(loaded, self.config)[self.split == 'validation']
 
+    def _match_glosses(self, path: str, names: Sequence[str], clips: dataset_lib.Clips, *, leave_out: bool) -> None:
+        known = list(self.description.label_names)
+        matched = dataset_lib.match_glosses(names, known)
+        counts = np.bincount(clips.labels, minlength=len(names)).tolist()
+        columns = zip(names, counts, matched, strict=True)
+        self.left_out = {name: count for name, count, found in columns if found is None and count}
+        is_known = np.array([found is not None for found in matched])
+        has_known = bool(is_known[clips.labels].any())
+        if self.left_out and not (leave_out and has_known):
+            unknown = _describe_unknown(self.left_out, known)
+            hint = '; --unknown_glosses=leave_out tests on the others' if has_known else ', and no other gloss'
+            raise errors.InputError(
+                f'{path}: the {self.split} split has glosses that the model of {self.workdir} does not know: '
+                f'{unknown}{hint}'
+            )
+        if self.left_out:
+            clips = clips.take(np.flatnonzero(is_known[clips.labels]))
+            num_clips, unknown = sum(self.left_out.values()), _describe_unknown(self.left_out, known)
+            progress.report(f'left out: {num_clips} clips of glosses that the model does not know: {unknown}')
+        # By number alone the dataset knows the glosses better than the model does.
+        for name, found in zip(names, matched, strict=True):
+            if found is not None:
+                known[found] = name
+        in_data = sorted({found for found in matched if found is not None})
+        self.classes = np.array(in_data if self.restrict else range(len(known)))
+        self.label_names = [known[label] for label in self.classes]
+        positions = np.array([-1 if found is None else np.searchsorted(self.classes, found) for found in matched])
+        self.clips = dataclasses.replace(clips, labels=positions[clips.labels].astype(np.int32))
+
     def logits(self, loaded: checkpoint_lib.LoadedModel) -> np.ndarray:
-        """<float32>[clips, classes] of one checkpoint of the workdir."""
-        return inference.predict_logits(inference.mapped_eval_step(loaded.model), loaded.params, self._features)
+        """<float32>[clips, glosses] of one checkpoint of the workdir."""
+        logits = inference.predict_logits(inference.mapped_eval_step(loaded.model), loaded.params, self._features)
+        return logits[:, self.classes]
 
     def metrics(self, loaded: checkpoint_lib.LoadedModel, logits: np.ndarray) -> dict[str, Any]:
         """The content of metrics.json for the answers of one checkpoint."""
         return {
             **metrics_lib.compute_metrics(logits, self.clips.labels),
+            'dataset': self.dataset_name,
             'split': self.split,
             **self._fold,
+            'glosses': len(np.unique(self.clips.labels)),
+            'chosen_among': len(self.classes),
+            'model_glosses': self.description.num_classes,
+            'left_out': self.left_out,
             'checkpoint': loaded.step,
             'epoch': loaded.metrics['epoch'],
             'selected_by': loaded.selected_by,
@@ -65,16 +131,20 @@ class Evaluator:
 
 
 def _check_fits(path: str, data: dataset_lib.Description, workdir: str, trained_on: dataset_lib.Description) -> None:
-    for field in ('layout', 'num_classes', 'handedness'):
+    for field in ('layout', 'handedness'):
         found, expected = getattr(data, field), getattr(trained_on, field)
         if found != expected:
             raise errors.InputError(f'{path}: {field} is {found}, but the model of {workdir} expects {expected}')
-    named = any(name != str(label) for label, name in enumerate(trained_on.label_names))
-    for label, (found, expected) in enumerate(zip(data.label_names, trained_on.label_names, strict=True)):
-        if named and found != expected:
-            raise errors.InputError(
-                f'{path}: class {label} is {found!r}, but the model of {workdir} expects {expected!r}'
-            )
+
+
+def _describe_unknown(names: Iterable[str], known: Sequence[str]) -> str:
+    """The glosses that a model does not know, with those that may be meant."""
+    similar = {name: dataset_lib.similar_gloss(name, known) for name in names}
+    texts = [f'{name!r} (did you mean {close!r}?)' if close else repr(name) for name, close in similar.items()]
+    text = ', '.join(texts[:_NUM_NAMED]) + (f' and {len(texts) - _NUM_NAMED} more' if len(texts) > _NUM_NAMED else '')
+    if not dataset_lib.has_numbers_only(known):
+        return text
+    return f'{text} (its {len(known)} classes have numbers only; slr_jax.import_torch --label_names gives them glosses)'
 
 
 def evaluate(
@@ -83,6 +153,9 @@ def evaluate(
     checkpoint: str = 'best',
     dataset: str | None = None,
     output_dir: str | None = None,
+    *,
+    unknown_glosses: str = 'refuse',
+    restrict: bool = False,
 ) -> dict[str, Any]:
     """Tests a run, or every run of a workdir of several.
 
@@ -96,7 +169,10 @@ def evaluate(
         split: of the dataset.
         checkpoint: 'best', 'latest', a step, or 'published'.
         dataset: TFDS directory, or None for that of the run.
-        output_dir: None for workdir/evaluation/<split>_<checkpoint>.
+        output_dir: None for workdir/evaluation/<split>_<checkpoint>; of another dataset with its name before that, and
+            with `_restricted` after it.
+        unknown_glosses: 'refuse', or 'leave_out' the clips of glosses that the model does not know.
+        restrict: whether answers are chosen among the glosses of the dataset, and not among all of the model.
 
     Returns:
         The content of metrics.json; of several runs: 'settings', each with accuracy_mean, accuracy_std and
@@ -105,14 +181,16 @@ def evaluate(
     Raises:
         InputError: see Evaluator and checkpoint.load_model.
     """
+    options: dict[str, Any] = {'unknown_glosses': unknown_glosses, 'restrict': restrict}
     entries = workdir_lib.read_index(workdir)
     if not entries:
-        return _evaluate_run(workdir, split, checkpoint, dataset, output_dir)
+        return _evaluate_run(Evaluator(workdir, split, dataset, **options), checkpoint, output_dir)
     runs, diverged = workdir_lib.leave_out_diverged(entries)
     found = {}
     for run in runs:
         run_output = output_dir and os.path.join(output_dir, run.name)
-        found[run.name] = _evaluate_run(workdir_lib.run_path(workdir, run.name), split, checkpoint, dataset, run_output)
+        evaluator = Evaluator(workdir_lib.run_path(workdir, run.name), split, dataset, **options)
+        found[run.name] = _evaluate_run(evaluator, checkpoint, run_output)
         progress.report(f'{run.name}: {describe(found[run.name])}')
     summary: dict[str, Any] = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
     for name, same_values in workdir_lib.group_by_swept(runs).items():
@@ -136,7 +214,7 @@ def evaluate(
         }
         for run in runs
     ]
-    output_dir = output_dir or _default_output(workdir, split, checkpoint)
+    output_dir = output_dir or _default_output(workdir, evaluator, checkpoint)
     with files.replace_files_in(output_dir) as scratch:
         files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
         files.write_json(os.path.join(scratch, 'metrics.json'), summary)
@@ -166,21 +244,21 @@ def _aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str,
     }
 
 
-def _default_output(workdir: str, split: str, checkpoint: str) -> str:
-    return os.path.join(workdir, 'evaluation', f'{split}_{checkpoint}')
+def _default_output(workdir: str, evaluator: Evaluator, checkpoint: str) -> str:
+    other = '' if evaluator.is_own_dataset else f'{evaluator.dataset_name}_'
+    restricted = '_restricted' if evaluator.restrict else ''
+    return os.path.join(workdir, 'evaluation', f'{other}{evaluator.split}_{checkpoint}{restricted}')
 
 
-def _evaluate_run(
-    workdir: str, split: str, checkpoint: str, dataset: str | None, output_dir: str | None
-) -> dict[str, Any]:
-    evaluator = Evaluator(workdir, split, dataset)
+def _evaluate_run(evaluator: Evaluator, checkpoint: str, output_dir: str | None) -> dict[str, Any]:
+    workdir = evaluator.workdir
     if checkpoint == 'published':
         metrics, logits, table = _published_protocol(evaluator)
     else:
         loaded = checkpoint_lib.load_model(workdir, checkpoint)
         logits, table = evaluator.logits(loaded), []
         metrics = evaluator.metrics(loaded, logits)
-    output_dir = output_dir or _default_output(workdir, split, checkpoint)
+    output_dir = output_dir or _default_output(workdir, evaluator, checkpoint)
     with files.replace_files_in(output_dir) as scratch:
         if table:
             files.write_csv(os.path.join(scratch, 'published_protocol.csv'), table)
@@ -220,22 +298,22 @@ def _published_protocol(evaluator: Evaluator) -> tuple[dict[str, Any], np.ndarra
 
 
 def _write(directory: str, metrics: dict[str, Any], logits: np.ndarray, evaluator: Evaluator) -> None:
-    clips, names = evaluator.clips, evaluator.label_names
+    clips, names, classes = evaluator.clips, evaluator.label_names, evaluator.classes
     best = metrics_lib.top_k(logits)
     probabilities = metrics_lib.probabilities(logits)
     confusion = metrics_lib.confusion_matrix(clips.labels, best[:, 0], len(names))
     predictions = []
-    for video_id, label, classes, row_probabilities in zip(
+    for video_id, label, likeliest, row_probabilities in zip(
         clips.video_ids, clips.labels, best, probabilities, strict=True
     ):
-        row = {'video_id': video_id, 'label': label, 'gloss': names[label]}
-        for rank, predicted in enumerate(classes, start=1):
-            row |= {f'predicted_{rank}': predicted, f'gloss_{rank}': names[predicted]}
+        row = {'video_id': video_id, 'label': classes[label], 'gloss': names[label]}
+        for rank, predicted in enumerate(likeliest, start=1):
+            row |= {f'predicted_{rank}': classes[predicted], f'gloss_{rank}': names[predicted]}
             row[f'probability_{rank}'] = f'{row_probabilities[predicted]:.6f}'
         predictions.append(row)
     files.write_json(os.path.join(directory, 'metrics.json'), metrics)
     files.write_csv(os.path.join(directory, 'predictions.csv'), predictions)
-    files.write_csv(os.path.join(directory, 'per_class.csv'), _per_class(confusion, names))
+    files.write_csv(os.path.join(directory, 'per_class.csv'), _per_class(confusion, names, classes))
     header = ['true \\ predicted', *names]
     rows = ([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
     files.write_csv(
@@ -244,10 +322,10 @@ def _write(directory: str, metrics: dict[str, Any], logits: np.ndarray, evaluato
     figures.save(figures.draw_confusion(confusion, names), os.path.join(directory, 'confusion'))
 
 
-def _per_class(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+def _per_class(confusion: np.ndarray, names: Sequence[str], classes: np.ndarray) -> list[dict[str, Any]]:
     rows = []
-    for label, name in enumerate(names):
-        correct, clips = int(confusion[label, label]), int(confusion[label].sum())
+    for row_number, (label, name) in enumerate(zip(classes, names, strict=True)):
+        correct, clips = int(confusion[row_number, row_number]), int(confusion[row_number].sum())
         low, high = metrics_lib.wilson_interval(correct, clips)
         row = {'label': label, 'gloss': name, 'clips': clips, 'correct': correct}
         row['accuracy'] = f'{correct / clips:.6f}' if clips else ''
@@ -258,9 +336,12 @@ def _per_class(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, An
 def describe(metrics: dict[str, Any]) -> str:
     """One line for a person."""
     low, high = metrics['accuracy_wilson95']
+    counts = [metrics[name] for name in ('glosses', 'chosen_among', 'model_glosses')]
+    some = '' if len(set(counts)) == 1 else ' of {} glosses, chosen among {} of the {} of the model'.format(*counts)
     return (
         f'{metrics["split"]} accuracy {metrics["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), top-5 '
-        f'{metrics["top5"]:.2%}, {metrics["clips"]} clips; checkpoint {metrics["checkpoint"]}, {metrics["selected_by"]}'
+        f'{metrics["top5"]:.2%}, {metrics["clips"]} clips{some}; checkpoint {metrics["checkpoint"]}, '
+        f'{metrics["selected_by"]}'
     )
 
 

@@ -59,6 +59,13 @@ class Features:
         """Features per frame."""
         return landmarks_lib.LAYOUTS[self.layout].num_points * COORDINATES[self.coordinates]
 
+    @property
+    def fed_for_missing(self) -> float:
+        """What a missing coordinate is fed as."""
+        if self.missing_value is not None:
+            return self.missing_value
+        return landmarks_lib.LAYOUTS[self.layout].missing_value - normalize.IMAGE_CENTER
+
     def __call__(self, landmarks: Array) -> Array:
         """Normalizes a clip, fills missing coordinates and flattens each frame to `[x0, y0, x1, y1, …]`.
 
@@ -70,10 +77,8 @@ class Features:
         """
         layout = landmarks_lib.LAYOUTS[self.layout]
         normalized = normalize.normalize(self.normalize, landmarks[..., : COORDINATES[self.coordinates]], layout)
-        missing = self.missing_value
-        if missing is None:
-            missing = layout.missing_value - normalize.IMAGE_CENTER
-        return jnp.where(jnp.isnan(normalized), jnp.float32(missing), normalized).reshape(landmarks.shape[0], self.dim)
+        missing = jnp.float32(self.fed_for_missing)
+        return jnp.where(jnp.isnan(normalized), missing, normalized).reshape(landmarks.shape[0], self.dim)
 
     def kept_frames(self, num_frames: int) -> np.ndarray:
         """<int>[frames], the indices of the frames of a clip that the model sees."""

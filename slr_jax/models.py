@@ -238,6 +238,11 @@ def check_params(path: str, model: LandmarkTransformer, params: Any, dim: int) -
             raise errors.InputError(f'{path}: parameter {jax.tree_util.keystr(name)} is {got}, expected {want}')
 
 
+def parameter_names(params: Any) -> list[str]:
+    """Names of a tree of parameters, or of their shapes, in the order of its leaves: 'encoder.norm.scale'."""
+    return ['.'.join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(params)]
+
+
 def count_parameters(params: Any) -> int:
     """Number of values in a tree of parameters, or of their shapes."""
     return sum(math.prod(x.shape) for x in jax.tree.leaves(params))

@@ -1,6 +1,6 @@
 """Runs that train in one program, step by step together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import time
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import devices, inference, input_pipeline, models, progress, run_log, train_step
+from slr_jax import devices, fine_tune, inference, input_pipeline, models, progress, run_log, train_step
 from slr_jax import metrics as metrics_lib
 from slr_jax.run_log import EpochMetrics
 from slr_jax.train_step import Steps, TrainState
@@ -138,20 +138,29 @@ class RunGroup:
         group_steps: compiled for as many runs.
         trials: the runs.
         dim: features per frame.
+        source: loads what runs that have no checkpoint yet begin with; None where they begin as initialized.
 
     Attributes:
         epoch: done by every run of the group.
         steps_done: likewise.
         num_parameters: of each run.
+        num_frozen: those of them that `config.freeze` keeps.
     """
 
-    def __init__(self, group_steps: RunGroupSteps, trials: Sequence[Trial], dim: int) -> None:
+    def __init__(
+        self,
+        group_steps: RunGroupSteps,
+        trials: Sequence[Trial],
+        dim: int,
+        source: Callable[[], fine_tune.Source] | None = None,
+    ) -> None:
         self._steps, self._trials = group_steps, trials
         self._swept = [{name: np.float32(value) for name, value in trial.run.swept.items()} for trial in trials]
         seeds = [trial.run.config.seed for trial in trials]
         states = [group_steps.initial_state(dim, seed, x) for seed, x in zip(seeds, self._swept, strict=True)]
         self.num_parameters = models.count_parameters(states[0].params)
-        self.epoch, states = _restore(trials, states)
+        self.num_frozen = train_step.count_frozen(trials[0].run.config, states[0].params)
+        self.epoch, states = _restore(trials, states, source)
         self._state = group_steps.stack_and_place(states)
         self.steps_done = int(np.ravel(self._state.step)[0])
         self._step_keys = group_steps.stack([_keys(seed)[1] for seed in seeds])
@@ -253,11 +262,17 @@ def _step_arguments(trial: Trial, swept: Mapping[str, Any]) -> dict[str, Any]:
     return dict(swept) if weights is None else {**swept, 'class_weights': weights}
 
 
-def _restore(trials: Sequence[Trial], states: Sequence[TrainState]) -> tuple[int, list[TrainState]]:
-    """The epoch and the states of the latest checkpoint that all runs have; the given states where there is none."""
+def _restore(
+    trials: Sequence[Trial], states: Sequence[TrainState], source: Callable[[], fine_tune.Source] | None
+) -> tuple[int, list[TrainState]]:
+    """The epoch and the states of the latest checkpoint that all runs have; where there is none, of the beginning."""
     steps = set.intersection(*(trial.log.steps for trial in trials))
-    if not steps:
+    if not steps and source is None:
         return 0, list(states)
+    if not steps and source is not None:
+        for trial in trials:
+            trial.log.check_init(source().summary(states[0].params))
+        return 0, [state.replace(params=source().take(state.params)) for state in states]
     restored = []
     for trial, state in zip(trials, states, strict=True):
         found = trial.log.resume(max(steps), _checkpoint_items(state))

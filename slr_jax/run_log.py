@@ -91,6 +91,10 @@ class RunLog:
         """The steps of the checkpoints."""
         return set(self._metrics)
 
+    def check_init(self, init_json: Mapping[str, Any]) -> None:
+        """See workdir.check_init."""
+        workdir_lib.check_init(self._path, init_json)
+
     def resume(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
         """Restores a checkpoint and forgets what came after it; see Checkpoints.restore."""
         self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
@@ -141,6 +145,9 @@ class RunLog:
         if self._is_writer:
             self._draw_curves()
         self.close()
+        if self.stops_early():
+            patience = self._run.config.early_stop_epochs
+            progress.report(f'{self.prefix}early stopping: no better validation accuracy in {patience} epochs')
         best = max(self.rows, key=checkpoint_lib.selection_key)
         progress.report(f'{self.prefix}best epoch {best["epoch"]}: {describe(best)}')
         return best

@@ -1,5 +1,6 @@
 """Training: from a config to the best epoch of every run."""
 
+from collections.abc import Callable
 import functools
 import os
 from typing import Any
@@ -9,7 +10,7 @@ import ml_collections
 
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, errors, files, folds, input_pipeline, progress, runtime
+from slr_jax import devices, errors, files, fine_tune, folds, input_pipeline, models, progress, runtime, train_step
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 from slr_jax.run_group import RunGroup, RunGroupSteps
@@ -36,9 +37,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     config = config_lib.resolve(config)
     runs = config_lib.expand(config)
     dataset = dataset_lib.load_dataset(runs[0].config.dataset)
-    trials = open_trials(runs, config, dataset, workdir)
+    # Loaded where it is needed: a run with a checkpoint of its own goes on where that is gone.
+    source = functools.cache(lambda: fine_tune.load_source(config, dataset.description)) if config.init_from else None
+    trials = open_trials(runs, config, dataset, workdir, source)
     try:
-        groups = make_groups(trials, dataset)
+        groups = make_groups(trials, dataset, source)
         reporter = progress.TrainingProgress(*max(map(_steps, trials)), sum(group.steps_left for group in groups))
         while unfinished := [group for group in groups if not group.is_done]:
             min(unfinished, key=lambda group: group.epoch).train_epoch(reporter)
@@ -49,22 +52,35 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
 
 
 def open_trials(
-    runs: list[config_lib.Run], config: ml_collections.ConfigDict, dataset: dataset_lib.Dataset, workdir: str
+    runs: list[config_lib.Run],
+    config: ml_collections.ConfigDict,
+    dataset: dataset_lib.Dataset,
+    workdir: str,
+    source: Callable[[], fine_tune.Source] | None = None,
 ) -> list[Trial]:
     """Loads the clips of each run, and creates its workdir or checks that it holds this very run."""
     clips = load_clips(dataset, runs)
     if config.num_folds:
         progress.report(folds.describe(dataset, config))
+    paths = [workdir, *(workdir_lib.run_path(workdir, run.name) for run in runs)]
+    is_new = not all(map(workdir_lib.exists, paths))
+    init = None
+    if config.init_from or config.freeze:
+        shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), clips[0].dim)
+        train_step.frozen_parameters(config, shapes)
+        init = source().summary(shapes) if source and is_new else None
     in_group = _runs_per_program(config, len(runs)) > 1
     is_first = devices.is_first_process()
     with devices.first_process_first():
         if is_first:
-            workdir_lib.create_or_check_all(workdir, config, runs, dataset.summary())
+            workdir_lib.create_or_check_all(workdir, config, runs, dataset.summary(), init)
         diverged = {entry.name: entry.diverged for entry in workdir_lib.read_index(workdir)}
         logs = [
             RunLog(run, workdir, is_writer=is_first, in_group=in_group, diverged=diverged.get(run.name, ''))
             for run in runs
         ]
+    if init is not None:
+        progress.report(fine_tune.describe(init))
     return [Trial(*parts) for parts in zip(runs, clips, logs, strict=True)]
 
 
@@ -75,7 +91,9 @@ def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:
     return 1 if is_one_cpu or config.early_stop_epochs else num_runs
 
 
-def make_groups(trials: list[Trial], dataset: dataset_lib.Dataset) -> list[RunGroup]:
+def make_groups(
+    trials: list[Trial], dataset: dataset_lib.Dataset, source: Callable[[], fine_tune.Source] | None = None
+) -> list[RunGroup]:
     """Groups the runs that did not diverge into programs, each with its latest state.
 
     The runs of one program are of one fold, so that they have equally many clips.
@@ -91,12 +109,13 @@ def make_groups(trials: list[Trial], dataset: dataset_lib.Dataset) -> list[RunGr
         active = [trial for trial in same_fold if not trial.log.diverged]
         for start in range(0, len(active), size):
             chosen = active[start : start + size]
-            groups.append(RunGroup(compiled(_steps(chosen[0]), len(chosen)), chosen, dim))
+            groups.append(RunGroup(compiled(_steps(chosen[0]), len(chosen)), chosen, dim, source))
     devices.barrier('restored')
     if groups:
+        frozen = f', {groups[0].num_frozen:,} of them frozen' if config.freeze else ''
         progress.report(
-            f'{config.model}: {groups[0].num_parameters:,} parameters, input width {dim}, {num_classes} classes, '
-            f'{jax.device_count()} device(s)\n{trials[0].clips.description}'
+            f'{config.model}: {groups[0].num_parameters:,} parameters{frozen}, input width {dim}, {num_classes} '
+            f'classes, {jax.device_count()} device(s)\n{trials[0].clips.description}'
         )
     if len(trials) > 1:
         progress.report(f'{len(trials)} runs, {size} at once')

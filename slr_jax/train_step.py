@@ -1,8 +1,11 @@
 """One training step: state, optimizer, loss and update, of one device."""
 
 from collections.abc import Callable, Mapping, Sequence
+import difflib
+import fnmatch
 import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -11,7 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from slr_jax import devices, memory, models
+from slr_jax import devices, errors, memory, models
 
 Array = jax.Array
 Piece = Mapping[str, Any]
@@ -63,6 +66,10 @@ def learning_rate_schedule(
     return optax.join_schedules([warmup, main], [warmup_steps])
 
 
+# Both learned masks by one name.
+_FREEZE_ALIASES = {'mask': '*_mask'}
+
+
 def _decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
 
@@ -84,10 +91,57 @@ OPTIMIZERS: dict[str, Callable[..., list[optax.GradientTransformation]]] = {
 def make_optimizer(
     config: ml_collections.ConfigDict, hyperparameters: Hyperparameters, steps: Steps
 ) -> optax.GradientTransformation:
-    """The optimizer that a config asks for."""
+    """The optimizer that a config asks for; frozen parameters have no state of it, nor a part in the clipped norm."""
     clipping = [] if config.grad_clip_norm is None else [optax.clip_by_global_norm(config.grad_clip_norm)]
     rate = learning_rate_schedule(config, hyperparameters, steps)
-    return optax.chain(*clipping, *OPTIMIZERS[config.optimizer](config, rate, hyperparameters['weight_decay']))
+    optimizer = optax.chain(*clipping, *OPTIMIZERS[config.optimizer](config, rate, hyperparameters['weight_decay']))
+    if not config.freeze:
+        return optimizer
+    return optax.masked(optimizer, lambda params: jax.tree.map(operator.not_, frozen_parameters(config, params)))
+
+
+def frozen_parameters(config: ml_collections.ConfigDict, params: Any) -> Any:
+    """The tree of <bool> that says which parameters `config.freeze` keeps as they are.
+
+    Args:
+        config: of the run.
+        params: of the model, or their shapes.
+
+    Raises:
+        InputError: a name is not of a parameter of the model, or none is left to train.
+    """
+    names = models.parameter_names(params)
+    frozen = set()
+    # On the command line, names with commas between them are one string.
+    for pattern in (part for text in config.freeze or () for part in str(text).split(',')):
+        matched = {name for name in names if _is_named(name, pattern)}
+        if not matched:
+            tops = list(dict.fromkeys(name.split('.')[0] for name in names))
+            known = [*tops, *(alias for alias in _FREEZE_ALIASES if any(_is_named(name, alias) for name in names))]
+            below = max(names, key=lambda name: name.count('.'))
+            similar = difflib.get_close_matches(pattern, [*names, *tops], n=1)
+            hint = f'; did you mean {similar[0]}?' if similar else ''
+            raise errors.InputError(
+                f'config.freeze: {pattern!r} is not a parameter of {config.model}, expected some of '
+                f'{", ".join(known)}, a name below these such as {below}, or a pattern such as *.bias{hint}'
+            )
+        frozen |= matched
+    if frozen == set(names):
+        raise errors.InputError(f'config.freeze is {tuple(config.freeze)}, which leaves no parameter to train')
+    return jax.tree.unflatten(jax.tree.structure(params), [name in frozen for name in names])
+
+
+def count_frozen(config: ml_collections.ConfigDict, params: Any) -> int:
+    """Number of values that `config.freeze` keeps."""
+    if not config.freeze:
+        return 0
+    frozen = frozen_parameters(config, params)
+    return sum(x.size for x, keep in zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True) if keep)
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    pattern = _FREEZE_ALIASES.get(pattern, pattern)
+    return any(fnmatch.fnmatchcase(name, form) for form in (pattern, f'{pattern}.*'))
 
 
 def create_train_state(
@@ -151,10 +205,19 @@ def make_train_step(
             sums.append(_sum_over_rows(gradient, noisy, dropout_key))
         (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        state = TrainState(state.step + 1, _apply_updates(config, state.params, updates), opt_state)
         return state, {'loss': loss * clips, 'correct': correct, 'clips': clips}
 
     return train_step
+
+
+def _apply_updates(config: ml_collections.ConfigDict, params: Any, updates: Any) -> Any:
+    """The parameters of the next step, of which those of `config.freeze` are these very ones."""
+    updated = optax.apply_updates(params, updates)
+    if not config.freeze:
+        return updated
+    frozen = frozen_parameters(config, params)
+    return jax.tree.map(lambda is_frozen, old, new: old if is_frozen else new, frozen, params, updated)
 
 
 def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: Array) -> Any:

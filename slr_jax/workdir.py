@@ -1,7 +1,8 @@
 """The workdir of a run, or of several: what was trained on what, by which versions.
 
 config.json (the format of the workdir and the resolved config), dataset.json (what the dataset said of itself, with its
-fingerprint), environment.json (versions and devices), checkpoints/<step>, metrics.csv, curves and TensorBoard events.
+fingerprint), environment.json (versions and devices), init.json (where it began with another run: which, and what was
+taken of it), checkpoints/<step>, metrics.csv, curves and TensorBoard events.
 A workdir of several runs has runs.json, which lists them and which of them diverged, and a folder for each run that is
 a workdir like that of a run alone.
 """
@@ -23,10 +24,13 @@ from slr_jax import errors, files, progress
 
 # Of slr_jax 0.1.0, config.json has no format.
 FORMAT = 1
-_INDEX = 'runs.json'
+_INDEX, _INIT = 'runs.json', 'init.json'
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'ml_collections')
 # Where the data lies may change when a run is resumed, and how many runs train at once; what they are, may not.
 _FIELDS_THAT_MAY_CHANGE = ('config.dataset', 'config.runs_at_once')
+# Fields by which a run is made longer: what it has done so far would be the same with more.
+_PATIENCE = 'early_stop_epochs'
+_LENGTHS = ('num_epochs', 'num_steps', _PATIENCE)
 
 
 # --- Several runs
@@ -126,7 +130,7 @@ def load_config(workdir: str) -> tuple[ml_collections.ConfigDict, dataset_lib.De
     entries = read_index(workdir)
     if entries:
         raise errors.InputError(
-            f'{workdir} holds {len(entries)} runs, expected one of them, such as {run_path(workdir, entries[0].name)}'
+            f'{workdir} holds {len(entries)} runs, expected one of them, such as {_some_run(workdir)}'
         )
     config = _read_config(workdir)
     path = os.path.join(workdir, 'dataset.json')
@@ -161,49 +165,120 @@ def _read_config(workdir: str) -> ml_collections.ConfigDict:
 
 
 def create_or_check_all(
-    workdir: str, config: ml_collections.ConfigDict, runs: Sequence[config_lib.Run], dataset_json: Mapping[str, Any]
+    workdir: str,
+    config: ml_collections.ConfigDict,
+    runs: Sequence[config_lib.Run],
+    dataset_json: Mapping[str, Any],
+    init_json: Mapping[str, Any] | None = None,
 ) -> None:
     """Creates the workdirs of the runs of a config, or checks that they hold these very runs; see create_or_check."""
-    create_or_check(workdir, config, dataset_json)
-    if runs[0].is_only:
-        return
-    if not read_index(workdir):
-        entries = [RunEntry(run.name, run.swept, run.config.seed, fold=run.config.fold) for run in runs]
-        write_index(workdir, entries)
-    for run in runs:
-        create_or_check(run_path(workdir, run.name), run.config, dataset_json)
+    configs = {workdir: config}
+    if not runs[0].is_only:
+        configs |= {run_path(workdir, run.name): run.config for run in runs}
+    # All are checked before the first is changed.
+    for path, run_config in configs.items():
+        if exists(path):
+            _check(path, run_config, dataset_json, init_json)
+    for path, run_config in configs.items():
+        create_or_check(path, run_config, dataset_json, init_json)
+        if path == workdir and len(configs) > 1 and not read_index(workdir):
+            entries = [RunEntry(run.name, run.swept, run.config.seed, fold=run.config.fold) for run in runs]
+            write_index(workdir, entries)
 
 
-def create_or_check(workdir: str, config: ml_collections.ConfigDict, dataset_json: Mapping[str, Any]) -> None:
-    """Creates the workdir of a run, or checks that it holds this very run.
+def exists(workdir: str) -> bool:
+    """Whether a directory is a workdir."""
+    return os.path.isfile(os.path.join(workdir, 'config.json'))
+
+
+def create_or_check(
+    workdir: str,
+    config: ml_collections.ConfigDict,
+    dataset_json: Mapping[str, Any],
+    init_json: Mapping[str, Any] | None = None,
+) -> None:
+    """Creates the workdir of a run, or checks that it holds this very run, which may have been made longer.
 
     Args:
         workdir: of the run.
         config: of the run.
         dataset_json: dataset.Dataset.summary.
+        init_json: fine_tune.Source.summary; None where the run begins with no other, or goes on.
 
     Raises:
         InputError: it holds another run, the fields that differ named; or it is a directory of another kind.
     """
     if os.path.exists(workdir) and not os.path.isdir(workdir):
         raise errors.InputError(f'{workdir} is a file, expected a directory for the run')
-    if os.path.isfile(os.path.join(workdir, 'config.json')):
-        saved_dataset = files.read_json(os.path.join(workdir, 'dataset.json'))
-        if isinstance(saved_dataset.get('description'), dict):
-            saved_dataset['description'] = dataset_lib.upgrade_fields(saved_dataset['description'])
-        saved = {'config': _read_config(workdir).to_dict(), 'dataset': saved_dataset}
-        different = _differences(saved, {'config': config.to_dict(), 'dataset': dataset_json})
-        if different:
-            raise errors.InputError(f'{workdir} holds another run: {"; ".join(different)}')
+    if exists(workdir):
+        longer = _check(workdir, config, dataset_json, init_json)
+        if longer:
+            path = os.path.join(workdir, 'config.json')
+            files.write_json(path, {**files.read_json(path), **{field: config[field] for field in longer}})
         return
     os.makedirs(workdir, exist_ok=True)
     unexpected = {name for name in os.listdir(workdir) if not files.is_temporary(name)}
-    unexpected -= {'dataset.json', 'environment.json'}
+    unexpected -= {'dataset.json', 'environment.json', _INIT}
     if unexpected:
         raise errors.InputError(
             f'{workdir} is a directory of another kind: it has {min(unexpected)} but no config.json'
         )
+    if init_json is not None:
+        files.write_json(os.path.join(workdir, _INIT), init_json)
     write_description(workdir, config, dataset_json)
+
+
+def _check(
+    workdir: str,
+    config: ml_collections.ConfigDict,
+    dataset_json: Mapping[str, Any],
+    init_json: Mapping[str, Any] | None,
+) -> list[str]:
+    """Checks that a workdir holds this very run; returns the fields of the config by which it is longer now."""
+    saved_config = _read_config(workdir)
+    saved_dataset = files.read_json(os.path.join(workdir, 'dataset.json'))
+    if isinstance(saved_dataset.get('description'), dict):
+        saved_dataset['description'] = dataset_lib.upgrade_fields(saved_dataset['description'])
+    longer = [field for field in _LENGTHS if _is_longer(field, saved_config[field], config[field])]
+    hint = ''
+    if saved_config.schedule != 'constant' and longer not in ([], [_PATIENCE]):
+        longer = [field for field in longer if field == _PATIENCE]
+        hint = (
+            f'; the {saved_config.schedule} schedule was made for that number, so the run cannot be made longer: begin '
+            f'a new workdir with config.init_from={_some_run(workdir)}'
+        )
+    saved = {'config': saved_config.to_dict(), 'dataset': saved_dataset}
+    current = {'config': config.to_dict(), 'dataset': dataset_json}
+    for field in longer:
+        saved['config'][field] = current['config'][field]
+    different = _differences(saved, current)
+    if different:
+        raise errors.InputError(f'{workdir} holds another run: {"; ".join(different)}{hint}')
+    if init_json is not None:
+        check_init(workdir, init_json)
+    return longer
+
+
+def _is_longer(field: str, saved: int | None, current: int | None) -> bool:
+    if saved is None or current is None:
+        return field == _PATIENCE and saved is not None
+    return current > saved
+
+
+def _some_run(workdir: str) -> str:
+    """The workdir of a run, of several the first."""
+    entries = read_index(workdir)
+    return run_path(workdir, entries[0].name) if entries else workdir
+
+
+def check_init(workdir: str, init_json: Mapping[str, Any]) -> None:
+    """Raises InputError unless the run began, by its init.json, with the parameters that would be taken now."""
+    path = os.path.join(workdir, _INIT)
+    different = _differences(files.read_json(path), init_json) if os.path.isfile(path) else [f'there is no {_INIT}']
+    if different:
+        raise errors.InputError(
+            f'{workdir} began with other parameters than config.init_from has now: {"; ".join(different)}'
+        )
 
 
 def write_description(workdir: str, config: ml_collections.ConfigDict, dataset_json: Mapping[str, Any]) -> None:

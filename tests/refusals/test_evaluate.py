@@ -35,10 +35,11 @@ CASES = {
         EVALUATE + 'run --dataset={w}/data/two_hands',
         *('data/two_hands', 'layout', 'mediapipe_two_hands', '{w}/run', 'mediapipe_hand'),
     ),
-    'another number of classes': (
+    'gloss that the model does not know': (
         EVALUATE + 'run --dataset={w}/data/four_classes',
-        *('data/four_classes', 'num_classes', '4', '{w}/run', '3'),
+        *('data/four_classes', 'test', '{w}/run', "'sign_3'", '--unknown_glosses=leave_out'),
     ),
+    'unknown way with glosses': (EVALUATE + 'run --unknown_glosses=guess', 'guess', 'refuse', 'leave_out'),
     'split that the dataset lacks': (EVALUATE + 'run --dataset={w}/data/only_train', 'only_train', "'test'", 'train'),
     'imported without a dataset': (EVALUATE + 'imported', '{w}/imported', 'dataset'),
 }

@@ -64,7 +64,40 @@ CASES = {
         DATASET + 'data/flat --config.coordinates=xyz --config.num_heads=7',
         *('coordinates', "'xyz'", 'train_00000', 'z', "'xy'"),
     ),
+    # Fine-tuning
+    'begin with nothing': (TRAIN + ' --config.init_from={w}/nowhere', 'config.init_from', '{w}/nowhere', 'config.json'),
+    'begin with a run without checkpoints': (
+        TRAIN + ' --config.init_from={w}/no_checkpoints',
+        *('config.init_from', '{w}/no_checkpoints', 'checkpoints'),
+    ),
+    'begin with another normalization': (
+        TRAIN + ' --config.init_from={w}/run --config.normalize=centered --config.missing_value=0.5',
+        *(
+            'config.init_from',
+            '{w}/run',
+            'config.normalize',
+            "'none'",
+            "'centered'",
+            'config.missing_value',
+            '0.0',
+            '0.5',
+        ),
+    ),
+    'begin with another layout': (
+        DATASET + 'data/two_hands --config.init_from={w}/run',
+        *('{w}/run', 'layout', "'mediapipe_hand'", "'mediapipe_two_hands'"),
+    ),
+    'freeze what the model lacks': (
+        TRAIN + ' --config.freeze=encoder,decodr',
+        *('config.freeze', "'decodr'", 'class_query', 'encoder', 'classifier', 'mask', 'did you mean decoder'),
+    ),
+    'freeze everything': (TRAIN + " --config.freeze='*'", 'config.freeze', "('*',)", 'no parameter'),
     # Workdirs
+    'fewer epochs': (RESUME + 'longer --config.num_epochs=3', '{w}/longer', 'config.num_epochs', '4', '3'),
+    'a cosine schedule made longer': (
+        RESUME + 'run --config.num_epochs=3',
+        *('{w}/run', 'config.num_epochs', '1', '3', 'cosine', 'config.init_from={w}/run'),
+    ),
     'another config': (RESUME + 'run --config.seed=5', '{w}/run', 'config.seed', '379', '5'),
     'damaged checkpoint': (RESUME + 'checkpoint_noise', '{w}/checkpoint_noise/checkpoints/1', 'damaged'),
     'empty metrics': (RESUME + 'metrics_empty', '{w}/metrics_empty/metrics.csv', 'damaged'),

@@ -307,18 +307,24 @@ def make_workdirs(root):
     config = make_config(root / 'data' / 'tiny')
     content = dataset.load_dataset(config.dataset)
     _make_run(str(root / 'run'), config, content)
+    longer = make_config(config.dataset, num_epochs=4)
+    workdir_lib.create_or_check(str(root / 'longer'), longer, content.summary())
     for name, imported in (
         ('imported', make_config('')),
         ('no_mask', make_config(config.dataset, model='spoter_no_pe')),
     ):
-        workdir = root / name
-        workdir.mkdir()
-        params = _random_numbers(models.param_shapes(models.model_from_config(imported, 3), WIDTH))
-        checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
-        workdir_lib.write_description(str(workdir), imported, {'description': content.description.to_json()})
+        make_model(root / name, imported, content.description)
     (root / 'several').mkdir()
     workdir_lib.write_index(str(root / 'several'), [workdir_lib.RunEntry(f'seed_{i}', {}, i) for i in (0, 1)])
     _spoil_workdirs(root)
+
+
+def make_model(workdir, config, description):
+    """The workdir of a model that was not trained, as of an imported checkpoint."""
+    workdir.mkdir()
+    params = _random_numbers(models.param_shapes(models.model_from_config(config, description.num_classes), WIDTH))
+    checkpoint.Checkpoints(str(workdir), read_only=False).save(0, {'params': params}, {'epoch': 0})
+    workdir_lib.write_description(str(workdir), config, {'description': description.to_json()})
 
 
 def _random_numbers(shapes):

@@ -1,0 +1,128 @@
+"""Models tested on datasets with other classes than their own."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from preprocessing.formats import tfds_writer
+from slr_jax import checkpoint, dataset, errors, evaluation
+from tests import in_process
+from tests.conftest import make_tiny_config
+from tests.refusals import world
+
+KNOWN = ('sign_0', 'sign_1', 'sign_2')
+
+
+@pytest.fixture(scope='module')
+def make_workdir(tiny_dataset, tmp_path_factory):
+    """Makes the workdir of a model of glosses, which was not trained."""
+
+    def make(glosses, dataset_path=''):
+        workdir = tmp_path_factory.mktemp('model') / 'w'
+        description = dataclasses.replace(tiny_dataset.description, label_names=glosses)
+        world.make_model(workdir, make_tiny_config(dataset_path), description)
+        return workdir
+
+    return make
+
+
+@pytest.fixture(scope='module')
+def model(make_workdir, tiny_dir):
+    """The workdir of a model of three signs."""
+    return make_workdir(KNOWN, tiny_dir)
+
+
+@pytest.fixture(scope='module')
+def make_data(tiny_dataset, tmp_path_factory):
+    """Writes the test clips of some classes of tiny_dataset, in an order and with glosses; returns its directory."""
+
+    def make(classes, glosses):
+        clips = tiny_dataset.splits['test']
+        kept = clips.take(np.flatnonzero(np.isin(clips.labels, classes)))
+        kept = dataclasses.replace(kept, labels=np.array([classes.index(label) for label in kept.labels], np.int32))
+        description = dataclasses.replace(tiny_dataset.description, name='some', label_names=glosses)
+        content = dataset.Dataset(description, {'test': kept})
+        return tfds_writer.write_dataset(content, str(tmp_path_factory.mktemp('some')))
+
+    return make
+
+
+@pytest.fixture(scope='module')
+def expected(model, tiny_dataset):
+    """<float>[clips, 3], the answers to the test clips of tiny_dataset; and their labels."""
+    clips = tiny_dataset.splits['test']
+    return checkpoint.load_model(str(model)).logits(clips.landmarks), clips.labels
+
+
+def test_some_signs_in_another_order(model, make_data, expected, tmp_path):
+    logits, labels = expected
+    data = make_data([2, 1], ['sign_2', 'sign_1'])
+    metrics = evaluation.evaluate(str(model), dataset=data, output_dir=str(tmp_path))
+    chosen = labels != 0
+    assert metrics['accuracy'] == pytest.approx(np.mean(logits[chosen].argmax(axis=1) == labels[chosen]))
+    counts = [metrics[name] for name in ('clips', 'glosses', 'chosen_among', 'model_glosses', 'left_out')]
+    assert counts == [chosen.sum(), 2, 3, 3, {}]
+    confusion = pd.read_csv(tmp_path / 'confusion.csv', index_col=0)
+    assert confusion.columns.tolist() == confusion.index.tolist() == list(KNOWN)
+    for label, name in enumerate(KNOWN):
+        answers = logits[chosen & (labels == label)].argmax(axis=1)
+        assert confusion.loc[name].tolist() == np.bincount(answers, minlength=3).tolist()
+    predictions = pd.read_csv(tmp_path / 'predictions.csv')
+    assert (predictions['gloss'] == [KNOWN[label] for label in predictions['label']]).all()
+    assert (predictions['gloss_1'] == [KNOWN[label] for label in predictions['predicted_1']]).all()
+
+
+def test_answers_among_the_signs_of_the_dataset(model, make_data, expected):
+    logits, labels = expected
+    metrics = evaluation.evaluate(str(model), dataset=make_data([2, 1], ['sign_2', 'sign_1']), restrict=True)
+    chosen = labels != 0
+    right = logits[chosen][:, 1:].argmax(axis=1) + 1 == labels[chosen]
+    assert metrics['accuracy'] == pytest.approx(right.mean())
+    odds = np.exp(logits[chosen])
+    probabilities = odds[np.arange(len(odds)), labels[chosen]] / odds[:, 1:].sum(axis=1)
+    assert metrics['loss'] == pytest.approx(-np.log(probabilities).mean(), rel=1e-4)
+    output = model / 'evaluation' / 'some_test_best_restricted'
+    assert json.loads((output / 'metrics.json').read_text()) == metrics
+    table = pd.read_csv(output / 'per_class.csv')
+    assert table[['label', 'gloss']].values.tolist() == [[1, 'sign_1'], [2, 'sign_2']]
+    assert pd.read_csv(output / 'confusion.csv', index_col=0).columns.tolist() == ['sign_1', 'sign_2']
+    assert 'of 2 glosses, chosen among 2 of the 3 of the model' in evaluation.describe(metrics)
+
+
+def test_unknown_glosses_are_named_or_left_out(model, make_data, expected, capfd, monkeypatch):
+    logits, labels = expected
+    data = make_data([0, 1, 2], ['Sign 0', 'zebra', 'sign_2'])
+    facts = r"test split.*'Sign 0' \(did you mean 'sign_0'\?\), 'zebra'.*--unknown_glosses=leave_out"
+    with pytest.raises(errors.InputError, match=facts):
+        evaluation.evaluate(str(model), dataset=data)
+    words = ['slr_jax.evaluate', f'--workdir={model}', f'--dataset={data}', '--unknown_glosses=leave_out']
+    assert in_process.run_here(words, capfd, monkeypatch) == (0, '')
+    metrics = json.loads((model / 'evaluation' / 'some_test_best' / 'metrics.json').read_text())
+    assert metrics['left_out'] == {'Sign 0': 2, 'zebra': 2}
+    assert metrics['accuracy'] == pytest.approx(np.mean(logits[labels == 2].argmax(axis=1) == 2))
+
+
+def test_a_dataset_without_any_known_gloss_is_refused(model, make_data):
+    data = make_data([0, 1], ['cow', 'zebra'])
+    for unknown_glosses in evaluation.UNKNOWN_GLOSSES:
+        with pytest.raises(errors.InputError, match=r"'cow', 'zebra', and no other"):
+            evaluation.Evaluator(str(model), dataset=data, unknown_glosses=unknown_glosses)
+
+
+def test_glosses_without_clips_need_not_be_known(model, make_data):
+    data = make_data([0, 1, 2], [*KNOWN, 'zebra'])
+    assert len(evaluation.Evaluator(str(model), dataset=data).clips) == 6
+
+
+def test_a_model_without_glosses_is_tested_by_number(make_workdir, make_data, tiny_dataset):
+    workdir, labels = str(make_workdir(('0', '1', '2'))), tiny_dataset.splits['test'].labels
+    by_number = evaluation.Evaluator(workdir, dataset=make_data([0, 1, 2], ['a', 'b', 'c']))
+    assert by_number.clips.labels.tolist() == labels.tolist()
+    assert by_number.label_names == ['a', 'b', 'c']
+    some = evaluation.Evaluator(workdir, dataset=make_data([2, 0], ['2', '0']))
+    assert some.clips.labels.tolist() == labels[labels != 1].tolist()
+    with pytest.raises(errors.InputError, match=r"'a', 'b'.*\b3 classes\b.*import_torch --label_names"):
+        evaluation.Evaluator(workdir, dataset=make_data([0, 1], ['a', 'b']))
