@@ -188,7 +188,10 @@ def load_mean_of_runs(workdir: str, checkpoint: str | int = 'best') -> MeanOfMod
 
 def _check_alike(path: str, one: dataset_lib.Description, other_path: str, other: dataset_lib.Description) -> None:
     """Refuses models that take other landmarks, or have other classes, to answer together."""
-    pairs = {field: (getattr(one, field), getattr(other, field)) for field in ('layout', 'handedness', 'num_classes')}
+    pairs: dict[str, Any] = {
+        **dataset_lib.input_differences(one, other),
+        'num_classes': (one.num_classes, other.num_classes),
+    }
     glosses = zip(one.label_names, other.label_names, strict=False)
     for field, (found, expected) in {**pairs, **{f'class {i}': pair for i, pair in enumerate(glosses)}}.items():
         if found != expected:

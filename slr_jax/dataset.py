@@ -121,6 +121,16 @@ class Description:
         return dataclasses.asdict(self)
 
 
+def input_differences(found: Description, expected: Description) -> dict[str, tuple[str, str]]:
+    """Why a model takes no landmarks of other data: layout and handedness, each as found and as expected, that differ.
+
+    Of a single hand, handedness says nothing.
+    """
+    fields = ['layout', *['handedness'] * (landmarks_lib.LAYOUTS[expected.layout].hand_groups != ('hand',))]
+    pairs = {field: (getattr(found, field), getattr(expected, field)) for field in fields}
+    return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def upgrade_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a description of slr_jax 0.1.0 as they are named now; other fields stay."""
     upgraded = {_OLD_FIELDS.get(name, name): value for name, value in fields.items()}

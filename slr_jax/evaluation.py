@@ -131,10 +131,8 @@ class Evaluator:
 
 
 def _check_fits(path: str, data: dataset_lib.Description, workdir: str, trained_on: dataset_lib.Description) -> None:
-    for field in ('layout', 'handedness'):
-        found, expected = getattr(data, field), getattr(trained_on, field)
-        if found != expected:
-            raise errors.InputError(f'{path}: {field} is {found}, but the model of {workdir} expects {expected}')
+    for field, (found, expected) in dataset_lib.input_differences(data, trained_on).items():
+        raise errors.InputError(f'{path}: {field} is {found}, but the model of {workdir} expects {expected}')
 
 
 def _describe_unknown(names: Iterable[str], known: Sequence[str]) -> str:
@@ -194,13 +192,13 @@ def evaluate(
         progress.report(f'{run.name}: {describe(found[run.name])}')
     summary: dict[str, Any] = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
     for name, same_values in workdir_lib.group_by_swept(runs).items():
-        aggregate = _aggregate(same_values, [found[run.name] for run in same_values])
-        if aggregate is None:
+        found_together = aggregate(same_values, [found[run.name] for run in same_values])
+        if found_together is None:
             progress.report(f'{f"{name} | " if name else ""}a fold of every seed diverged: no accuracy over all folds')
             continue
-        summary['settings'].append({**same_values[0].swept, **aggregate})
-        text = describe_runs(aggregate)
-        if 'folds' in aggregate and checkpoint == 'best':
+        summary['settings'].append({**same_values[0].swept, **found_together})
+        text = describe_runs(found_together)
+        if 'folds' in found_together and checkpoint == 'best':
             text += f'; {metrics_lib.SELECTED_ON_FOLD}'
         progress.report(f'{name} | {text}' if name else text)
     columns = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
@@ -222,7 +220,7 @@ def evaluate(
     return summary
 
 
-def _aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The mean over runs of the same values; None where they are folds, and some of each seed are lacking."""
     if metrics[0]['split'] != 'validation' or 'fold' not in metrics[0]:
         return metrics_lib.aggregate_runs([found['accuracy'] for found in metrics], metrics[0]['clips'])

@@ -130,9 +130,7 @@ def load_source(config: ml_collections.ConfigDict, description: dataset_lib.Desc
 def _check_same_input(
     config: ml_collections.ConfigDict, description: dataset_lib.Description, loaded: checkpoint_lib.LoadedModel
 ) -> None:
-    pairs = {
-        field: (getattr(loaded.description, field), getattr(description, field)) for field in ('layout', 'handedness')
-    }
+    pairs: dict[str, Any] = dataset_lib.input_differences(loaded.description, description)
     pairs |= {f'config.{field}': (loaded.config[field], config[field]) for field in _SAME_FIELDS}
     if description.layout == loaded.description.layout:
         features = features_lib.Features.from_config(config, description.layout)

@@ -8,7 +8,7 @@ from slr_jax import models
 from slr_jax.inference import LoadedModel
 
 # Fields of a config that say nothing of the model.
-_LEFT_OUT = {'dataset', 'seeds', 'sweep', 'runs_at_once', 'keep_published_checkpoints'}
+_LEFT_OUT = {'dataset', 'init_from', 'seeds', 'sweep', 'runs_at_once', 'keep_published_checkpoints'}
 _INPUT_FIELDS = ('normalize', 'coordinates', 'missing_value', 'max_frames', 'shorten')
 _MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'dtype')
 

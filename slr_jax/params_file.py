@@ -30,7 +30,7 @@ def to_bytes(loaded: LoadedModel) -> bytes:
         for path, x in jax.tree.leaves_with_path(loaded.params)
     }
     # Where the data was is of no use elsewhere.
-    config = loaded.config.to_dict() | {'dataset': ''}
+    config = loaded.config.to_dict() | {'dataset': '', 'init_from': ''}
     contents = {'config': config, 'description': loaded.description.to_json()}
     metadata = {name: json.dumps(content, ensure_ascii=False) for name, content in contents.items()}
     return safetensors.numpy.save(tensors, {'format': FORMAT, **metadata})

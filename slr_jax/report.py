@@ -17,6 +17,12 @@ def _define_flags() -> None:
     flags.DEFINE_enum('split', 'test', list(dataset_lib.SPLITS), 'Split of the dataset to test on.')
     flags.DEFINE_string('checkpoint', 'best', 'Checkpoint: best (by validation accuracy), latest, or a step.')
     flags.DEFINE_string('dataset', None, 'TFDS directory to test on; by default that of the run.')
+    flags.DEFINE_enum(
+        'unknown_glosses',
+        'refuse',
+        ['refuse', 'leave_out'],
+        'What is done about glosses of the dataset that the model does not know: refuse, or leave their clips out.',
+    )
     flags.DEFINE_string('output', None, 'HTML file to write or replace; by default W/report.html.')
 
 
@@ -26,7 +32,14 @@ def main() -> None:
 
     runtime.use_compilation_cache()
     values = flags.FLAGS
-    report_page.write_report(values.workdir, values.output, values.split, values.checkpoint, values.dataset)
+    report_page.write_report(
+        values.workdir,
+        values.output,
+        values.split,
+        values.checkpoint,
+        values.dataset,
+        unknown_glosses=values.unknown_glosses,
+    )
 
 
 if __name__ == '__main__':

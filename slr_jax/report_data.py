@@ -60,7 +60,7 @@ class Report:
         split: that the runs were tested on.
         runs: one, or several that did not diverge.
         best: the one whose details are shown.
-        settings: for each combination of swept values its name, '' without any, and metrics.aggregate_runs.
+        settings: for each combination of swept values its name, '' without any, and evaluation.aggregate.
         diverged: name -> reason.
         dataset: that the runs were tested on.
         is_training_data: whether it is the dataset that `best` was trained on.
@@ -118,11 +118,12 @@ def gather(
     split: str,
     checkpoint: str,
     dataset: str | None,
+    unknown_glosses: str = 'refuse',
 ) -> Report:
     """Tests runs and reads what their folders say; arguments as `find_runs` returns and `write_report` takes them."""
     runs, answered = [], {}
     for entry in entries:
-        run, evaluator = _test(workdir, entry, split, checkpoint, dataset)
+        run, evaluator = _test(workdir, entry, split, checkpoint, dataset, unknown_glosses)
         progress.report(f'{entry.name} | {evaluation.describe(run.metrics)}'.removeprefix(' | '))
         runs.append(run)
         answered[entry.name] = evaluator.clips, evaluator.label_names
@@ -132,8 +133,9 @@ def gather(
     is_same = tested.fingerprint() == best.dataset.get('fingerprint')
     settings = []
     for swept, group in workdir_lib.group_by_swept(entries).items():
-        accuracies = [run.metrics['accuracy'] for run in runs if run.entry in group]
-        settings.append((swept, metrics_lib.aggregate_runs(accuracies, best.metrics['clips'])))
+        found = evaluation.aggregate(group, [run.metrics for run in runs if run.entry in group])
+        if found is not None:
+            settings.append((swept, found))
     return Report(
         title=os.path.basename(os.path.abspath(workdir)),
         split=split,
@@ -150,10 +152,15 @@ def gather(
 
 
 def _test(
-    workdir: str, entry: workdir_lib.RunEntry, split: str, checkpoint: str, dataset: str | None
+    workdir: str,
+    entry: workdir_lib.RunEntry,
+    split: str,
+    checkpoint: str,
+    dataset: str | None,
+    unknown_glosses: str,
 ) -> tuple[RunReport, evaluation.Evaluator]:
     path = workdir_lib.run_path(workdir, entry.name)
-    evaluator = evaluation.Evaluator(path, split, dataset)
+    evaluator = evaluation.Evaluator(path, split, dataset, unknown_glosses=unknown_glosses)
     loaded = checkpoint_lib.load_model(path, checkpoint)
     logits = evaluator.logits(loaded)
     has_mask = models.ENCODER_MASK in loaded.params

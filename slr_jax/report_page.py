@@ -33,6 +33,7 @@ def write_report(
     split: str = 'test',
     checkpoint: str = 'best',
     dataset: str | None = None,
+    unknown_glosses: str = 'refuse',
 ) -> None:
     """Writes the page of a run, or of every run of a workdir of several.
 
@@ -42,6 +43,7 @@ def write_report(
         split: of the dataset.
         checkpoint: 'best', 'latest' or a step.
         dataset: TFDS directory, or None for that of the run.
+        unknown_glosses: 'refuse', or 'leave_out' the clips of glosses that the model does not know.
 
     Raises:
         InputError: see evaluation.Evaluator and checkpoint.load_model; or the output cannot be written.
@@ -52,7 +54,7 @@ def write_report(
         raise errors.InputError(f'{output} is a directory, expected the path of an HTML file')
     directory, name = os.path.split(os.path.abspath(output))
     with files.replace_files_in(directory) as scratch:
-        page = render(report_data.gather(workdir, entries, diverged, split, checkpoint, dataset))
+        page = render(report_data.gather(workdir, entries, diverged, split, checkpoint, dataset, unknown_glosses))
         with open(os.path.join(scratch, name), 'w', encoding='utf-8') as file:
             file.write(page)
     progress.report(f'written to {output}, {os.path.getsize(output) / 1000:.0f} kB')
@@ -104,6 +106,11 @@ def _json(content: Any) -> str:
 # --- Several runs
 
 
+def _left_out(metrics: Mapping[str, Any]) -> str:
+    names = metrics['left_out']
+    return f'; {sum(names.values()):,} of {len(names)} glosses that the model does not know left out' if names else ''
+
+
 def _name(run: RunReport) -> str:
     return run.entry.name or 'the run'
 
@@ -133,10 +140,12 @@ def _aggregate(report: Report) -> str:
         ]
         rows.append((html.escape(name or 'all runs'), cells))
     columns = ('setting', 'mean accuracy', 's.d.', '95 % interval', '0 to 100 %', 'runs')
-    clips = report.best.metrics['clips']
+    clips = report.settings[0][1]['clips'] if report.settings else report.best.metrics['clips']
+    folds = next((found['folds'] for _, found in report.settings if 'folds' in found), None)
+    pooled = f', every clip of {folds} folds counted once' if folds else ''
     caption = (
-        f'Mean accuracy over seeds on the {report.split} split, its sample standard deviation (s.d.), and the 95 % '
-        f'interval (Wilson) that {clips:,} clips leave to the mean'
+        f'Mean accuracy over seeds on the {report.split} split{pooled}, its sample standard deviation (s.d.), and the '
+        f'95 % interval (Wilson) that {clips:,} clips leave to the mean'
     )
     return html.sortable(caption, columns, rows)
 
@@ -239,7 +248,7 @@ def _accuracy(report: Report) -> str:
     whose = f'Of {html.escape(report.best.entry.name)}: ' if len(report.runs) > 1 else ''
     chance = f'{100 / len(report.label_names):.1f} %'
     rows = [
-        ('Tested on', f'{found["clips"]:,} clips of the {report.split} split'),
+        ('Tested on', f'{found["clips"]:,} clips of the {report.split} split{_left_out(found)}'),
         ('Checkpoint', f'step {found["checkpoint"]}, epoch {found["epoch"]}, {html.escape(found["selected_by"])}'),
     ]
     if report.num_validation:

@@ -53,14 +53,9 @@ class Target:
 
     def check(self, path: str, layout: landmarks_lib.Layout, handedness: str) -> None:
         """Refuses landmarks of another layout, or that name hands otherwise, than those that the model takes."""
-        for field, found, expected in (
-            ('layout', layout.name, self.layout.name),
-            ('handedness', handedness, self.description.handedness),
-        ):
-            if found != expected:
-                raise errors.InputError(
-                    f'{path}: {field} is {found}, but the model of {self.workdir} expects {expected}'
-                )
+        data = dataclasses.replace(self.description, layout=layout.name, handedness=handedness, informative_points=None)
+        for field, (found, expected) in dataset_lib.input_differences(data, self.description).items():
+            raise errors.InputError(f'{path}: {field} is {found}, but the model of {self.workdir} expects {expected}')
 
     def can_take(self, layout: landmarks_lib.Layout) -> bool:
         """Whether `take` makes the model's layout of another."""

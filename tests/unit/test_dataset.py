@@ -168,3 +168,14 @@ def test_csv_there_and_back(tiny_dataset, tmp_path):
         for a, b in zip(clips.landmarks, back.splits[split].landmarks, strict=True):
             np.testing.assert_array_equal(a[..., :2], b[..., :2])
             assert np.isnan(b[..., 2]).all()
+
+
+@pytest.mark.parametrize(
+    ('layout', 'expected'),
+    [('mediapipe_hands_pose', {'handedness': ('swapped', 'signer')}), ('mediapipe_hand', {})],
+)
+def test_handedness_matters_where_there_are_two_hands(layout, expected):
+    signer, swapped = (dataset_lib.Description('d', layout, ('a',), handedness) for handedness in ('signer', 'swapped'))
+    assert dataset_lib.input_differences(swapped, signer) == expected
+    other = dataclasses.replace(signer, layout='vision_api')
+    assert dataset_lib.input_differences(other, signer) == {'layout': ('vision_api', layout)}

@@ -57,7 +57,6 @@ def test_a_run_alone_is_its_own_mean(runs):
     ('other', 'facts'),
     [
         (workdirs.describe('mediapipe_two_hands'), 'layout is mediapipe_two_hands, expected mediapipe_hand'),
-        (workdirs.describe('mediapipe_hand', handedness='swapped'), 'handedness is swapped, expected signer'),
         (workdirs.describe('mediapipe_hand', ('book',)), 'num_classes is 1, expected 3'),
         (workdirs.describe('mediapipe_hand', ('book', 'no', 'go')), 'class 1 is no, expected drink'),
     ],
