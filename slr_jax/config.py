@@ -46,6 +46,42 @@ def default_config() -> ml_collections.ConfigDict:
     config.noise_mean = 0.0
     config.noise_std = 0.001
 
+    # --- Augmentation of training clips, drawn anew for each clip and step: probabilities, and how far a change goes
+    config.augment = ml_collections.ConfigDict()
+    # A window of the clip, of at least this share of its frames.
+    config.augment.crop = 0.0
+    config.augment.crop_least = 0.75
+    # Another number of frames, at most so many times more or fewer, and no more than the longest clip of the batch has.
+    config.augment.stretch = 0.0
+    config.augment.stretch_most = 1.5
+    # A speed that changes smoothly, by at most this share.
+    config.augment.warp = 0.0
+    config.augment.warp_most = 0.5
+    # Left and right exchanged, as in a mirror.
+    config.augment.mirror = 0.0
+    # One of SPOTER's four: turned, tilted, squeezed, arms turned.
+    config.augment.spoter = 0.0
+    # Each hand moved as a whole, by so many standard deviations of its points, and scaled about its wrist by at most.
+    config.augment.move_hands = 0.0
+    config.augment.hand_shift = 0.2
+    config.augment.hand_scale = 1.1
+    # All points turned by at most so many degrees, scaled, stretched to another aspect and sheared by at most, and
+    # moved by so many standard deviations of the clip's points.
+    config.augment.affine = 0.0
+    config.augment.rotation = 15.0
+    config.augment.scale = 1.25
+    config.augment.aspect = 1.1
+    config.augment.shear = 0.15
+    config.augment.shift = 0.15
+    # Missing for a piece of the clip, of half to the whole of this share of its frames: all points, each hand, each
+    # finger.
+    config.augment.drop_frames = 0.0
+    config.augment.drop_frames_most = 0.4
+    config.augment.drop_hand = 0.0
+    config.augment.drop_hand_most = 0.4
+    config.augment.drop_finger = 0.0
+    config.augment.drop_finger_most = 1.0
+
     # --- Model
     # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query' or 'baseline'.
     config.model = 'class_query'
