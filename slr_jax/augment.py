@@ -4,7 +4,7 @@ All take <float32>[time, points, axes], axes x, y and perhaps z in normalized im
 missing and in padded frames; missing points stay missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -13,10 +13,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from slr_jax import config as config_lib
+from slr_jax import features as features_lib
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
 Layout = landmarks_lib.Layout
+Preparation = Callable[[Array, Mapping[str, Any]], dict[str, Any]]
 
 _MIDDLE = 0.5
 # SPOTER's ranges: degrees of the body and of an arm's joint, shares of the width, and how often a joint turns.
@@ -198,7 +201,7 @@ class Augmentation:
     def from_config(cls, config: ml_collections.ConfigDict, layout: str) -> 'Augmentation | None':
         """What a config asks for; None where every probability is 0."""
         fields = ml_collections.FrozenConfigDict(config.augment)
-        return cls(layout, fields) if any(fields[name] for name in PROBABILITIES) else None
+        return cls(layout, fields) if any(fields[name] for name in config_lib.AUGMENTATIONS) else None
 
     def __call__(self, key: Array, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
         """Augments a clip.
@@ -211,7 +214,7 @@ class Augmentation:
         Returns:
             The same shape, and the number of frames that it has now.
         """
-        keys = dict(zip(PROBABILITIES, jax.random.split(key, len(PROBABILITIES)), strict=True))
+        keys = dict(zip(config_lib.AUGMENTATIONS, jax.random.split(key, len(config_lib.AUGMENTATIONS)), strict=True))
         layout = landmarks_lib.LAYOUTS[self.layout]
         landmarks, num_frames = self._change_time(keys, landmarks, num_frames)
         for name, change in _SPACE.items():
@@ -263,6 +266,34 @@ class Augmentation:
         for group, group_key in zip(groups, jax.random.split(key, len(groups)), strict=True):
             missing = missing.at[:, jnp.array(group)].set(drop_group(group_key)[:, None])
         return jnp.where(missing[..., None], jnp.nan, landmarks)
+
+
+def make_preparation(config: ml_collections.ConfigDict, layout: str) -> Preparation | None:
+    """What makes augmented features of the landmarks of a piece of a batch; None without augmentation.
+
+    It takes a key and a piece of input_pipeline.batches whose `landmarks` are <float32>[rows, time, points * 3], zero
+    in padded frames; row after row has a key of its own, however many rows there are.
+    """
+    augmentation = Augmentation.from_config(config, layout)
+    if augmentation is None:
+        return None
+    features = features_lib.Features.from_config(config, layout)
+
+    def prepare(key: Array, piece: Mapping[str, Any]) -> dict[str, Any]:
+        padding_mask = piece['padding_mask']
+        rows, time = padding_mask.shape
+        landmarks = piece['landmarks'].reshape(rows, time, -1, 3)
+        landmarks = jnp.where(padding_mask[..., None, None], landmarks, jnp.nan)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
+        landmarks, counts = jax.vmap(augmentation)(keys, landmarks, padding_mask.sum(axis=1))
+        is_real = jnp.arange(time) < counts[:, None]
+        return {
+            **piece,
+            'landmarks': jax.vmap(features)(landmarks),
+            'padding_mask': is_real & padding_mask.any(axis=1, keepdims=True),
+        }
+
+    return prepare
 
 
 def _draw(key: Array, probability: float, usual: float, least: float, most: float) -> Array:
@@ -319,4 +350,3 @@ _SPACE: dict[str, Callable[[Array, Array, Any, Layout], Array]] = {
     'move_hands': _draw_hands,
     'affine': _draw_affine,
 }
-PROBABILITIES = ('crop', 'stretch', 'warp', *_SPACE, 'drop_frames', 'drop_hand', 'drop_finger')

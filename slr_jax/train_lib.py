@@ -74,11 +74,11 @@ def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:
 
 def make_groups(trials: list[Trial], dataset: dataset_lib.Dataset) -> list[RunGroup]:
     """Groups the runs that did not diverge into programs, each with its latest state."""
-    config, num_classes = trials[0].run.config, dataset.description.num_classes
+    config, num_classes, layout = trials[0].run.config, dataset.description.num_classes, dataset.description.layout
     steps, dim = _steps(trials[0]), trials[0].clips.dim
     size = _runs_per_program(config, len(trials))
     active = [trial for trial in trials if not trial.log.diverged]
-    compiled = functools.cache(lambda num_runs: RunGroupSteps(config, num_classes, steps, num_runs))
+    compiled = functools.cache(lambda num_runs: RunGroupSteps(config, num_classes, steps, num_runs, layout))
     groups = []
     for start in range(0, len(active), size):
         chosen = active[start : start + size]

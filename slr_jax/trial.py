@@ -7,10 +7,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from slr_jax import augment, input_pipeline, memory, models
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
-from slr_jax import input_pipeline, memory, models
 from slr_jax.run_log import RunLog
 
 
@@ -18,7 +18,8 @@ class TrainingClips:
     """The clips that a run trains and validates on.
 
     Attributes:
-        train_features: <float32>[frames, dim] of each clip.
+        train_features: <float32>[frames, dim] of each clip; with augmentation its landmarks, [frames, points * 3],
+            of which the step makes features.
         train_labels: <int32>[clips].
         validation_features: as train_features; None without validation.
         validation_labels: as train_labels; None without validation.
@@ -37,6 +38,9 @@ class TrainingClips:
         self.validation_labels: Any = validation and validation.labels
         self.train_features = features.compute(train.landmarks, train.video_ids)
         memory.check_fits(config, train.video_ids, self.train_features, training=True)
+        if augment.Augmentation.from_config(config, dataset.description.layout):
+            kept = [clip[features.kept_frames(len(clip))] for clip in train.landmarks]
+            self.train_features = [clip.reshape(len(clip), -1) for clip in kept]
         self.validation_features: Any = None
         if validation is not None:
             self.validation_features = features.compute(validation.landmarks, validation.video_ids)
