@@ -54,6 +54,9 @@ def default_config() -> ml_collections.ConfigDict:
     config.noise_mean = 0.0
     config.noise_std = 0.001
 
+    # --- Augmentation of training clips, drawn anew for each clip and step: probabilities, and how far a change goes
+    config.augment = _default_augmentation()
+
     # --- Model
     # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query' or 'baseline'.
     config.model = 'class_query'
@@ -125,6 +128,57 @@ def default_config() -> ml_collections.ConfigDict:
     return config
 
 
+def _default_augmentation() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    # A window of the clip, of at least this share of its frames.
+    config.crop = 0.0
+    config.crop_least = 0.75
+    # Another number of frames, at most so many times more or fewer, and no more than the longest clip of the batch has.
+    config.stretch = 0.0
+    config.stretch_most = 1.5
+    # A speed that changes smoothly, by at most this share.
+    config.warp = 0.0
+    config.warp_most = 0.5
+    # Left and right exchanged, as in a mirror.
+    config.mirror = 0.0
+    # One of SPOTER's four: turned, tilted, squeezed, arms turned.
+    config.spoter = 0.0
+    # Each hand moved as a whole, by so many standard deviations of its points, and scaled about its wrist by at most.
+    config.move_hands = 0.0
+    config.hand_shift = 0.2
+    config.hand_scale = 1.1
+    # All points turned by at most so many degrees, scaled, stretched to another aspect and sheared by at most, and
+    # moved by so many standard deviations of the clip's points.
+    config.affine = 0.0
+    config.rotation = 15.0
+    config.scale = 1.25
+    config.aspect = 1.1
+    config.shear = 0.15
+    config.shift = 0.15
+    # Missing for a piece of the clip, of half to the whole of this share of its frames: all points, each hand, each
+    # finger.
+    config.drop_frames = 0.0
+    config.drop_frames_most = 0.4
+    config.drop_hand = 0.0
+    config.drop_hand_most = 0.4
+    config.drop_finger = 0.0
+    config.drop_finger_most = 1.0
+    return config
+
+
+# Fields of config.augment that are probabilities.
+AUGMENTATIONS = (
+    'crop',
+    'stretch',
+    'warp',
+    'mirror',
+    'spoter',
+    'move_hands',
+    'affine',
+    'drop_frames',
+    'drop_hand',
+    'drop_finger',
+)
 VALIDATIONS = ('split', 'holdout', 'none')
 DTYPES = ('float32', 'bfloat16')
 CLASS_WEIGHTS = ('none', 'balanced')
@@ -154,13 +208,21 @@ _AT_LEAST_0 = (lambda x: x >= 0, 'at least 0')
 _AT_LEAST_1 = (lambda x: x >= 1, 'at least 1')
 _FROM_0_BELOW_1 = (lambda x: 0 <= x < 1, 'from 0 to below 1')
 _ABOVE_0 = (lambda x: x > 0, 'above 0')
+_ABOVE_0_TO_1 = (lambda x: 0 < x <= 1, 'above 0 and at most 1')
+_PROBABILITY = (lambda x: 0 <= x <= 1, 'from 0 to 1')
 
 # Field -> check of a value that is not None, and what it expects.
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'validation_fraction': (lambda x: 0 < x < 1, 'between 0 and 1'),
-    'train_fraction': (lambda x: 0 < x <= 1, 'above 0 and at most 1'),
+    'train_fraction': _ABOVE_0_TO_1,
     'max_frames': _AT_LEAST_1,
     'noise_std': _AT_LEAST_0,
+    **{f'augment.{name}': _PROBABILITY for name in AUGMENTATIONS},
+    **{f'augment.{name}': _AT_LEAST_1 for name in ('stretch_most', 'scale', 'aspect', 'hand_scale')},
+    **{f'augment.{name}': _AT_LEAST_0 for name in ('rotation', 'shear', 'shift', 'hand_shift')},
+    **{f'augment.{name}_most': _ABOVE_0_TO_1 for name in ('drop_frames', 'drop_hand', 'drop_finger')},
+    'augment.crop_least': _ABOVE_0_TO_1,
+    'augment.warp_most': _FROM_0_BELOW_1,
     'num_heads': _AT_LEAST_1,
     'num_layers': _AT_LEAST_1,
     'mlp_dim': _AT_LEAST_1,
@@ -284,12 +346,13 @@ def _check(config: ml_collections.ConfigDict) -> None:
     for field, allowed in _choices().items():
         if config[field] not in allowed:
             raise errors.InputError(f'config.{field} is {config[field]!r}, expected one of {", ".join(allowed)}')
-    for field, value in config.items():
+    values = {**config, **{f'augment.{field}': value for field, value in config.augment.items()}}
+    for field, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise errors.InputError(f'config.{field} is {value}, expected a finite number')
     for field, (is_legal, expected) in _RANGES.items():
-        if config[field] is not None and not is_legal(config[field]):
-            raise errors.InputError(f'config.{field} is {config[field]}, expected {expected}')
+        if values[field] is not None and not is_legal(values[field]):
+            raise errors.InputError(f'config.{field} is {values[field]}, expected {expected}')
     if config.early_stop_epochs and config.validation == 'none':
         raise errors.InputError("config.early_stop_epochs needs validation clips, but config.validation is 'none'")
 
@@ -313,7 +376,8 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def _update_default(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
     config = default_config()
-    for known, given, prefix in (config, fields, 'config'), (config.sweep, fields.get('sweep', ()), 'config.sweep'):
+    nested = [(config[name], fields.get(name, ()), f'config.{name}') for name in ('augment', 'sweep')]
+    for known, given, prefix in [(config, fields, 'config'), *nested]:
         for field in given:
             if field not in known:
                 similar = difflib.get_close_matches(field, known, n=1)

@@ -49,6 +49,8 @@ class Layout:
         labels_per_frame: the CSV has one label per frame, not per clip.
         body_box: points that SPOTER's body box is made from: nose, neck, left_eye, left_shoulder, right_shoulder -> one
             point, or several whose middle is meant.
+        arms: of the left and the right arm the neck, shoulder, elbow and wrist: one point, or several whose middle is
+            meant; none where there is no body.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Layout:
     optional_points: tuple[str, ...] = ()
     labels_per_frame: bool = True
     body_box: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    arms: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     @property
     def num_points(self) -> int:
@@ -74,6 +77,11 @@ class Layout:
     def hands(self) -> tuple[tuple[int, ...], ...]:
         """The points of each hand, wrist first."""
         return tuple(self.groups[group] for group in self.hand_groups)
+
+    @property
+    def fingers(self) -> tuple[tuple[int, ...], ...]:
+        """The points of each finger of each hand, which follow the wrist in fours."""
+        return tuple(hand[start : start + 4] for hand in self.hands for start in range(1, len(hand), 4))
 
     @property
     def has_unordered_hands(self) -> bool:
@@ -256,6 +264,11 @@ _add(
             'left_shoulder': (53,),
             'right_shoulder': (54,),
         },
+        # The fingers of the pose go with its wrists.
+        arms=(
+            ((53, 54), (53,), (55,), (57, 59, 61, 63)),
+            ((53, 54), (54,), (56,), (58, 60, 62, 64)),
+        ),
     )
 )
 
@@ -322,5 +335,6 @@ _add(
             'left_shoulder': (7,),
             'right_shoulder': (6,),
         },
+        arms=(((1,), (7,), (9,), (11,)), ((1,), (6,), (8,), (10,))),
     )
 )  # fmt: skip

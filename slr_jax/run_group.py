@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import devices, fine_tune, inference, input_pipeline, models, progress, run_log, train_step
+from slr_jax import augment, devices, fine_tune, inference, input_pipeline, models, progress, run_log, train_step
 from slr_jax import metrics as metrics_lib
 from slr_jax.run_log import EpochMetrics
 from slr_jax.train_step import Steps, TrainState
@@ -31,6 +31,7 @@ class RunGroupSteps:
         num_classes: of the dataset.
         steps: of each run.
         num_runs: of the group.
+        layout: of the dataset; needed with augmentation only.
 
     Attributes:
         train_step: (state, batch, keys, swept hyperparameters) -> state and sums, as train_step.make_train_step has
@@ -38,13 +39,21 @@ class RunGroupSteps:
         eval_step: (params, batch) -> logits, likewise.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, num_classes: int, steps: Steps, num_runs: int) -> None:
+    def __init__(
+        self, config: ml_collections.ConfigDict, num_classes: int, steps: Steps, num_runs: int, layout: str = ''
+    ) -> None:
         self.num_runs, self.steps = num_runs, steps
         num_devices = jax.device_count()
         self._shard_runs = num_runs > 1 and jax.process_count() == 1 and num_devices > 1 and num_runs % num_devices == 0
         self._config = config
         self._model = models.model_from_config(config, num_classes)
-        step = train_step.make_train_step(self._model, config, steps, divide_batch=not self._shard_runs)
+        step = train_step.make_train_step(
+            self._model,
+            config,
+            steps,
+            prepare=augment.make_preparation(config, layout),
+            divide_batch=not self._shard_runs,
+        )
         eval_step = inference.eval_function(self._model)
         if num_runs > 1:
             step, eval_step = jax.vmap(step), jax.vmap(eval_step)

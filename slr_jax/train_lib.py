@@ -103,7 +103,8 @@ def make_groups(
     for trial in trials:
         by_fold.setdefault(trial.run.config.fold, []).append(trial)
     size = min(_runs_per_program(config, len(trials)), max(map(len, by_fold.values())))
-    compiled = functools.cache(lambda steps, num_runs: RunGroupSteps(config, num_classes, steps, num_runs))
+    layout = dataset.description.layout
+    compiled = functools.cache(lambda steps, num_runs: RunGroupSteps(config, num_classes, steps, num_runs, layout))
     groups = []
     for same_fold in by_fold.values():
         active = [trial for trial in same_fold if not trial.log.diverged]

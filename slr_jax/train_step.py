@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from slr_jax import devices, errors, memory, models
+from slr_jax import augment, devices, errors, memory, models
 
 Array = jax.Array
 Piece = Mapping[str, Any]
@@ -154,7 +154,12 @@ def create_train_state(
 
 
 def make_train_step(
-    model: models.LandmarkTransformer, config: ml_collections.ConfigDict, steps: Steps, *, divide_batch: bool = True
+    model: models.LandmarkTransformer,
+    config: ml_collections.ConfigDict,
+    steps: Steps,
+    *,
+    prepare: augment.Preparation | None = None,
+    divide_batch: bool = True,
 ) -> TrainStep:
     """Makes the step of one device and one run.
 
@@ -167,6 +172,7 @@ def make_train_step(
         model: to train; its dropout rate is that of the hyperparameters.
         config: of the run.
         steps: of the run.
+        prepare: augment.make_preparation; None where batches hold features.
         divide_batch: whether each device has a part of the batch, and not a batch of its own.
     """
     # For one device the sum would still copy every gradient.
@@ -201,7 +207,9 @@ def make_train_step(
         sums = []
         for number, piece in enumerate(batch):
             noise_key, dropout_key = (jax.random.fold_in(x, number) if number else x for x in (noise_key, dropout_key))
-            noisy = {**piece, 'landmarks': _add_noise(config, noise_key, piece['landmarks'])}
+            # Keys 0 and 1 are those of noise and dropout.
+            fed = piece if prepare is None else prepare(jax.random.fold_in(key, 2 + number), piece)
+            noisy = {**fed, 'landmarks': _add_noise(config, noise_key, fed['landmarks'])}
             sums.append(_sum_over_rows(gradient, noisy, dropout_key))
         (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

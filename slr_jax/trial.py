@@ -7,10 +7,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from slr_jax import augment, input_pipeline, models
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
-from slr_jax import input_pipeline, models
 from slr_jax.run_log import RunLog
 
 
@@ -18,7 +18,8 @@ class TrainingClips:
     """The clips that a run trains and validates on.
 
     Attributes:
-        train_features: <float32>[frames, dim] of each clip.
+        train_features: <float32>[frames, dim] of each clip; with augmentation its landmarks, [frames, points * 3],
+            of which the step makes features.
         train_labels: <int32>[clips].
         class_weights: <float32>[classes], of the loss; None where all clips count the same.
         validation_features: as train_features; None without validation.
@@ -40,6 +41,9 @@ class TrainingClips:
             self.class_weights = input_pipeline.class_weights(train.labels, dataset.description.num_classes)
         self.validation_labels: Any = validation and validation.labels
         self.train_features = features.compute_for_model(config, train.landmarks, train.video_ids, training=True)
+        if augment.Augmentation.from_config(config, dataset.description.layout):
+            kept = [clip[features.kept_frames(len(clip))] for clip in train.landmarks]
+            self.train_features = [clip.reshape(len(clip), -1) for clip in kept]
         self.validation_features: Any = None
         if validation is not None:
             self.validation_features = features.compute_for_model(config, validation.landmarks, validation.video_ids)
