@@ -252,17 +252,24 @@ def _video_recordings(
     values: flags.FlagValues, target: 'model_input.Target', output_video: str | None
 ) -> Iterator[_Recording]:
     from preprocessing.extraction import drawing, frame_stream
-    from preprocessing.formats import model_input
 
-    directory, names = model_input.find_videos(values.videos)
-    if output_video and len(names) > 1:
-        raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(names)} videos')
+    directory, names = _find_videos(values)
     with _open_extractor(values, target) as extractor:
         for name in names:
             pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
             frames = frame_stream.follow(pictures, extractor)
             with drawing.open_recording(output_video, extractor.handedness) as draw:
                 yield _Recording(name, frames, progress.RecordingProgress(), draw)
+
+
+def _find_videos(values: flags.FlagValues) -> tuple[str, list[str]]:
+    """A directory, and the names of the videos there."""
+    from preprocessing.formats import model_input
+
+    directory, names = model_input.find_videos(values.videos)
+    if values.output_video and len(names) > 1:
+        raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(names)} videos')
+    return directory, names
 
 
 @contextlib.contextmanager
@@ -356,9 +363,7 @@ def _predict_videos(
     """Answers videos of one sign each."""
     from preprocessing.formats import model_input
 
-    directory, videos = model_input.find_videos(values.videos)
-    if output_video and len(videos) > 1:
-        raise errors.InputError(f'--output_video is for one video, but {values.videos} is {len(videos)} videos')
+    directory, videos = _find_videos(values)
     options = target.options(values.running_mode, values.pose)
     for note in target.compare(options, values.model_dir):
         progress.report(f'warning: {note}')
