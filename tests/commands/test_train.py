@@ -111,7 +111,7 @@ def test_published_protocol(run, tmp_path):
 
 
 def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
-    settings = {'dataset': tiny_dir, 'num_heads': 7, 'num_layers': 1, 'mlp_dim': 8, 'batch_size': 4, 'num_epochs': 30}
+    settings = {'dataset': tiny_dir, 'num_heads': 7, 'num_layers': 1, 'mlp_dim': 8, 'batch_size': 4, 'num_epochs': 14}
     settings |= {'optimizer': 'momentum', 'schedule': 'cosine', 'bucket_by_length': True}
     options = [f'--config.{field}={value}' for field, value in settings.items()]
 
@@ -122,7 +122,7 @@ def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
     assert start(tmp_path / 'unbroken').wait() == 0
     rng = np.random.default_rng(0)
     workdir = tmp_path / 'broken'
-    for epochs in (1, 12):
+    for epochs in (1, 6):
         process = start(workdir)
         for line in process.stdout:
             if ' | validation loss' in line and int(line.split()[1].split('/')[0]) >= epochs:
@@ -131,7 +131,7 @@ def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        assert len(pd.read_csv(workdir / 'metrics.csv')) < 30
+        assert len(pd.read_csv(workdir / 'metrics.csv')) < 14
     last = start(workdir)
     assert 'going on after epoch' in last.communicate()[0]
     for step in ('latest', 'best'):
@@ -160,7 +160,13 @@ def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('max_pairs', 'class_weights'), [(2**23, None), (2 * 26**2, None), (2**23, (0.5, 2, 1)), (2 * 26**2, (0.5, 2, 1))]
+    ('max_pairs', 'class_weights'),
+    [
+        (2**23, None),
+        (2 * 26**2, (0.5, 2, 1)),
+        pytest.param(2 * 26**2, None, marks=pytest.mark.long),
+        pytest.param(2**23, (0.5, 2, 1), marks=pytest.mark.long),
+    ],
 )
 def test_a_step_learns_from_the_mean_over_real_clips(tiny_dir, monkeypatch, max_pairs, class_weights):
     """One SGD step on a part batch, whole or in parts that fit in memory, against gradients of single clips."""
@@ -217,7 +223,7 @@ def test_answers_do_not_depend_on_how_much_is_computed_at_once(tiny_dir, tmp_pat
     inference.mapped_eval_step.cache_clear()
 
 
-@pytest.mark.parametrize('num_runs', [1, 2])
+@pytest.mark.parametrize('num_runs', [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_step_is_compiled_once(tiny_dir, caplog, num_runs):
     config, dataset = make_tiny_config(tiny_dir), dataset_lib.load_dataset(tiny_dir)
     steps = RunGroupSteps(config, dataset.description.num_classes, Steps(4, 8), num_runs)
