@@ -19,7 +19,6 @@ from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
 Layout = landmarks_lib.Layout
-Preparation = Callable[[Array, Mapping[str, Any]], dict[str, Any]]
 
 _MIDDLE = 0.5
 # SPOTER's ranges: degrees of the body and of an arm's joint, shares of the width, and how often a joint turns.
@@ -268,7 +267,9 @@ class Augmentation:
         return jnp.where(missing[..., None], jnp.nan, landmarks)
 
 
-def make_preparation(config: ml_collections.ConfigDict, layout: str) -> Preparation | None:
+def make_preparation(
+    config: ml_collections.ConfigDict, layout: str
+) -> Callable[[Array, Mapping[str, Any]], Mapping[str, Any]] | None:
     """What makes augmented features of the landmarks of a piece of a batch; None without augmentation.
 
     It takes a key and a piece of input_pipeline.batches whose `landmarks` are <float32>[rows, time, points * 3], zero

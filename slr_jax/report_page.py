@@ -107,7 +107,7 @@ def _json(content: Any) -> str:
 
 
 def _left_out(metrics: Mapping[str, Any]) -> str:
-    names = metrics['left_out']
+    names = metrics.get('left_out')
     return f'; {sum(names.values()):,} of {len(names)} glosses that the model does not know left out' if names else ''
 
 

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from slr_jax import augment, devices, errors, memory, models
+from slr_jax import devices, errors, memory, models
 
 Array = jax.Array
 Piece = Mapping[str, Any]
+Preparation = Callable[[Array, Piece], Piece]
 Batch = Sequence[Piece]
 Schedule = Callable[[Any], Any]
 # Learning rate, dropout rate and weight decay: those that runs of one program differ in are <float32>[], traced; the
@@ -158,7 +159,7 @@ def make_train_step(
     config: ml_collections.ConfigDict,
     steps: Steps,
     *,
-    prepare: augment.Preparation | None = None,
+    prepare: Preparation | None = None,
     divide_batch: bool = True,
 ) -> TrainStep:
     """Makes the step of one device and one run.
@@ -172,7 +173,7 @@ def make_train_step(
         model: to train; its dropout rate is that of the hyperparameters.
         config: of the run.
         steps: of the run.
-        prepare: augment.make_preparation; None where batches hold features.
+        prepare: makes what is fed of a key and a piece, see augment.make_preparation; None where batches hold features.
         divide_batch: whether each device has a part of the batch, and not a batch of its own.
     """
     # For one device the sum would still copy every gradient.

@@ -111,9 +111,10 @@ def test_the_window_and_its_speed_are_within_their_ranges():
     clip[:32] = np.arange(32, dtype=np.float32)[:, None, None]
     lengths, ends = [], []
     augmentation = drawn(crop=1.0, crop_least=0.5, stretch=1.0, stretch_most=2.0)
-    for key in jax.random.split(jax.random.key(0), 40):
-        found, count = augmentation(key, jnp.asarray(clip), jnp.int32(32))
-        values = np.asarray(found[:, 0, 0])
+    keys = jax.random.split(jax.random.key(0), 40)
+    together = jax.jit(jax.vmap(augmentation, (0, None, None)))(keys, clip, 32)
+    for found, count in zip(*map(np.asarray, together), strict=True):
+        values = found[:, 0, 0]
         assert np.isnan(values[int(count) :]).all()
         assert not np.isnan(values[: int(count)]).any()
         lengths.append(int(count))
@@ -135,7 +136,7 @@ def test_dropped_parts_are_missing_in_one_piece(field, points):
     clip = np.ones((40, 75, 3), np.float32)
     clip[30:] = np.nan
     augmentation = drawn(**{field: 1.0, f'{field}_most': 0.5})
-    found, count = augmentation(jax.random.key(1), jnp.asarray(clip), jnp.int32(30))
+    found, count = jax.jit(augmentation)(jax.random.key(1), clip, 30)
     missing = np.isnan(np.asarray(found[:30]))
     assert count == 30
     assert not missing[:, [i for i in range(75) if i not in points]].any()
@@ -147,15 +148,25 @@ def test_dropped_parts_are_missing_in_one_piece(field, points):
 
 def test_something_is_always_left():
     augmentation = drawn('mediapipe_hand', drop_hand=1.0, drop_hand_most=1.0)
-    clip = jnp.ones((9, 21, 3))
-    for key in jax.random.split(jax.random.key(0), 5):
-        assert not np.isnan(augmentation(key, clip, jnp.int32(9))[0]).all()
+    keys = jax.random.split(jax.random.key(0), 5)
+    found, _ = jax.jit(jax.vmap(augmentation, (0, None, None)))(keys, jnp.ones((9, 21, 3)), 9)
+    assert not np.isnan(found).all(axis=(1, 2, 3)).any()
 
 
 ALL = dict.fromkeys(config_lib.AUGMENTATIONS, 0.7)
 
 
-@pytest.mark.parametrize('layout', landmarks_lib.LAYOUTS)
+@pytest.mark.parametrize(
+    'layout',
+    [
+        'mediapipe_hands_pose',
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in landmarks_lib.LAYOUTS
+            if name != 'mediapipe_hands_pose'
+        ),
+    ],
+)
 def test_every_layout_is_drawn_alike_alone_and_among_others(layout):
     clip = random_clip(landmarks_lib.LAYOUTS[layout], frames=24)
     clip[18:] = np.nan
