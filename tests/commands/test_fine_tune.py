@@ -115,7 +115,10 @@ def test_another_model_shares_some_parameters(source, new_dataset):
         ({'coordinates': 'xyz'}, r"config\.coordinates is 'xy' there and 'xyz' here"),
         ({'missing_value': 0.25}, r'config\.missing_value is -2\.5 there and 0\.25 here'),
         ({'num_heads': 6}, r'config\.num_heads is 7 there and 6 here'),
-        ({'description': {'handedness': 'swapped'}}, r"handedness is 'signer' there and 'swapped' here"),
+        (
+            {'description': {'layout': 'mediapipe_two_hands'}},
+            r"layout is 'mediapipe_hand' there and 'mediapipe_two_hands'",
+        ),
     ],
     ids=str,
 )
