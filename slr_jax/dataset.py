@@ -13,6 +13,8 @@ from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
+# What is done about glosses of a dataset that a model does not know.
+UNKNOWN_GLOSSES = ('refuse', 'leave_out')
 FORMAT = 'slr_jax landmarks 2'
 _OLD_FORMAT = 'slr_jax landmarks 1'
 # Names that format 1 and the extractions of slr_jax 0.1.0 have for the same.

@@ -27,7 +27,7 @@ def _define_flags() -> None:
     flags.DEFINE_enum(
         'unknown_glosses',
         'refuse',
-        ['refuse', 'leave_out'],
+        list(dataset_lib.UNKNOWN_GLOSSES),
         'What is done about glosses of the dataset that the model does not know: refuse, or leave their clips out.',
     )
     flags.DEFINE_bool(

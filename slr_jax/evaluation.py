@@ -16,8 +16,6 @@ from slr_jax import workdir as workdir_lib
 
 # Unknown glosses that a message names, at most.
 _NUM_NAMED = 8
-# What is done about glosses of a dataset that a model does not know.
-UNKNOWN_GLOSSES = ('refuse', 'leave_out')
 
 
 class Evaluator:
@@ -51,8 +49,8 @@ class Evaluator:
         unknown_glosses: str = 'refuse',
         restrict: bool = False,
     ) -> None:
-        if unknown_glosses not in UNKNOWN_GLOSSES:
-            expected = ' or '.join(UNKNOWN_GLOSSES)
+        if unknown_glosses not in dataset_lib.UNKNOWN_GLOSSES:
+            expected = ' or '.join(dataset_lib.UNKNOWN_GLOSSES)
             raise errors.InputError(f'unknown_glosses is {unknown_glosses!r}, expected {expected}')
         self.workdir, self.split, self.restrict = workdir, split, restrict
         self.config, self.description = workdir_lib.load_config(workdir)

@@ -62,12 +62,12 @@ def open_trials(
     clips = load_clips(dataset, runs)
     if config.num_folds:
         progress.report(folds.describe(dataset, config))
-    paths = [workdir, *(workdir_lib.run_path(workdir, run.name) for run in runs)]
-    is_new = not all(map(workdir_lib.exists, paths))
     init = None
     if config.init_from or config.freeze:
         shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), clips[0].dim)
         train_step.frozen_parameters(config, shapes)
+        paths = [workdir, *(workdir_lib.run_path(workdir, run.name) for run in runs)]
+        is_new = not all(map(workdir_lib.exists, paths))
         init = source().summary(shapes) if source and is_new else None
     in_group = _runs_per_program(config, len(runs)) > 1
     is_first = devices.is_first_process()

@@ -107,7 +107,7 @@ def test_unknown_glosses_are_named_or_left_out(model, make_data, expected, capfd
 
 def test_a_dataset_without_any_known_gloss_is_refused(model, make_data):
     data = make_data([0, 1], ['cow', 'zebra'])
-    for unknown_glosses in evaluation.UNKNOWN_GLOSSES:
+    for unknown_glosses in dataset.UNKNOWN_GLOSSES:
         with pytest.raises(errors.InputError, match=r"'cow', 'zebra', and no other"):
             evaluation.Evaluator(str(model), dataset=data, unknown_glosses=unknown_glosses)
 
