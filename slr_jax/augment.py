@@ -15,6 +15,7 @@ import ml_collections
 
 from slr_jax import config as config_lib
 from slr_jax import features as features_lib
+from slr_jax import frames
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
@@ -150,26 +151,6 @@ def turn_arms(landmarks: Array, degrees: Array, layout: Layout) -> Array:
 # --- In time
 
 
-def resample(landmarks: Array, positions: Array) -> Array:
-    """The clip at other frames.
-
-    Args:
-        landmarks: of a clip.
-        positions: <float32>[frames], numbers of frames from 0 and between them; NaN for an empty frame.
-
-    Returns:
-        <float32>[frames, points, axes]: linear between two frames that have the point, else as in the nearer frame.
-    """
-    last = len(landmarks) - 1
-    before = jnp.clip(jnp.floor(jnp.nan_to_num(positions)), 0, last)
-    share = (jnp.nan_to_num(positions) - before)[:, None, None]
-    first = landmarks[before.astype(jnp.int32)]
-    second = landmarks[jnp.minimum(before.astype(jnp.int32) + 1, last)]
-    between = first + share * (second - first)
-    frames = jnp.where(jnp.isnan(between), jnp.where(share < 0.5, first, second), between)
-    return jnp.where(jnp.isnan(positions)[:, None, None], jnp.nan, frames)
-
-
 def warp(progress: Array, strength: Array, waves: Array) -> Array:
     """Maps progress through a clip, in [0, 1], to itself smoothly and without going back.
 
@@ -191,16 +172,20 @@ class Augmentation:
     Attributes:
         layout: a key of landmarks.LAYOUTS.
         fields: of config.augment, see slr_jax/config.py.
+        num_frames: that every clip is resampled to; None for none.
     """
 
     layout: str
     fields: ml_collections.FrozenConfigDict
+    num_frames: int | None = None
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict, layout: str) -> 'Augmentation | None':
         """What a config asks for; None where every probability is 0."""
         fields = ml_collections.FrozenConfigDict(config.augment)
-        return cls(layout, fields) if any(fields[name] for name in config_lib.AUGMENTATIONS) else None
+        return (
+            cls(layout, fields, config.num_frames) if any(fields[name] for name in config_lib.AUGMENTATIONS) else None
+        )
 
     def __call__(self, key: Array, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
         """Augments a clip.
@@ -211,7 +196,8 @@ class Augmentation:
             num_frames: <int32>[], of the clip, from 1 to time.
 
         Returns:
-            The same shape, and the number of frames that it has now.
+            <float32>[kept, points, axes], where `kept` is `time` or the field `num_frames`, and the number of frames
+            before the padding.
         """
         keys = dict(zip(config_lib.AUGMENTATIONS, jax.random.split(key, len(config_lib.AUGMENTATIONS)), strict=True))
         layout = landmarks_lib.LAYOUTS[self.layout]
@@ -231,21 +217,24 @@ class Augmentation:
     def _change_time(self, keys: dict[str, Array], landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
         """Takes a window of the clip, at another speed, which may change within it; one resampling for all three."""
         fields = self.fields
-        if not (fields.crop or fields.stretch or fields.warp):
+        if not (fields.crop or fields.stretch or fields.warp or self.num_frames):
             return landmarks, num_frames
         last = (num_frames - 1).astype(jnp.float32)
         crop_key, start_key = jax.random.split(keys['crop'])
         share = _draw(crop_key, fields.crop, 1.0, fields.crop_least, 1.0)
         start = jax.random.uniform(start_key) * (1 - share) * last
+        time = self.num_frames or len(landmarks)
         most = math.log(fields.stretch_most)
         factor = jnp.exp(_draw(keys['stretch'], fields.stretch, 0.0, -most, most))
-        count = jnp.clip(jnp.round(num_frames * share * factor), 1, len(landmarks)).astype(jnp.int32)
+        count = jnp.clip(jnp.round(num_frames * share * factor), 1, time).astype(jnp.int32)
+        if self.num_frames:
+            count = jnp.where(num_frames > 0, self.num_frames, 0)
         warp_key, waves_key = jax.random.split(keys['warp'])
         strength = _draw(warp_key, fields.warp, 0.0, -fields.warp_most, fields.warp_most)
         waves = jax.random.randint(waves_key, (), 1, 3)
-        frames = jnp.arange(len(landmarks))
-        positions = start + warp(frames / jnp.maximum(count - 1, 1), strength, waves) * share * last
-        return resample(landmarks, jnp.where(frames < count, positions, jnp.nan)), count
+        indices = jnp.arange(time)
+        positions = start + warp(indices / jnp.maximum(count - 1, 1), strength, waves) * share * last
+        return frames.resample(landmarks, jnp.where(indices < count, positions, jnp.nan)), count
 
     def _drop(
         self, key: Array, landmarks: Array, num_frames: Array, name: str, groups: Sequence[Sequence[int]]
@@ -257,8 +246,8 @@ class Augmentation:
             happens_key, size_key, start_key = jax.random.split(key, 3)
             size = jax.random.uniform(size_key, minval=most / 2, maxval=most) * num_frames
             start = jax.random.uniform(start_key) * (num_frames - size)
-            frames = jnp.arange(len(landmarks))
-            in_piece = (frames >= start) & (frames < start + size)
+            indices = jnp.arange(len(landmarks))
+            in_piece = (indices >= start) & (indices < start + size)
             return in_piece & jax.random.bernoulli(happens_key, self.fields[name])
 
         missing = jnp.zeros(landmarks.shape[:2], bool)
@@ -287,12 +276,9 @@ def make_preparation(
         landmarks = jnp.where(padding_mask[..., None, None], landmarks, jnp.nan)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
         landmarks, counts = jax.vmap(augmentation)(keys, landmarks, padding_mask.sum(axis=1))
-        is_real = jnp.arange(time) < counts[:, None]
-        return {
-            **piece,
-            'landmarks': jax.vmap(features)(landmarks),
-            'padding_mask': is_real & padding_mask.any(axis=1, keepdims=True),
-        }
+        counts = jnp.where(padding_mask.any(axis=1), counts, 0)
+        fed, padding_mask = jax.vmap(features.encode)(landmarks, counts)
+        return {**piece, 'landmarks': fed, 'padding_mask': padding_mask}
 
     return prepare
 

@@ -20,7 +20,17 @@ from slr_jax import errors
 def default_config() -> ml_collections.ConfigDict:
     """Every field; the defaults are the published protocol (Luna-Jiménez et al., ICMI 2023)."""
     config = ml_collections.ConfigDict()
+    _add_data(config)
+    _add_input(config)
+    # --- Augmentation of training clips, drawn anew for each clip and step: probabilities, and how far a change goes
+    config.augment = _default_augmentation()
+    _add_model(config)
+    _add_training(config)
+    _add_runs(config)
+    return config
 
+
+def _add_data(config: ml_collections.ConfigDict) -> None:
     # --- Data
     # TFDS directory; the number of classes and the width of the input come from it.
     config.dataset = ''
@@ -39,6 +49,8 @@ def default_config() -> ml_collections.ConfigDict:
     # Seed of the folds, apart from config.seed, so that runs with different seeds have the same folds.
     config.fold_seed = 0
 
+
+def _add_input(config: ml_collections.ConfigDict) -> None:
     # --- Input
     # Normalization of the landmarks: 'none', 'spoter' or 'centered'.
     config.normalize = 'none'
@@ -46,17 +58,26 @@ def default_config() -> ml_collections.ConfigDict:
     config.coordinates = 'xy'
     # What a missing coordinate is fed as, in the numbers that the model sees; None: as published for the layout.
     config.missing_value = config_dict.placeholder(float)
+    # Frames that are left out: 'none', 'ends' (before the first and after the last with a hand) or 'all' (without one).
+    config.trim = 'none'
+    # Frames of the longest gap of a point that is filled, linearly in time.
+    config.interpolate_gaps = 0
     # Frames that the model sees of a clip, at most; None: all. Memory grows with the square of the longest clip.
     config.max_frames = config_dict.placeholder(int)
     # How longer clips are shortened: 'sample' (frames at even distances) or 'cut' (the frames in the middle).
     config.shorten = 'sample'
+    # Frames that every clip is resampled to, linearly; None: none.
+    config.num_frames = config_dict.placeholder(int)
+    # Differences of each coordinate to the frames 1, 2, … later that are fed beside it, 0 where one is missing.
+    config.differences = 0
+    # Whether 1 is fed beside each coordinate where it is there, and 0 where it is missing.
+    config.presence = False
     # Mean and standard deviation of the Gaussian noise on the training input.
     config.noise_mean = 0.0
     config.noise_std = 0.001
 
-    # --- Augmentation of training clips, drawn anew for each clip and step: probabilities, and how far a change goes
-    config.augment = _default_augmentation()
 
+def _add_model(config: ml_collections.ConfigDict) -> None:
     # --- Model
     # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query' or 'baseline'.
     config.model = 'class_query'
@@ -71,6 +92,8 @@ def default_config() -> ml_collections.ConfigDict:
     # Type of the computation: 'float32' or 'bfloat16'; parameters are float32.
     config.dtype = 'float32'
 
+
+def _add_training(config: ml_collections.ConfigDict) -> None:
     # --- Training
     # Clips per step, over all devices of all machines together.
     config.batch_size = 1
@@ -110,6 +133,8 @@ def default_config() -> ml_collections.ConfigDict:
     # Parameters that stay as they begin, by the beginning of their names or by patterns: ('encoder', 'mask', '*.bias').
     config.freeze = config_dict.placeholder(tuple)
 
+
+def _add_runs(config: ml_collections.ConfigDict) -> None:
     # --- Several runs in one workdir
     # Seeds of several runs, instead of config.seed: (0, 1, 2).
     config.seeds = config_dict.placeholder(tuple)
@@ -125,7 +150,6 @@ def default_config() -> ml_collections.ConfigDict:
     # --- Checkpoints
     # Keep the best by training and by validation accuracy of each 10 epochs, which the published protocol tests.
     config.keep_published_checkpoints = False
-    return config
 
 
 def _default_augmentation() -> ml_collections.ConfigDict:
@@ -133,7 +157,8 @@ def _default_augmentation() -> ml_collections.ConfigDict:
     # A window of the clip, of at least this share of its frames.
     config.crop = 0.0
     config.crop_least = 0.75
-    # Another number of frames, at most so many times more or fewer, and no more than the longest clip of the batch has.
+    # Another number of frames, at most so many times more or fewer, and no more than the longest clip of the batch has;
+    # without effect where num_frames sets it.
     config.stretch = 0.0
     config.stretch_most = 1.5
     # A speed that changes smoothly, by at most this share.
@@ -188,14 +213,15 @@ _MAX_FOLDS = 1000
 def _choices() -> dict[str, Any]:
     """Field -> its legal values."""
     # Imported here, so that a mistyped flag need not wait for jax.
-    from slr_jax import features, folds, models, normalize, train_step
+    from slr_jax import features, folds, frames, models, normalize, train_step
 
     return {
         'validation': VALIDATIONS,
         'folds_by': folds.BY,
         'normalize': normalize.METHODS,
         'coordinates': features.COORDINATES,
-        'shorten': features.SHORTENINGS,
+        'trim': frames.TRIMMINGS,
+        'shorten': frames.SHORTENINGS,
         'model': models.MODELS,
         'dtype': DTYPES,
         'optimizer': train_step.OPTIMIZERS,
@@ -215,7 +241,10 @@ _PROBABILITY = (lambda x: 0 <= x <= 1, 'from 0 to 1')
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'validation_fraction': (lambda x: 0 < x < 1, 'between 0 and 1'),
     'train_fraction': _ABOVE_0_TO_1,
+    'interpolate_gaps': _AT_LEAST_0,
     'max_frames': _AT_LEAST_1,
+    'num_frames': _AT_LEAST_1,
+    'differences': _AT_LEAST_0,
     'noise_std': _AT_LEAST_0,
     **{f'augment.{name}': _PROBABILITY for name in AUGMENTATIONS},
     **{f'augment.{name}': _AT_LEAST_1 for name in ('stretch_most', 'scale', 'aspect', 'hand_scale')},

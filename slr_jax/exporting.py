@@ -90,7 +90,7 @@ def export_program(loaded: LoadedModel) -> jax_export.Exported:
     params = jax.tree.map(np.asarray, loaded.params)
 
     def answer(landmarks: jax.Array, num_frames: jax.Array) -> jax.Array:
-        fed, padding_mask = jax.vmap(features.of_padded)(landmarks, num_frames)
+        fed, padding_mask = jax.vmap(features.compute_padded)(landmarks, num_frames)
         logits: Any = model.apply({'params': params}, fed, padding_mask)
         return jax.nn.softmax(logits)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import errors, input_pipeline, memory, normalize
+from slr_jax import errors, frames, input_pipeline, memory, normalize
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
@@ -19,13 +19,6 @@ Array = jax.Array
 COORDINATES = {'xy': 2, 'xyz': 3}
 # Clips, and frames with their padding, that are computed at once, to limit memory.
 _CLIPS_PER_CALL, _FRAMES_PER_CALL = 128, 128 * 1024
-
-# Name -> the index in its clip of the i-th frame that stays, from i and the numbers of frames and of those that stay.
-# In whole numbers, so that NumPy and XLA give the same.
-SHORTENINGS: dict[str, Callable[[Any, Any, int], Any]] = {
-    'sample': lambda i, frames, kept: (2 * i * (frames - 1) + kept - 1) // max(2 * (kept - 1), 1),
-    'cut': lambda i, frames, kept: i + (frames - kept) // 2,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +30,26 @@ class Features:
         normalize: a key of normalize.METHODS.
         coordinates: a key of COORDINATES.
         missing_value: what a missing coordinate is fed as; None for the published value of the layout.
+        trim: a key of frames.TRIMMINGS.
+        interpolate_gaps: frames of the longest gap of a point that is filled.
         max_frames: that stay of a clip, at most; None for all.
-        shorten: a key of SHORTENINGS.
+        shorten: a key of frames.SHORTENINGS.
+        num_frames: that every clip is resampled to; None for none.
+        differences: to so many later frames, beside the coordinates.
+        presence: whether it is fed which coordinates are there.
     """
 
     layout: str
     normalize: str = 'none'
     coordinates: str = 'xy'
     missing_value: float | None = None
+    trim: str = 'none'
+    interpolate_gaps: int = 0
     max_frames: int | None = None
     shorten: str = 'sample'
+    num_frames: int | None = None
+    differences: int = 0
+    presence: bool = False
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict, layout: str) -> 'Features':
@@ -57,7 +60,8 @@ class Features:
     @property
     def dim(self) -> int:
         """Features per frame."""
-        return landmarks_lib.LAYOUTS[self.layout].num_points * COORDINATES[self.coordinates]
+        num_blocks = 1 + self.differences + self.presence
+        return landmarks_lib.LAYOUTS[self.layout].num_points * COORDINATES[self.coordinates] * num_blocks
 
     @property
     def fed_for_missing(self) -> float:
@@ -69,6 +73,9 @@ class Features:
     def __call__(self, landmarks: Array) -> Array:
         """Normalizes a clip, fills missing coordinates and flattens each frame to `[x0, y0, x1, y1, …]`.
 
+        After the coordinates come, each as wide and in the same order, their differences to the frames 1, 2, … later,
+        0 where one of the two is missing; and 1 where a coordinate is there and 0 where it is missing.
+
         Args:
             landmarks: <float32>[time, points, 3], normalized image coordinates, NaN where missing.
 
@@ -77,34 +84,58 @@ class Features:
         """
         layout = landmarks_lib.LAYOUTS[self.layout]
         normalized = normalize.normalize(self.normalize, landmarks[..., : COORDINATES[self.coordinates]], layout)
-        missing = jnp.float32(self.fed_for_missing)
-        return jnp.where(jnp.isnan(normalized), missing, normalized).reshape(landmarks.shape[0], self.dim)
+        is_missing = jnp.isnan(normalized)
+        blocks = [jnp.where(is_missing, jnp.float32(self.fed_for_missing), normalized)]
+        for lag in range(1, self.differences + 1):
+            later = jnp.concatenate(
+                [normalized, jnp.full_like(normalized[:1], jnp.nan, shape=(lag, *normalized.shape[1:]))]
+            )
+            blocks.append(jnp.nan_to_num(later[lag:] - normalized))
+        if self.presence:
+            blocks.append((~is_missing).astype(jnp.float32))
+        flat = [block.reshape(landmarks.shape[0], -1) for block in blocks]
+        return flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=-1)
 
-    def kept_frames(self, num_frames: int) -> np.ndarray:
-        """<int>[frames], the indices of the frames of a clip that the model sees."""
-        if self.max_frames is None or num_frames <= self.max_frames:
-            return np.arange(num_frames)
-        return SHORTENINGS[self.shorten](np.arange(self.max_frames), num_frames, self.max_frames)
-
-    def of_padded(self, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
-        """The features of a padded clip, shortened to `max_frames`; for jit, also where `time` is symbolic.
+    def select_frames(self, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
+        """Trims a padded clip, fills its gaps and shortens it; for jit, also where `time` is symbolic.
 
         Args:
             landmarks: <float32>[time, points, 3]; what is in the padding does not count.
             num_frames: <int32>[], frames before the padding, at most `time`.
 
         Returns:
-            <float32>[kept, dim] and the padding mask <bool>[kept], where `kept` is `time` or, if less, `max_frames`.
+            <float32>[kept, points, 3], NaN in padded frames, where `kept` is `time` or, if less, `max_frames`; and the
+            number of frames before the padding.
         """
-        kept = jnp.arange(landmarks.shape[0])[: self.max_frames]
-        padding_mask, indices = kept < num_frames, kept
+        layout = landmarks_lib.LAYOUTS[self.layout]
+        landmarks = _blank_padding(landmarks, num_frames)
+        # Between frames, a slot must hold the same hand.
+        if self.normalize == 'centered' and layout.has_unordered_hands and (self.interpolate_gaps or self.num_frames):
+            landmarks = normalize.order_hands(landmarks, layout)
+        landmarks, num_frames = frames.trim(self.trim, landmarks, num_frames, layout)
+        if self.interpolate_gaps:
+            landmarks = frames.fill_gaps(landmarks, self.interpolate_gaps)
         if self.max_frames is not None:
-            shortened = SHORTENINGS[self.shorten](kept, num_frames, self.max_frames)
-            indices = jnp.where(num_frames > self.max_frames, shortened, kept)
-        return self(jnp.where(padding_mask[:, None, None], landmarks[indices], jnp.nan)), padding_mask
+            landmarks, num_frames = frames.shorten(self.shorten, landmarks, num_frames, self.max_frames)
+        return landmarks, num_frames
+
+    def encode(self, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
+        """The features of a clip of `select_frames`, resampled to `num_frames`.
+
+        Returns:
+            <float32>[kept, dim] and the padding mask <bool>[kept], where `kept` is `time` or the field `num_frames`.
+        """
+        if self.num_frames is not None:
+            resampled = frames.resample_evenly(landmarks, num_frames, self.num_frames)
+            return self(resampled), jnp.broadcast_to(num_frames > 0, self.num_frames)
+        return self(landmarks), jnp.arange(landmarks.shape[0]) < num_frames
+
+    def compute_padded(self, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
+        """The features and the padding mask of a padded clip: `select_frames` and `encode`."""
+        return self.encode(*self.select_frames(landmarks, num_frames))
 
     def compute(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
-        """The features of many clips, shortened to `max_frames`.
+        """The features of many clips.
 
         Args:
             landmarks: <float32>[frames, points, 3] of each clip.
@@ -118,9 +149,16 @@ class Features:
         """
         for number, clip in enumerate(landmarks):
             self._check(clip, names[number] if names is not None else str(number))
-        shortened = [clip[self.kept_frames(len(clip))] for clip in landmarks]
-        compute = functools.partial(_compute_batch, self)
-        return input_pipeline.map_clips(compute, shortened, _CLIPS_PER_CALL, _FRAMES_PER_CALL)
+        return _map(Features.compute_padded, self, landmarks)
+
+    def select_frames_of_clips(self, landmarks: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`select_frames` of many clips, <float32>[frames, points, 3] each."""
+
+        def select(features: 'Features', landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
+            selected, count = features.select_frames(landmarks, num_frames)
+            return selected, jnp.arange(selected.shape[0]) < count
+
+        return _map(select, self, landmarks)
 
     def compute_for_model(
         self,
@@ -145,7 +183,23 @@ class Features:
             raise errors.InputError(f"coordinates is 'xyz', but clip {name} has no z; use 'xy'")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _compute_batch(features: Features, landmarks: Array) -> Array:
-    """<float32>[clips, time, points, 3], padded with NaN -> <float32>[clips, time, dim]."""
-    return jax.vmap(features)(landmarks)
+def _blank_padding(landmarks: Array, num_frames: Array) -> Array:
+    is_real = jnp.arange(landmarks.shape[0]) < num_frames
+    return jnp.where(is_real[:, None, None], landmarks, jnp.nan)
+
+
+def _map(
+    function: Callable[['Features', Array, Array], tuple[Array, Array]],
+    features: Features,
+    landmarks: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Applies a function of a padded clip, which returns one and its padding mask, to many clips."""
+    batched = functools.partial(_map_batch, function, features)
+    return input_pipeline.map_clips(batched, landmarks, _CLIPS_PER_CALL, _FRAMES_PER_CALL)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _map_batch(
+    function: Callable[..., tuple[Array, Array]], features: Features, landmarks: Array, counts: Array
+) -> Any:
+    return jax.vmap(functools.partial(function, features))(landmarks, counts)

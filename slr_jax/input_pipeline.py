@@ -66,12 +66,13 @@ def order_by_length(clips: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def map_clips(
-    function: Callable[[np.ndarray], Any], clips: Sequence[np.ndarray], batch_size: int, max_frames: int
+    function: Callable[[np.ndarray, np.ndarray], Any], clips: Sequence[np.ndarray], batch_size: int, max_frames: int
 ) -> list[np.ndarray]:
     """Applies a function of batches, padded with NaN, to clips.
 
     Args:
-        function: of <float32>[batch, time, …].
+        function: of <float32>[batch, time, …] and <int32>[batch], frames of each clip before its padding; returns as
+            many padded clips and their padding mask <bool>[batch, time].
         clips: <float32>[frames, …] of each.
         batch_size: clips per batch.
         max_frames: padded frames per batch; batches of long clips have fewer clips, at least one.
@@ -86,9 +87,9 @@ def map_clips(
         size = min(batch_size, max(1, max_frames // length))
         chosen, order = order[:size], order[size:]
         padded, padding_mask = pad_batch([clips[i] for i in chosen], size, fill=np.nan)
-        result = np.asarray(function(padded))
+        result, is_real = map(np.asarray, function(padded, padding_mask.sum(axis=1, dtype=np.int32)))
         for row, i in enumerate(chosen):
-            results[i] = result[row, padding_mask[row]]
+            results[i] = result[row, is_real[row]]
     return results
 
 

@@ -9,7 +9,10 @@ from slr_jax.inference import LoadedModel
 
 # Fields of a config that say nothing of the model.
 _LEFT_OUT = {'dataset', 'init_from', 'seeds', 'sweep', 'runs_at_once', 'keep_published_checkpoints'}
-_INPUT_FIELDS = ('normalize', 'coordinates', 'missing_value', 'max_frames', 'shorten')
+_INPUT_FIELDS = (
+    *('normalize', 'coordinates', 'missing_value', 'trim', 'interpolate_gaps', 'max_frames', 'shorten', 'num_frames'),
+    *('differences', 'presence'),
+)
 _MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'dtype')
 
 

@@ -35,6 +35,8 @@ class LandmarkTransformer(nn.Module):
         num_layers: layers of the encoder, and of the decoder.
         mlp_dim: width of the feed-forward layers.
         dropout_rate: in [0, 1).
+        differences: see features.Features; the mask weighs them as their coordinates.
+        presence: likewise.
         dtype: of the computation, None to follow inputs and parameters.
         param_dtype: of the parameters.
     """
@@ -44,6 +46,8 @@ class LandmarkTransformer(nn.Module):
     num_layers: int = 6
     mlp_dim: int = 2048
     dropout_rate: float = 0.1
+    differences: int = 0
+    presence: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -104,6 +108,12 @@ class LandmarkTransformer(nn.Module):
         vector = self.param(name, init, landmarks.shape[-1:], self.param_dtype)
         return vector if self.dtype is None else vector.astype(self.dtype)
 
+    def _apply_mask(self, name: str, landmarks: Array) -> Array:
+        """Multiplies a learned weight per coordinate onto it, its differences and its presence."""
+        num_blocks = 1 + self.differences + self.presence
+        weights = self._learned_vector(name, nn.initializers.ones, landmarks[..., : landmarks.shape[-1] // num_blocks])
+        return landmarks * (weights if num_blocks == 1 else jnp.tile(weights, num_blocks))
+
     def _class_query_decoder(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
         """SPOTER: one learned class query attends to the encoded frames."""
         memory = self._stack('encoder', 'encoder')(frames, None, padding_mask, deterministic)
@@ -148,7 +158,7 @@ class ClassQuery(LandmarkTransformer):
 
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
-        frames = landmarks * self._learned_vector(ENCODER_MASK, nn.initializers.ones, landmarks)
+        frames = self._apply_mask(ENCODER_MASK, landmarks)
         return self._class_query_decoder(frames, padding_mask, deterministic)
 
 
@@ -157,8 +167,8 @@ class SequenceQuery(LandmarkTransformer):
 
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
-        frames = landmarks * self._learned_vector(ENCODER_MASK, nn.initializers.ones, landmarks)
-        targets = landmarks * self._learned_vector(DECODER_MASK, nn.initializers.ones, landmarks)
+        frames = self._apply_mask(ENCODER_MASK, landmarks)
+        targets = self._apply_mask(DECODER_MASK, landmarks)
         return self._sequence_decoder(frames, targets, padding_mask, deterministic)
 
 

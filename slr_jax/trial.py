@@ -42,12 +42,15 @@ class TrainingClips:
         self.validation_labels: Any = validation and validation.labels
         self.train_features = features.compute_for_model(config, train.landmarks, train.video_ids, training=True)
         if augment.Augmentation.from_config(config, dataset.description.layout):
-            kept = [clip[features.kept_frames(len(clip))] for clip in train.landmarks]
-            self.train_features = [clip.reshape(len(clip), -1) for clip in kept]
+            selected = features.select_frames_of_clips(train.landmarks)
+            self.train_features = [clip.reshape(len(clip), -1) for clip in selected]
         self.validation_features: Any = None
         if validation is not None:
             self.validation_features = features.compute_for_model(config, validation.landmarks, validation.video_ids)
         lengths = np.array([len(clip) for clip in self.train_features])
+        if features.num_frames is not None:
+            # The step resamples them anyway: one length is compiled.
+            lengths = np.full_like(lengths, lengths.max())
         self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
         self.bucket_lengths = [lengths[bucket].max() for bucket in self._buckets]
         self.description = (

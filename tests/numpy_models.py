@@ -53,6 +53,11 @@ def _decode(x, memory, params, heads, is_query):
     return _norm(x, params['norm'])
 
 
+def _weights(mask, frames):
+    """A weight per coordinate for each block of a frame: coordinates, differences, presence."""
+    return np.tile(mask, frames.shape[-1] // len(mask))
+
+
 def _positions(length, dim):
     table = np.zeros((length, dim))
     for time in range(length):
@@ -68,9 +73,10 @@ def logits(name, params, frames, heads):
     if name == 'spoter_pe':
         frames = frames + params['position']
     elif name == 'class_query':
-        frames = frames * params['encoder_mask']
+        frames = frames * _weights(params['encoder_mask'], frames)
     elif name == 'sequence_query':
-        frames, targets = frames * params['encoder_mask'], targets * params['decoder_mask']
+        weights = [_weights(params[name], frames) for name in ('encoder_mask', 'decoder_mask')]
+        frames, targets = frames * weights[0], targets * weights[1]
     elif name == 'baseline':
         frames = targets = frames + _positions(*frames.shape)
     memory = _encode(frames, params['encoder'], heads)

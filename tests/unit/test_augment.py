@@ -90,15 +90,6 @@ def test_hands_move_as_a_whole():
     np.testing.assert_allclose((moved - hand)[has_wrist, 0, 0], size, rtol=1e-4)
 
 
-def test_resampling_is_linear_and_keeps_gaps():
-    clip = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
-    clip[2, 1] = np.nan
-    found = np.asarray(augment.resample(jnp.asarray(clip), jnp.array([0.0, 0.25, 1.75, 1.25, 4.0, np.nan])))
-    np.testing.assert_allclose(found[:, 0, 0], [0, 0.25, 1.75, 1.25, 4, np.nan])
-    # Between a frame that has the point and one that lacks it, the nearer decides.
-    np.testing.assert_allclose(found[:, 1, 0], [0, 0.25, np.nan, 1, 4, np.nan])
-
-
 @pytest.mark.parametrize('waves', [1, 2])
 def test_a_warp_goes_from_start_to_end_and_never_back(waves):
     warped = augment.warp(jnp.linspace(0, 1, 50), 0.9, waves)
@@ -126,6 +117,23 @@ def test_the_window_and_its_speed_are_within_their_ranges():
     assert (starts >= 0).all()
     assert (stops <= 31).all()
     assert starts.std() > 1
+
+
+def test_a_window_is_resampled_to_the_number_of_frames():
+    config = config_lib.default_config()
+    config.num_frames = 16
+    config.augment.update({'crop': 1.0, 'crop_least': 0.5, 'stretch': 1.0})
+    clip = np.full((64, 75, 3), np.nan, np.float32)
+    clip[:32] = np.arange(32, dtype=np.float32)[:, None, None]
+    keys = jax.random.split(jax.random.key(0), 20)
+    augmentation = augment.Augmentation.from_config(config, 'mediapipe_hands_pose')
+    found, counts = jax.jit(jax.vmap(augmentation, (0, None, None)))(keys, clip, 32)
+    assert found.shape == (20, 16, 75, 3)
+    np.testing.assert_array_equal(counts, 16)
+    steps = np.diff(found[:, :, 0, 0], axis=1)
+    np.testing.assert_allclose(steps, steps[:, :1].repeat(15, axis=1), atol=1e-4)
+    assert ((steps >= 0.5 * 31 / 15 - 1e-4) & (steps <= 31 / 15 + 1e-4)).all()
+    assert steps.std() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,17 @@ def numpy_answer(loaded, clip):
     return softmax(numpy_models.logits(loaded.config.model, params, frames, loaded.config.num_heads))
 
 
-# Not class_query, which is the model of the workdir below.
 CASES = {
     'spoter_pe': ('vision_api', {'num_heads': 9, 'normalize': 'spoter'}),
     'spoter_no_pe': ('mediapipe_hand', {'coordinates': 'xyz', 'max_frames': 8, 'shorten': 'cut'}),
     'sequence_query': ('mediapipe_two_hands', {'normalize': 'centered', 'max_frames': 8, 'num_layers': 2}),
+    'class_query': (
+        'mediapipe_two_hands',
+        {
+            **{'normalize': 'centered', 'trim': 'ends', 'interpolate_gaps': 2, 'num_frames': 12},
+            **{'differences': 1, 'presence': True},
+        },
+    ),
     'baseline': ('mediapipe_hand', {'missing_value': 0.0, 'max_frames': 30}),
 }
 

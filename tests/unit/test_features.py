@@ -67,9 +67,55 @@ def test_long_clips_are_shortened(max_frames, shorten, kept):
     features = Features('mediapipe_hand', max_frames=max_frames, shorten=shorten)
     (frames,) = features.compute([clip])
     np.testing.assert_array_equal(frames[:, 0] + 0.5, kept)
-    padded, padding_mask = features.of_padded(np.concatenate([clip, clip[:3]]), np.int32(10))
+    padded, padding_mask = features.compute_padded(np.concatenate([clip, clip[:3]]), np.int32(10))
     np.testing.assert_array_equal(padded[padding_mask, 0] + 0.5, kept)
     assert not padding_mask[len(kept) :].any()
+
+
+def test_differences_and_presence_come_after_the_coordinates():
+    clip = np.zeros((5, 21, 3), np.float32)
+    clip[..., 0] = np.array([0, 1, 3, 6, 10])[:, None]
+    clip[2, 4] = np.nan
+    features = Features('mediapipe_hand', missing_value=9.0, differences=2, presence=True)
+    assert features.dim == 4 * 42
+    (found,) = features.compute([clip])
+    coordinates, first, second, presence = found.reshape(5, 4, 21, 2).transpose(1, 0, 2, 3)
+    np.testing.assert_allclose(coordinates[:, 0, 0] + 0.5, [0, 1, 3, 6, 10])
+    np.testing.assert_allclose(first[:, 0, 0], [1, 2, 3, 4, 0])
+    np.testing.assert_allclose(second[:, 0, 0], [3, 5, 7, 0, 0])
+    np.testing.assert_allclose(coordinates[2, 4], 9.0)
+    np.testing.assert_allclose(first[:, 4, 0], [1, 0, 0, 4, 0])
+    np.testing.assert_allclose(second[:, 4, 0], [0, 5, 0, 0, 0])
+    np.testing.assert_array_equal(presence[:, 4, 1], [1, 1, 0, 1, 1])
+    assert (presence[:, :4] == 1).all()
+
+
+SELECTED = {
+    'trim': 'ends',
+    'interpolate_gaps': 2,
+    'num_frames': 6,
+    'differences': 1,
+    'presence': True,
+    'normalize': 'centered',
+    'missing_value': 0.0,
+}
+
+
+@pytest.mark.parametrize('fields', [SELECTED, SELECTED | {'num_frames': None, 'max_frames': 5}], ids=str)
+def test_what_is_in_the_padding_does_not_count(fields):
+    rng = np.random.default_rng(1)
+    clips = [rng.uniform(0.2, 0.8, (frames, 42, 3)).astype(np.float32) for frames in (1, 9, 30)]
+    for clip in clips:
+        clip[rng.random(clip.shape[:2]) < 0.2] = np.nan
+    clips[2][:4] = np.nan
+    features = Features('mediapipe_two_hands', **fields)
+    together = features.compute(clips)
+    for clip, expected in zip(clips, together, strict=True):
+        (alone,) = features.compute([clip])
+        np.testing.assert_allclose(alone, expected, atol=1e-5)
+        padded = np.concatenate([clip, np.full((3, 42, 3), 7.0, np.float32)])
+        found, padding_mask = jax.jit(features.compute_padded)(padded, len(clip))
+        np.testing.assert_allclose(found[padding_mask], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(('layout', 'fed'), [('mediapipe_hand', -2.5), ('vision_api', -0.5)])

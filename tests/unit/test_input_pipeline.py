@@ -160,9 +160,9 @@ def test_clips_are_mapped_in_bounded_batches():
     clips = [rng.normal(size=(length, 3)).astype(np.float32) for length in (5, 90, 17, 3, 16, 1)]
     shapes = []
 
-    def double(batch):
+    def double(batch, counts):
         shapes.append(batch.shape)
-        return 2 * batch
+        return 2 * batch, np.arange(batch.shape[1]) < counts[:, None]
 
     results = input_pipeline.map_clips(double, clips, batch_size=4, max_frames=64)
     for clip, result in zip(clips, results, strict=True):
