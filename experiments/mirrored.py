@@ -1,0 +1,67 @@
+"""How a model answers signers of the other hand: its test clips as they are, and as in a mirror.
+
+    python -m experiments.mirrored --workdir=runs/ksl13 [--dataset=data/ksl13] [--split=test]
+
+Prints both accuracies, of each run of the workdir and their mean, with 95 % intervals, and writes mirrored.json into
+the workdir. The checkpoint is the best by validation accuracy.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+from typing import Any
+
+from absl import flags
+import jax.numpy as jnp
+import numpy as np
+
+from slr_jax import augment, checkpoint, cli, files, progress, runtime, workdir
+from slr_jax import dataset as dataset_lib
+from slr_jax import metrics as metrics_lib
+
+
+def mirrored(clips: dataset_lib.Clips, layout: Any) -> list[np.ndarray]:
+    """<float32>[frames, points, 3] of each clip, as in a mirror."""
+    return [np.asarray(augment.mirror(jnp.asarray(clip), layout)) for clip in clips.landmarks]
+
+
+def evaluate_run(path: str, dataset: str | None, split: str) -> dict[str, float]:
+    """The accuracy of one run on the clips of a split and on their mirror images."""
+    loaded = checkpoint.load_model(path)
+    clips = dataset_lib.load_dataset(dataset or loaded.config.dataset).split(split)
+    found = {}
+    for name, landmarks in (('as they are', clips.landmarks), ('mirrored', mirrored(clips, loaded.layout))):
+        metrics = metrics_lib.compute_metrics(loaded.logits(landmarks, clips.video_ids), clips.labels)
+        found[name] = metrics['accuracy']
+    return found | {'clips': len(clips)}
+
+
+def summarize(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The mean over the runs, see metrics.aggregate_runs."""
+    names = [name for name in rows[0] if name != 'clips']
+    return {name: metrics_lib.aggregate_runs([row[name] for row in rows], int(rows[0]['clips'])) for name in names}
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string('workdir', None, 'Workdir of a run, or of several.', required=True)
+    flags.DEFINE_string('dataset', None, 'TFDS directory; that of the run where it is not given.')
+    flags.DEFINE_string('split', 'test', 'Split of the dataset.')
+
+
+def main() -> None:
+    """Tests as the flags say."""
+    runtime.use_compilation_cache()
+    values = flags.FLAGS
+    runs, _ = workdir.leave_out_diverged(workdir.read_index(values.workdir))
+    paths = [workdir.run_path(values.workdir, run.name) for run in runs] or [values.workdir]
+    summary = summarize([evaluate_run(path, values.dataset, values.split) for path in paths])
+    files.write_json(os.path.join(values.workdir, 'mirrored.json'), summary)
+    for name, found in summary.items():
+        low, high = found['accuracy_wilson95']
+        progress.report(
+            f'{values.split} clips {name}: {found["accuracy_mean"]:.1%} over {found["runs"]} runs, standard deviation '
+            f'{found["accuracy_std"]:.1%}, 95 % interval {low:.1%} to {high:.1%}, {found["clips"]} clips'
+        )
+
+
+if __name__ == '__main__':
+    cli.run_command(main, _define_flags)
