@@ -12,6 +12,7 @@ _EXTRAS = {
     'cv2': '[preprocessing]',
     'mediapipe': '[preprocessing]',
     'pose_format': '[pose]',
+    'statsmodels': '[experiments]',
 }
 # What OpenCV and MediaPipe need that their wheels do not bring.
 _SYSTEM_PACKAGES = 'libgl1 libglib2.0-0 libegl1 libgles2'

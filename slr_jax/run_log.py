@@ -163,21 +163,20 @@ class RunLog:
         self._last_drawn = time.perf_counter()
 
 
-def read_rows(path: str, num_rows: int) -> list[Row]:
-    """The first rows of metrics.csv; later ones belong to an epoch that will be trained again.
+def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
+    """The first rows of metrics.csv, or all; later ones belong to an epoch that will be trained again.
 
     Columns that the file lacks, as one that is newer than it, are None.
     """
     try:
-        table = pd.read_csv(path).head(num_rows).astype(object)
+        table = pd.read_csv(path, nrows=num_rows).astype(object)
     except ValueError as error:
         raise errors.InputError(f'{path} is damaged: {errors.one_line(error)}') from error
     lacking = [column for column in _REQUIRED if column not in table]
-    if lacking or len(table) != num_rows:
+    if lacking or num_rows not in (None, len(table)):
         found = f'no column {lacking[0]!r}' if lacking else f'{len(table)} rows'
-        raise errors.InputError(
-            f'{path} is damaged: it has {found}, expected {num_rows} rows of {", ".join(_REQUIRED)}'
-        )
+        rows = 'rows' if num_rows is None else f'{num_rows} rows'
+        raise errors.InputError(f'{path} is damaged: it has {found}, expected {rows} of {", ".join(_REQUIRED)}')
     rows = table.where(table.notna(), None).to_dict('records')
     return [dict.fromkeys(COLUMNS) | row for row in rows]
 
