@@ -57,19 +57,7 @@ def default_config() -> ml_collections.ConfigDict:
     # --- Augmentation of training clips, drawn anew for each clip and step: probabilities, and how far a change goes
     config.augment = _default_augmentation()
 
-    # --- Model
-    # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query' or 'baseline'.
-    config.model = 'class_query'
-    # Attention heads; must divide the width of the input.
-    config.num_heads = 10
-    # Layers of the encoder, and of the decoder.
-    config.num_layers = 6
-    # Width of the feed-forward layers.
-    config.mlp_dim = 2048
-    # Dropout rate in the transformer, in [0, 1).
-    config.dropout_rate = 0.1
-    # Type of the computation: 'float32' or 'bfloat16'; parameters are float32.
-    config.dtype = 'float32'
+    _define_model(config)
 
     # --- Training
     # Clips per step, over all devices of all machines together.
@@ -126,6 +114,35 @@ def default_config() -> ml_collections.ConfigDict:
     # Keep the best by training and by validation accuracy of each 10 epochs, which the published protocol tests.
     config.keep_published_checkpoints = False
     return config
+
+
+def _define_model(config: ml_collections.ConfigDict) -> None:
+    # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query', 'baseline' or 'conv_transformer'.
+    config.model = 'class_query'
+    # Attention heads; must divide the width of the input, of conv_transformer config.width.
+    config.num_heads = 10
+    # Layers of the encoder, and of the decoder; of conv_transformer stages, of convolutions and one transformer layer.
+    config.num_layers = 6
+    # Width of the feed-forward layers.
+    config.mlp_dim = 2048
+    # Dropout rate in the transformer, in [0, 1).
+    config.dropout_rate = 0.1
+    # Type of the computation: 'float32' or 'bfloat16'; parameters are float32.
+    config.dtype = 'float32'
+    # Of conv_transformer alone, as are the next six: width of the frames within the model.
+    config.width = 128
+    # Convolution blocks per stage.
+    config.conv_blocks = 3
+    # Frames of a convolution, odd.
+    config.kernel_size = 9
+    # How frames become one vector: 'class_query' (a decoder layer) or 'max_mean' (maximum and mean, side by side).
+    config.pooling = 'class_query'
+    # Fraction of the clips that skip a convolution block in training, in [0, 1).
+    config.drop_path_rate = 0.0
+    # Dropout rate of what the classifier reads, in [0, 1).
+    config.late_dropout_rate = 0.0
+    # Epochs, or a part of one, before that dropout begins.
+    config.late_dropout_epoch = 0.0
 
 
 def _default_augmentation() -> ml_collections.ConfigDict:
@@ -198,6 +215,7 @@ def _choices() -> dict[str, Any]:
         'shorten': features.SHORTENINGS,
         'model': models.MODELS,
         'dtype': DTYPES,
+        'pooling': models.POOLINGS,
         'optimizer': train_step.OPTIMIZERS,
         'schedule': train_step.SCHEDULES,
         'class_weights': CLASS_WEIGHTS,
@@ -227,6 +245,12 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'num_layers': _AT_LEAST_1,
     'mlp_dim': _AT_LEAST_1,
     'dropout_rate': _FROM_0_BELOW_1,
+    'width': _AT_LEAST_1,
+    'conv_blocks': _AT_LEAST_1,
+    'kernel_size': (lambda x: x >= 1 and x % 2, 'an odd number, at least 1'),
+    'drop_path_rate': _FROM_0_BELOW_1,
+    'late_dropout_rate': _FROM_0_BELOW_1,
+    'late_dropout_epoch': _AT_LEAST_0,
     'batch_size': _AT_LEAST_1,
     'num_epochs': _AT_LEAST_1,
     'num_steps': _AT_LEAST_1,

@@ -170,7 +170,7 @@ def make_train_step(
     hyperparameters, the loss of each clip is multiplied by the weight of its class; the mean is still over clips.
 
     Args:
-        model: to train; its dropout rate is that of the hyperparameters.
+        model: to train; its dropout rate is that of the hyperparameters, its late dropout begins as the config says.
         config: of the run.
         steps: of the run.
         prepare: makes what is fed of a key and a piece, see augment.make_preparation; None where batches hold features.
@@ -186,7 +186,9 @@ def make_train_step(
         state: TrainState, batch: Batch, key: Array, swept: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
         hyperparameters, class_weights = all_hyperparameters(config, swept), swept.get('class_weights')
-        trained_model = model.clone(dropout_rate=hyperparameters['dropout_rate'])
+        trained_model = model.clone(
+            dropout_rate=hyperparameters['dropout_rate'], **_late_dropout(model, config, steps, state.step)
+        )
         optimizer = make_optimizer(config, hyperparameters, steps)
         key = jax.random.fold_in(key, state.step)
         if is_divided:
@@ -227,6 +229,16 @@ def _apply_updates(config: ml_collections.ConfigDict, params: Any, updates: Any)
         return updated
     frozen = frozen_parameters(config, params)
     return jax.tree.map(lambda is_frozen, old, new: old if is_frozen else new, frozen, params, updated)
+
+
+def _late_dropout(
+    model: models.LandmarkTransformer, config: ml_collections.ConfigDict, steps: Steps, step: Array
+) -> dict[str, Any]:
+    """The field of a model that has late dropout: its rate at a step."""
+    if not getattr(model, 'late_dropout_rate', 0.0):
+        return {}
+    first = round(config.late_dropout_epoch * steps.per_epoch)
+    return {'late_dropout_rate': jnp.where(step < first, 0.0, config.late_dropout_rate)}
 
 
 def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: Array) -> Any:

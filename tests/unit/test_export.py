@@ -69,6 +69,7 @@ CASES = {
     'spoter_no_pe': ('mediapipe_hand', {'coordinates': 'xyz', 'max_frames': 8, 'shorten': 'cut'}),
     'sequence_query': ('mediapipe_two_hands', {'normalize': 'centered', 'max_frames': 8, 'num_layers': 2}),
     'baseline': ('mediapipe_hand', {'missing_value': 0.0, 'max_frames': 30}),
+    'conv_transformer': ('mediapipe_hand', {'width': 14, 'kernel_size': 5, 'pooling': 'max_mean'}),
 }
 
 
