@@ -86,6 +86,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.label_smoothing = 0.0
     # Weights of the loss of training clips: 'none' or 'balanced' (each class as much in all; their mean is 1).
     config.class_weights = 'none'
+    # Decay of an exponential average of the parameters, which validates and is the model, between 0 and 1; None: none.
+    config.ema = config_dict.placeholder(float)
     # Early stopping after so many epochs without a better validation accuracy; None: none. Several runs take turns.
     config.early_stop_epochs = config_dict.placeholder(int)
     # Seed of initialization, order, noise, dropout and stratified splits.
@@ -260,6 +262,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'weight_decay': _AT_LEAST_0,
     'grad_clip_norm': _ABOVE_0,
     'label_smoothing': _FROM_0_BELOW_1,
+    'ema': (lambda x: 0 < x < 1, 'between 0 and 1'),
     'early_stop_epochs': _AT_LEAST_1,
     'seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),
     'fold_seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),

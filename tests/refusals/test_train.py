@@ -156,13 +156,17 @@ VALUES = [
     *((field, 0, '1') for field in ('batch_size', 'num_epochs', 'num_heads', 'num_layers', 'mlp_dim')),
     *((field, 0, '1') for field in ('width', 'conv_blocks', 'kernel_size')),
     ('kernel_size', 4, 'odd'),
+    *(('ema', value, '0', '1') for value in (0.0, 1.0)),
     *((field, 0, '1') for field in ('num_steps', 'early_stop_epochs')),
     *((field, 1.5, '0', '1') for field in ('dropout_rate', 'label_smoothing', 'momentum')),
     *((field, 1.0, '0', '1') for field in ('drop_path_rate', 'late_dropout_rate')),
     *((field, -0.5, '0') for field in ('noise_std', 'weight_decay', 'warmup_epochs', 'late_dropout_epoch')),
     ('seed', -1, '0', '2**32'),
     ('learning_rate', 0.0, '0'),
-    *((field, float('nan'), 'finite') for field in ('learning_rate', 'dropout_rate', 'noise_mean', 'missing_value')),
+    *(
+        (field, float('nan'), 'finite')
+        for field in ('learning_rate', 'dropout_rate', 'noise_mean', 'missing_value', 'ema')
+    ),
     *((field, float('inf'), 'finite') for field in ('learning_rate', 'noise_std', 'weight_decay', 'warmup_epochs')),
     ('grad_clip_norm', -1.0, '0'),
     *(('validation_fraction', value, '0', '1') for value in (0.0, 1.0)),
