@@ -119,9 +119,10 @@ def _plan_training(
     parts = [input_pipeline.training_clips(dataset, run.config) for run in runs]
     clips = [(len(trained), len(held_out or ())) for trained, held_out in parts]
     dim = features_lib.Features.from_config(config, dataset.description.layout).dim
-    models.check_num_heads(config.num_heads, dim)
-    shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), dim)
-    return Training(recipe, repeat, config, workdir, clips, models.count_parameters(shapes))
+    model = models.model_from_config(config, dataset.description.num_classes)
+    model.check_num_heads(dim)
+    num_parameters = models.count_parameters(models.param_shapes(model, dim))
+    return Training(recipe, repeat, config, workdir, clips, num_parameters)
 
 
 def choose(table: str, only: Sequence[str]) -> list[str]:

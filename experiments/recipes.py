@@ -5,24 +5,53 @@ from typing import Any
 
 import ml_collections
 
-from configs import wlasl100_hands
+from configs import default
 from slr_jax import config as config_lib
 from slr_jax import errors
 
-# Row, named without commas -> its fields, by dotted names. The first row, with which the others are compared, is the
-# recipe of today.
+# Row, named without commas -> its fields, by dotted names. The first row is the one the others are compared with.
 Rows = Mapping[str, Mapping[str, Any]]
+
+_TRIMMED = {'trim': 'ends', 'num_frames': 32}
+_CONV = {
+    **_TRIMMED,
+    **{'model': 'conv_transformer', 'num_heads': 4, 'num_layers': 2, 'mlp_dim': 256, 'pooling': 'max_mean'},
+    **{'differences': 2, 'noise_std': 0.0, 'learning_rate': 0.001},
+}
+_TIME_AND_SPACE = {'augment.crop': 0.7, 'augment.warp': 0.5, 'augment.affine': 0.75}
+_DROPPED = {
+    **{'augment.drop_frames': 0.3, 'augment.drop_hand': 0.3, 'augment.drop_finger': 0.2, 'augment.move_hands': 0.5}
+}
+_REGULARIZED = {'ema': 0.99, 'drop_path_rate': 0.2, 'late_dropout_rate': 0.5, 'late_dropout_epoch': 10.0}
+
+
+def _hands() -> ml_collections.ConfigDict:
+    """The recipe of release 0.2.0 for WLASL100 hands."""
+    config = default.get_config()
+    config.update(
+        {
+            **{'model': 'class_query', 'num_heads': 7, 'normalize': 'centered', 'missing_value': 0.0},
+            **{'noise_std': 0.05, 'dropout_rate': 0.2, 'batch_size': 32, 'bucket_by_length': True, 'num_epochs': 60},
+            **{'optimizer': 'adamw', 'learning_rate': 0.0005, 'schedule': 'cosine', 'warmup_epochs': 5.0},
+            **{'weight_decay': 0.05, 'grad_clip_norm': 1.0, 'label_smoothing': 0.1},
+        }
+    )
+    return config
+
 
 # Name -> config and rows.
 TABLES: dict[str, tuple[Callable[[], ml_collections.ConfigDict], Rows]] = {
     'hands': (
-        wlasl100_hands.get_config,
+        _hands,
         {
-            'as configs/wlasl100_hands.py': {},
-            'affine': {'augment.affine': 0.75},
-            'time': {'augment.crop': 0.7, 'augment.stretch': 0.5, 'augment.warp': 0.5},
-            'mirror': {'augment.mirror': 0.5},
-            'without buckets': {'bucket_by_length': False},
+            'class_query of release 0.2': {},
+            'class_query trimmed to 32 frames': _TRIMMED,
+            'class_query with time and space': {**_TRIMMED, **_TIME_AND_SPACE},
+            'conv_transformer': _CONV,
+            'conv_transformer with time and space': {**_CONV, **_TIME_AND_SPACE},
+            'and mirror': {**_CONV, **_TIME_AND_SPACE, 'augment.mirror': 0.5},
+            'and dropped parts': {**_CONV, **_TIME_AND_SPACE, **_DROPPED},
+            'and average and drop-path': {**_CONV, **_TIME_AND_SPACE, **_REGULARIZED},
         },
     ),
 }

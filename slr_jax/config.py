@@ -79,11 +79,11 @@ def _add_input(config: ml_collections.ConfigDict) -> None:
 
 def _add_model(config: ml_collections.ConfigDict) -> None:
     # --- Model
-    # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query' or 'baseline'.
+    # Architecture: 'spoter_pe', 'spoter_no_pe', 'class_query', 'sequence_query', 'baseline' or 'conv_transformer'.
     config.model = 'class_query'
-    # Attention heads; must divide the width of the input.
+    # Attention heads; must divide the width of the input, of conv_transformer config.width.
     config.num_heads = 10
-    # Layers of the encoder, and of the decoder.
+    # Layers of the encoder, and of the decoder; of conv_transformer stages, of convolutions and one transformer layer.
     config.num_layers = 6
     # Width of the feed-forward layers.
     config.mlp_dim = 2048
@@ -91,6 +91,20 @@ def _add_model(config: ml_collections.ConfigDict) -> None:
     config.dropout_rate = 0.1
     # Type of the computation: 'float32' or 'bfloat16'; parameters are float32.
     config.dtype = 'float32'
+    # Of conv_transformer alone, as are the next six: width of the frames within the model.
+    config.width = 128
+    # Convolution blocks per stage.
+    config.conv_blocks = 3
+    # Frames of a convolution, odd.
+    config.kernel_size = 9
+    # How frames become one vector: 'class_query' (a decoder layer) or 'max_mean' (maximum and mean, side by side).
+    config.pooling = 'class_query'
+    # Fraction of the clips that skip a convolution block in training, in [0, 1).
+    config.drop_path_rate = 0.0
+    # Dropout rate of what the classifier reads, in [0, 1).
+    config.late_dropout_rate = 0.0
+    # Epochs, or a part of one, before that dropout begins.
+    config.late_dropout_epoch = 0.0
 
 
 def _add_training(config: ml_collections.ConfigDict) -> None:
@@ -121,6 +135,8 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     config.label_smoothing = 0.0
     # Weights of the loss of training clips: 'none' or 'balanced' (each class as much in all; their mean is 1).
     config.class_weights = 'none'
+    # Decay of an exponential average of the parameters, which validates and is the model, between 0 and 1; None: none.
+    config.ema = config_dict.placeholder(float)
     # Early stopping after so many epochs without a better validation accuracy; None: none. Several runs take turns.
     config.early_stop_epochs = config_dict.placeholder(int)
     # Seed of initialization, order, noise, dropout and stratified splits.
@@ -224,6 +240,7 @@ def _choices() -> dict[str, Any]:
         'shorten': frames.SHORTENINGS,
         'model': models.MODELS,
         'dtype': DTYPES,
+        'pooling': models.POOLINGS,
         'optimizer': train_step.OPTIMIZERS,
         'schedule': train_step.SCHEDULES,
         'class_weights': CLASS_WEIGHTS,
@@ -256,6 +273,12 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'num_layers': _AT_LEAST_1,
     'mlp_dim': _AT_LEAST_1,
     'dropout_rate': _FROM_0_BELOW_1,
+    'width': _AT_LEAST_1,
+    'conv_blocks': _AT_LEAST_1,
+    'kernel_size': (lambda x: x >= 1 and x % 2, 'an odd number, at least 1'),
+    'drop_path_rate': _FROM_0_BELOW_1,
+    'late_dropout_rate': _FROM_0_BELOW_1,
+    'late_dropout_epoch': _AT_LEAST_0,
     'batch_size': _AT_LEAST_1,
     'num_epochs': _AT_LEAST_1,
     'num_steps': _AT_LEAST_1,
@@ -265,6 +288,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'weight_decay': _AT_LEAST_0,
     'grad_clip_norm': _ABOVE_0,
     'label_smoothing': _FROM_0_BELOW_1,
+    'ema': (lambda x: 0 < x < 1, 'between 0 and 1'),
     'early_stop_epochs': _AT_LEAST_1,
     'seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),
     'fold_seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),

@@ -11,6 +11,9 @@ import scipy.stats
 from slr_jax import errors, files, inference, models
 from slr_jax import landmarks as landmarks_lib
 
+# The models that have a learned mask, for messages.
+WITH_MASK = 'class_query, sequence_query and conv_transformer'
+
 
 @dataclasses.dataclass(frozen=True)
 class Mask:
@@ -65,9 +68,7 @@ def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
         if name in loaded.params
     ]
     if not masks:
-        raise errors.InputError(
-            f'the model is {loaded.config.model}, which has no learned mask; class_query and sequence_query have one'
-        )
+        raise errors.InputError(f'the model is {loaded.config.model}, which has no learned mask; {WITH_MASK} have one')
     return masks
 
 

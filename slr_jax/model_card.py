@@ -13,7 +13,10 @@ _INPUT_FIELDS = (
     *('normalize', 'coordinates', 'missing_value', 'trim', 'interpolate_gaps', 'max_frames', 'shorten', 'num_frames'),
     *('differences', 'presence'),
 )
-_MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'dtype')
+# Fields that only one model has.
+_CONV_FIELDS = ('width', 'conv_blocks', 'kernel_size', 'pooling')
+_CONV_TRAINING_FIELDS = ('drop_path_rate', 'late_dropout_rate', 'late_dropout_epoch')
+_MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'dtype', *_CONV_FIELDS)
 
 
 def make(
@@ -76,7 +79,8 @@ def _protocol(loaded: LoadedModel) -> str:
     # The config of an imported checkpoint says nothing of how it was trained.
     is_imported = not config.dataset
     fields = [*_MODEL_FIELDS, *_INPUT_FIELDS] if is_imported else [name for name in config if name not in _LEFT_OUT]
-    rows = [f'| {name} | {config[name]} |' for name in fields if config[name] is not None]
+    foreign = () if hasattr(loaded.model, 'width') else (*_CONV_FIELDS, *_CONV_TRAINING_FIELDS)
+    rows = [f'| {name} | {config[name]} |' for name in fields if config[name] is not None and name not in foreign]
     selection = (
         'An imported checkpoint: how it was trained is not known here.'
         if is_imported

@@ -1,8 +1,8 @@
-"""The five published models as Flax Linen modules.
+"""The models as Flax Linen modules: the five published ones, and one of convolutions and attention.
 
 SPOTER (Boháček & Hrúz, WACVW 2022) and the models of Luna-Jiménez et al., ICMI 2023 (doi 10.1145/3577190.3614143)
-that interpret it with a learned input mask. All are encoder-decoder transformers that work at the width of the
-flattened landmarks.
+that interpret it with a learned input mask. These are encoder-decoder transformers that work at the width of the
+flattened landmarks; of them `baseline` alone sees the order of frames. `conv_transformer` sees it, too.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from slr_jax import errors
+from slr_jax.conv_layers import ConvStack, max_over_frames, mean_over_frames
 from slr_jax.dropout import draw_bits, dropout
 from slr_jax.layers import Initializer, TransformerStack, torch_uniform
 
@@ -27,7 +28,7 @@ _unit_uniform = nn.initializers.uniform(scale=1.0)
 
 
 class LandmarkTransformer(nn.Module):
-    """What the five models share; a subclass defines how frames enter and how they become one vector.
+    """What the models share; a subclass defines how frames enter and how they become one vector.
 
     Attributes:
         num_classes: number of logits.
@@ -67,14 +68,14 @@ class LandmarkTransformer(nn.Module):
             <float32>[batch, classes], logits.
 
         Raises:
-            InputError: the shapes do not fit each other, or the number of heads does not divide dim.
+            InputError: the shapes do not fit each other, or the number of heads does not divide the width.
         """
         if landmarks.ndim != 3 or padding_mask.shape != landmarks.shape[:2]:
             raise errors.InputError(
                 f'landmarks of shape {landmarks.shape} and padding_mask of shape {padding_mask.shape}: expected '
                 '[batch, time, dim] and [batch, time]'
             )
-        check_num_heads(self.num_heads, landmarks.shape[-1])
+        self.check_num_heads(landmarks.shape[-1])
         clip = self.encode_clip(landmarks, padding_mask, deterministic)
         dim = clip.shape[-1]
         logits = nn.Dense(
@@ -91,10 +92,14 @@ class LandmarkTransformer(nn.Module):
         """Maps <float32>[batch, time, dim] to <float>[batch, dim]."""
         raise NotImplementedError
 
-    def _stack(self, name: str, kind: str) -> TransformerStack:
+    def check_num_heads(self, dim: int) -> None:
+        """Raises InputError unless the heads can share what they attend with, for an input of width `dim`."""
+        check_num_heads(self.num_heads, dim)
+
+    def _stack(self, name: str, kind: str, num_layers: int | None = None) -> TransformerStack:
         return TransformerStack(
             kind,
-            self.num_layers,
+            num_layers or self.num_layers,
             self.num_heads,
             self.mlp_dim,
             self.dropout_rate,
@@ -117,9 +122,14 @@ class LandmarkTransformer(nn.Module):
     def _class_query_decoder(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
         """SPOTER: one learned class query attends to the encoded frames."""
         memory = self._stack('encoder', 'encoder')(frames, None, padding_mask, deterministic)
-        query = self._learned_vector('class_query', _unit_uniform, frames)
-        query = jnp.broadcast_to(query, (frames.shape[0], 1, frames.shape[-1]))
-        return self._stack('decoder', 'class_query')(query, memory, padding_mask, deterministic)[:, 0]
+        return self._decode_class_query(self._stack('decoder', 'class_query'), memory, padding_mask, deterministic)
+
+    def _decode_class_query(
+        self, decoder: TransformerStack, memory: Array, padding_mask: Array, deterministic: bool
+    ) -> Array:
+        query = self._learned_vector('class_query', _unit_uniform, memory)
+        query = jnp.broadcast_to(query, (memory.shape[0], 1, memory.shape[-1]))
+        return decoder(query, memory, padding_mask, deterministic)[:, 0]
 
     def _sequence_decoder(self, frames: Array, targets: Array, padding_mask: Array, deterministic: bool) -> Array:
         """A standard decoder runs over `targets`; the mean over the real frames is the clip's vector."""
@@ -184,6 +194,65 @@ class Baseline(LandmarkTransformer):
         return self._sequence_decoder(frames, frames, padding_mask, deterministic)
 
 
+# How the frames of conv_transformer become one vector.
+POOLINGS = ('class_query', 'max_mean')
+
+
+class ConvTransformer(LandmarkTransformer):
+    """Stages of convolutions over frames, each followed by a transformer layer; a learned weight per coordinate before.
+
+    See conv_layers.py. `num_layers` counts the stages.
+
+    Attributes:
+        width: of the frames within the model; `num_heads` must divide it.
+        conv_blocks: convolution blocks per stage.
+        kernel_size: frames of a convolution, odd.
+        pooling: 'class_query', one decoder layer of SPOTER's, or 'max_mean', maximum and mean over frames side by side.
+        drop_path_rate: fraction of the clips that skip a convolution block in training, in [0, 1).
+        late_dropout_rate: of what the classifier reads, in [0, 1).
+    """
+
+    width: int = 128
+    conv_blocks: int = 3
+    kernel_size: int = 9
+    pooling: str = 'class_query'
+    drop_path_rate: float = 0.0
+    late_dropout_rate: float = 0.0
+
+    def check_num_heads(self, dim: int) -> None:
+        """See LandmarkTransformer."""
+        check_num_heads(self.num_heads, self.width, 'width')
+
+    def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
+        """See LandmarkTransformer."""
+        frames = self._apply_mask(ENCODER_MASK, landmarks)
+        encoder = ConvStack(
+            self.num_layers,
+            self.width,
+            self.conv_blocks,
+            self.kernel_size,
+            self.drop_path_rate,
+            self.num_heads,
+            self.mlp_dim,
+            self.dropout_rate,
+            self.dtype,
+            self.param_dtype,
+            name='encoder',
+        )
+        clip = self._pool(encoder(frames, padding_mask, deterministic), padding_mask, deterministic)
+        return dropout(clip, self.late_dropout_rate, None if deterministic else draw_bits(self))
+
+    def _pool(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
+        """<float>[batch, time, width] -> <float>[batch, width], or twice the width."""
+        if self.pooling not in POOLINGS:
+            raise errors.InputError(f'pooling is {self.pooling!r}, expected one of {", ".join(POOLINGS)}')
+        if self.pooling == 'class_query':
+            decoder = self._stack('decoder', 'class_query', num_layers=1)
+            return self._decode_class_query(decoder, frames, padding_mask, deterministic)
+        pooled = [pool(frames, padding_mask) for pool in (max_over_frames, mean_over_frames)]
+        return jnp.concatenate(pooled, axis=-1)
+
+
 def sinusoidal_positions(length: int, dim: int) -> Array:
     """<float32>[length, dim]: sines at even and cosines at odd positions (Vaswani et al., 2017, section 3.5)."""
     frequency = jnp.exp(jnp.arange(0, dim, 2) * (-math.log(10000.0) / dim))
@@ -197,24 +266,25 @@ MODELS = {
     'class_query': ClassQuery,
     'sequence_query': SequenceQuery,
     'baseline': Baseline,
+    'conv_transformer': ConvTransformer,
 }
 
 
-def check_num_heads(num_heads: int, dim: int) -> None:
-    """Raises InputError unless `num_heads` divides the input width `dim`."""
-    if num_heads < 1 or dim % num_heads:
-        fitting = ', '.join(str(n) for n in range(1, 33) if dim % n == 0)
-        raise errors.InputError(f'num_heads is {num_heads}, which does not divide the input width {dim}; try {fitting}')
+def check_num_heads(num_heads: int, width: int, name: str = 'the input width') -> None:
+    """Raises InputError unless `num_heads` divides a width, which has this name."""
+    if num_heads < 1 or width % num_heads:
+        fitting = ', '.join(str(n) for n in range(1, 33) if width % n == 0)
+        raise errors.InputError(f'num_heads is {num_heads}, which does not divide {name} {width}; try {fitting}')
 
 
 def create_model(name: str, *, num_classes: int, num_heads: int, **sizes: Any) -> LandmarkTransformer:
-    """Makes one of the five models.
+    """Makes one of the models.
 
     Args:
         name: a key of MODELS.
         num_classes: number of logits.
-        num_heads: attention heads; must divide the input width.
-        **sizes: further fields of LandmarkTransformer.
+        num_heads: attention heads; must divide the input width, of conv_transformer its `width`.
+        **sizes: further fields of the model.
 
     Raises:
         InputError: there is no model of that name.

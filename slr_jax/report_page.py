@@ -394,8 +394,8 @@ def _mask_name(mask: Mask) -> str:
 def _masks(report: Report) -> str:
     best = report.best
     if not best.masks:
-        with_mask = 'class_query and sequence_query have one'
-        return f'<p>Left out: {html.escape(best.config.model)} has no learned mask; {with_mask}.</p>'
+        name = html.escape(best.config.model)
+        return f'<p>Left out: {name} has no learned mask; {masks_lib.WITH_MASK} have one.</p>'
     return ''.join(_mask(mask, best.description.informative_points) for mask in best.masks)
 
 

@@ -64,7 +64,8 @@ class RunGroupSteps:
         """The state of one run before its first step."""
         hyperparameters = train_step.all_hyperparameters(self._config, swept)
         optimizer = train_step.make_optimizer(self._config, hyperparameters, self.steps)
-        return train_step.create_train_state(self._model, optimizer, dim, _keys(seed)[0])
+        averages = self._config.ema is not None
+        return train_step.create_train_state(self._model, optimizer, dim, _keys(seed)[0], averages=averages)
 
     def learning_rate(self, step: int, swept: Mapping[str, Any]) -> float:
         """The learning rate of a run at a step."""
@@ -257,7 +258,7 @@ class RunGroup:
         if self._trials[0].clips.validation_features is None:
             return {i: {} for i in self._active()}
         features = [trial.clips.validation_features for trial in self._trials]
-        logits = self._steps.predict_logits(self._state.params, features)
+        logits = self._steps.predict_logits(self._state.model_params, features)
         found = {}
         for i in self._active():
             metrics = metrics_lib.compute_metrics(logits[i], self._trials[i].clips.validation_labels)
@@ -281,16 +282,27 @@ def _restore(
     if not steps and source is not None:
         for trial in trials:
             trial.log.check_init(source().summary(states[0].params))
-        return 0, [state.replace(params=source().take(state.params)) for state in states]
+        return 0, [state.begin_with(source().take(state.params)) for state in states]
     restored = []
     for trial, state in zip(trials, states, strict=True):
         found = trial.log.resume(max(steps), _checkpoint_items(state))
-        restored.append(TrainState(params=found['params'], **found['training']))
+        restored.append(_restored_state(found))
     epoch = len(trials[0].log.rows)
     progress.report(f'{trials[0].log.prefix}going on after epoch {epoch}')
     return epoch, restored
 
 
 def _checkpoint_items(state: TrainState) -> dict[str, Any]:
-    """What a checkpoint has of a state."""
-    return {'params': state.params, 'training': {'step': state.step, 'opt_state': state.opt_state}}
+    """What a checkpoint has of a state: as `params` what is the model, which with an average is not what is trained."""
+    training = {'step': state.step, 'opt_state': state.opt_state}
+    if state.average is not None:
+        training['params'] = state.params
+    return {'params': state.model_params, 'training': training}
+
+
+def _restored_state(items: Mapping[str, Any]) -> TrainState:
+    """The state of what `_checkpoint_items` made of it."""
+    params, training = items['params'], items['training']
+    if 'params' in training:
+        return TrainState(**training, average=params)
+    return TrainState(**training, params=params)

@@ -28,11 +28,24 @@ TrainStep = Callable[['TrainState', Batch, Array, Mapping[str, Array]], tuple['T
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """What a step changes: the number of steps done, the parameters and the state of the optimizer."""
+    """What a step changes: the number of steps done, the parameters, the state of the optimizer.
+
+    With `config.ema`, also the average of the parameters, which is the model.
+    """
 
     step: Array
     params: Any
     opt_state: Any
+    average: Any = None
+
+    @property
+    def model_params(self) -> Any:
+        """The parameters that the model is tested and used with: the average, where there is one."""
+        return self.params if self.average is None else self.average
+
+    def begin_with(self, params: Any) -> 'TrainState':
+        """The state before the first step, with other parameters."""
+        return self.replace(params=params, average=None if self.average is None else params)
 
 
 class Steps(NamedTuple):
@@ -146,12 +159,19 @@ def _is_named(name: str, pattern: str) -> bool:
 
 
 def create_train_state(
-    model: models.LandmarkTransformer, optimizer: optax.GradientTransformation, dim: int, key: Array
+    model: models.LandmarkTransformer,
+    optimizer: optax.GradientTransformation,
+    dim: int,
+    key: Array,
+    *,
+    averages: bool = False,
 ) -> TrainState:
-    """Initializes parameters for an input of width `dim`, and the optimizer."""
+    """Initializes parameters for an input of width `dim`, the optimizer and, where there is one, the average."""
     landmarks, padding_mask = jnp.zeros((1, 1, dim)), jnp.ones((1, 1), bool)
     params = jax.jit(model.init)(key, landmarks, padding_mask)['params']
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=jax.jit(optimizer.init)(params))
+    # A copy, as a step overwrites both.
+    average = jax.tree.map(jnp.copy, params) if averages else None
+    return TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params), average)
 
 
 def make_train_step(
@@ -170,7 +190,7 @@ def make_train_step(
     hyperparameters, the loss of each clip is multiplied by the weight of its class; the mean is still over clips.
 
     Args:
-        model: to train; its dropout rate is that of the hyperparameters.
+        model: to train; its dropout rate is that of the hyperparameters, its late dropout begins as the config says.
         config: of the run.
         steps: of the run.
         prepare: makes what is fed of a key and a piece, see augment.make_preparation; None where batches hold features.
@@ -186,7 +206,9 @@ def make_train_step(
         state: TrainState, batch: Batch, key: Array, swept: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
         hyperparameters, class_weights = all_hyperparameters(config, swept), swept.get('class_weights')
-        trained_model = model.clone(dropout_rate=hyperparameters['dropout_rate'])
+        trained_model = model.clone(
+            dropout_rate=hyperparameters['dropout_rate'], **_late_dropout(model, config, steps, state.step)
+        )
         optimizer = make_optimizer(config, hyperparameters, steps)
         key = jax.random.fold_in(key, state.step)
         if is_divided:
@@ -214,7 +236,9 @@ def make_train_step(
             sums.append(_sum_over_rows(gradient, noisy, dropout_key))
         (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        state = TrainState(state.step + 1, _apply_updates(config, state.params, updates), opt_state)
+        params = _apply_updates(config, state.params, updates)
+        average = _update_average(config, state, params)
+        state = TrainState(state.step + 1, params, opt_state, average)
         return state, {'loss': loss * clips, 'correct': correct, 'clips': clips}
 
     return train_step
@@ -227,6 +251,26 @@ def _apply_updates(config: ml_collections.ConfigDict, params: Any, updates: Any)
         return updated
     frozen = frozen_parameters(config, params)
     return jax.tree.map(lambda is_frozen, old, new: old if is_frozen else new, frozen, params, updated)
+
+
+def _update_average(config: ml_collections.ConfigDict, state: TrainState, params: Any) -> Any:
+    """The average after a step that leads from `state` to `params`; None without `config.ema`."""
+    if state.average is None:
+        return None
+    # At first a shorter average, as its beginning is not trained.
+    decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+    # So written, parameters that stay the same have an average of the same bits.
+    return jax.tree.map(lambda average, new: average + (1 - decay) * (new - average), state.average, params)
+
+
+def _late_dropout(
+    model: models.LandmarkTransformer, config: ml_collections.ConfigDict, steps: Steps, step: Array
+) -> dict[str, Any]:
+    """The field of a model that has late dropout: its rate at a step."""
+    if not getattr(model, 'late_dropout_rate', 0.0):
+        return {}
+    first = round(config.late_dropout_epoch * steps.per_epoch)
+    return {'late_dropout_rate': jnp.where(step < first, 0.0, config.late_dropout_rate)}
 
 
 def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: Array) -> Any:

@@ -33,7 +33,7 @@ class TrainingClips:
         self._config = config
         features = features_lib.Features.from_config(config, dataset.description.layout)
         self.dim = features.dim
-        models.check_num_heads(config.num_heads, self.dim)
+        models.model_from_config(config, dataset.description.num_classes).check_num_heads(self.dim)
         train, validation = input_pipeline.training_clips(dataset, config)
         self.train_labels = train.labels
         self.class_weights: np.ndarray | None = None

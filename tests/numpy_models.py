@@ -1,4 +1,4 @@
-"""The five models in plain NumPy, written from the published description alone: one clip, float64, no dropout."""
+"""The models in plain NumPy, written from their descriptions alone: one clip, float64, no dropout."""
 
 import numpy as np
 
@@ -67,9 +67,52 @@ def _positions(length, dim):
     return table
 
 
+def _swish(x):
+    return x / (1 + np.exp(-x))
+
+
+def _convolve(x, kernel):
+    """Each column with that of the kernel, as correlation, zero beyond the ends."""
+    half = len(kernel) // 2
+    columns = [
+        np.convolve(column, taps[::-1])[half : half + len(x)] for column, taps in zip(x.T, kernel.T, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def conv_block(x, params):
+    """<float>[time, dim] -> the same shape."""
+    hidden = _swish(_dense(_norm(x, params['norm_in']), params['expand']))
+    hidden = _norm(_convolve(hidden, params['depthwise_kernel']), params['norm'])
+    gate = 1 / (1 + np.exp(-_convolve(hidden.mean(axis=0)[:, None], params['gate_kernel'])))
+    return x + _dense(hidden * gate[:, 0], params['project'])
+
+
+def _pre_norm_layer(x, params, heads):
+    normed = _norm(x, params['norm_self'])
+    x = x + _attention(normed, normed, params['self_attention'], heads)
+    hidden = _swish(_dense(_norm(x, params['norm_mlp']), params['mlp_in']))
+    return x + _dense(hidden, params['mlp_out'])
+
+
+def _conv_transformer(frames, params, heads):
+    encoder = params['encoder']
+    x = _norm(_dense(frames * params['encoder_mask'], encoder['project']), encoder['norm_in'])
+    for stage in _layers(encoder['stages']):
+        for name in sorted(key for key in stage if key.startswith('conv_')):
+            x = conv_block(x, stage[name])
+        x = _pre_norm_layer(x, stage['transformer'], heads)
+    x = _norm(x, encoder['norm'])
+    if 'class_query' in params:
+        return _decode(params['class_query'][None], x, params['decoder'], heads, is_query=True)[0]
+    return np.concatenate([x.max(axis=0), x.mean(axis=0)])
+
+
 def logits(name, params, frames, heads):
     """<float>[time, dim] -> <float64>[classes]."""
     frames = targets = np.asarray(frames, np.float64)
+    if name == 'conv_transformer':
+        return _dense(_conv_transformer(frames, params, heads), params['classifier'])
     if name == 'spoter_pe':
         frames = frames + params['position']
     elif name == 'class_query':

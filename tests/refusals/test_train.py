@@ -41,6 +41,10 @@ CASES = {
     # Values
     'unknown optimizer': (TRAIN + ' --config.optimizer=lion', 'config.optimizer', "'lion'", 'sgd', 'momentum', 'adamw'),
     'heads that do not divide the width': (TRAIN + ' --config.num_heads=5', 'num_heads', '5', '42', '7'),
+    'heads that do not divide the width of conv_transformer': (
+        TRAIN + ' --config.model=conv_transformer --config.width=16 --config.num_heads=7',
+        *('num_heads', '7', 'width 16', '8'),
+    ),
     'huge seed': (TRAIN + ' --config.seed=99999999999999999999', 'config.seed', '99999999999999999999', '2**32'),
     'seeds are text': (TRAIN + ' --config.seeds=one', 'config.seeds', "'one'", 'whole'),
     'seed twice': (TRAIN + ' --config.seeds=1,1', 'config.seeds', '(1, 1)'),
@@ -147,16 +151,24 @@ VALUES = [
     ('coordinates', 'yx', 'xy', 'xyz'),
     ('trim', 'hands', 'none', 'ends', 'all'),
     ('dtype', 'float16', 'float32', 'bfloat16'),
+    ('pooling', 'mean', 'class_query', 'max_mean'),
     ('optimizer', 'adam', 'sgd', 'momentum', 'adamw'),
     ('schedule', 'linear', 'constant', 'cosine'),
     *((field, 0, '1') for field in ('batch_size', 'num_epochs', 'num_heads', 'num_layers', 'mlp_dim')),
     *((field, 0, '1') for field in ('num_steps', 'early_stop_epochs', 'max_frames', 'num_frames')),
     *((field, -1, '0') for field in ('differences', 'interpolate_gaps')),
+    *((field, 0, '1') for field in ('width', 'conv_blocks', 'kernel_size')),
+    ('kernel_size', 4, 'odd'),
+    *(('ema', value, '0', '1') for value in (0.0, 1.0)),
     *((field, 1.5, '0', '1') for field in ('dropout_rate', 'label_smoothing', 'momentum')),
-    *((field, -0.5, '0') for field in ('noise_std', 'weight_decay', 'warmup_epochs')),
+    *((field, 1.0, '0', '1') for field in ('drop_path_rate', 'late_dropout_rate')),
+    *((field, -0.5, '0') for field in ('noise_std', 'weight_decay', 'warmup_epochs', 'late_dropout_epoch')),
     ('seed', -1, '0', '2**32'),
     ('learning_rate', 0.0, '0'),
-    *((field, float('nan'), 'finite') for field in ('learning_rate', 'dropout_rate', 'noise_mean', 'missing_value')),
+    *(
+        (field, float('nan'), 'finite')
+        for field in ('learning_rate', 'dropout_rate', 'noise_mean', 'missing_value', 'ema')
+    ),
     *((field, float('inf'), 'finite') for field in ('learning_rate', 'noise_std', 'weight_decay', 'warmup_epochs')),
     ('grad_clip_norm', -1.0, '0'),
     *(('validation_fraction', value, '0', '1') for value in (0.0, 1.0)),

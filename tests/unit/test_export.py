@@ -75,6 +75,7 @@ CASES = {
         },
     ),
     'baseline': ('mediapipe_hand', {'missing_value': 0.0, 'max_frames': 30}),
+    'conv_transformer': ('mediapipe_hand', {'width': 14, 'kernel_size': 5, 'pooling': 'max_mean'}),
 }
 
 

@@ -15,6 +15,7 @@ from slr_jax import checkpoint, errors, models, torch_models, workdir
 from tests import mutated_checkpoints, torch_files
 
 GOLDEN = {'originalSpoterPE': models.SpoterPE, 'ownModelwquery': models.ClassQuery}
+# Of the published models; the others have no checkpoints of PyTorch.
 CLASS_PATHS = {
     'spoter_pe': 'src.models.spoter_model_original.SPOTER',
     'spoter_no_pe': 'src.models.spoter_model_original.SPOTERnoPE',
@@ -77,7 +78,7 @@ def tiny(name, dim=42):
 
 @pytest.mark.parametrize('old_mask_name', [False, True])
 @pytest.mark.parametrize('as_module', [True, False])
-@pytest.mark.parametrize('name', models.MODELS)
+@pytest.mark.parametrize('name', CLASS_PATHS)
 def test_every_model_as_module_and_as_state_dict(name, as_module, old_mask_name, tmp_path):
     model, params = tiny(name)
     state = torch_files.state_dict(name, params, old_mask_name)
@@ -148,7 +149,7 @@ def test_wrappings_of_a_state_dict(wrapping, save, tmp_path):
 
 
 @pytest.mark.parametrize('prefix', ['', 'model.', '_orig_mod.module.'])
-@pytest.mark.parametrize('name', models.MODELS)
+@pytest.mark.parametrize('name', CLASS_PATHS)
 def test_safetensors(name, prefix, tmp_path):
     expected = tiny(name)
     state = prefixed(prefix, torch_files.state_dict(name, expected[1]))

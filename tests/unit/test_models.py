@@ -12,11 +12,17 @@ from tests import numpy_models
 
 DIM, HEADS, CLASSES = 42, 7, 13
 
+# Name -> the model and its further fields.
+CASES = {name: (name, {}) for name in models.MODELS}
+CASES['conv_transformer'] = ('conv_transformer', {'width': 14})
+CASES['conv_transformer, max_mean'] = ('conv_transformer', {'width': 14, 'kernel_size': 5, 'pooling': 'max_mean'})
+
 
 @functools.cache
-def make(name):
+def make(case):
     """A model and parameters away from the zeros and ones of the initialization, where mistakes would not show."""
-    model = models.create_model(name, num_classes=CLASSES, num_heads=HEADS, num_layers=2, mlp_dim=16)
+    name, fields = CASES[case]
+    model = models.create_model(name, num_classes=CLASSES, num_heads=HEADS, num_layers=2, mlp_dim=16, **fields)
     rng = np.random.default_rng(1)
     shapes = jax.eval_shape(functools.partial(init, model, dim=DIM), jax.random.key(0))
     return model, jax.tree.map(lambda x: rng.normal(0.1, 0.3, x.shape).astype(x.dtype), shapes)
@@ -35,20 +41,20 @@ def apply_alone(model, params, clip):
     return jax.jit(model.apply)({'params': params}, clip[None], np.ones((1, len(clip)), bool))[0]
 
 
-@pytest.mark.parametrize('name', models.MODELS)
-def test_equals_numpy(name):
-    model, params = make(name)
+@pytest.mark.parametrize('case', CASES)
+def test_equals_numpy(case):
+    model, params = make(case)
     as_numpy = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     for clip in clips(1, 9, 40):
-        expected = numpy_models.logits(name, as_numpy, clip, HEADS)
+        expected = numpy_models.logits(CASES[case][0], as_numpy, clip, HEADS)
         np.testing.assert_allclose(apply_alone(model, params, clip), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', models.MODELS)
-def test_padding_and_batch_change_nothing(name):
-    model, params = make(name)
+@pytest.mark.parametrize('case', CASES)
+def test_padding_and_batch_change_nothing(case):
+    model, params = make(case)
     lengths = (1, 9, 40)
-    batch, mask = np.full((4, 160, DIM), 7.0, np.float32), np.zeros((4, 160), bool)
+    batch, mask = np.full((4, 160, DIM), 1e6, np.float32), np.zeros((4, 160), bool)
     for slot, clip in enumerate(clips(*lengths)):
         batch[slot, : len(clip)], mask[slot, : len(clip)] = clip, True
     apply = jax.jit(model.apply)
@@ -59,6 +65,18 @@ def test_padding_and_batch_change_nothing(name):
         np.testing.assert_allclose(together[slot], alone, atol=1e-5)
         padded = apply({'params': params}, batch[slot : slot + 1], mask[slot : slot + 1])
         np.testing.assert_allclose(padded[0], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_who_sees_the_order_of_frames(case):
+    model, params = make(case)
+    (clip,) = clips(12)
+    order = np.random.default_rng(2).permutation(12)
+    logits, shuffled = (apply_alone(model, params, frames) for frames in (clip, clip[order]))
+    if CASES[case][0] in ('baseline', 'conv_transformer'):
+        assert np.abs(logits - shuffled).max() > 1e-4
+    else:
+        np.testing.assert_allclose(logits, shuffled, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +94,20 @@ def test_padding_and_batch_change_nothing(name):
 def test_published_parameter_counts(name, dim, heads, classes, count):
     model = models.create_model(name, num_classes=classes, num_heads=heads)
     assert models.count_parameters(jax.eval_shape(lambda key: init(model, key, dim), jax.random.key(0))) == count
+
+
+@pytest.mark.parametrize(('pooling', 'pooled'), [('class_query', 16), ('max_mean', 32)])
+def test_parameter_count_of_conv_transformer(pooling, pooled):
+    fields = {'num_layers': 2, 'mlp_dim': 24, 'width': 16, 'conv_blocks': 3, 'kernel_size': 5, 'pooling': pooling}
+    model = models.create_model('conv_transformer', num_classes=5, num_heads=4, **fields)
+    block = (2 * 16) + (16 * 32 + 32) + 32 * 5 + (2 * 32) + 5 + (32 * 16 + 16)
+    attention = (16 * 48 + 48) + (16 * 16 + 16)
+    mlp = (16 * 24 + 24) + (24 * 16 + 16)
+    encoder = DIM + (DIM * 16 + 16) + 2 * 16 + 2 * (3 * block + attention + mlp + 4 * 16) + 2 * 16
+    # Three LayerNorms in the layer and one after it.
+    decoder = 16 + attention + mlp + 8 * 16 if pooling == 'class_query' else 0
+    count = encoder + decoder + pooled * 5 + 5
+    assert models.count_parameters(models.param_shapes(model, DIM)) == count
 
 
 @pytest.mark.parametrize('name', ['class_query', 'sequence_query'])
@@ -116,9 +148,18 @@ def apply_with_dropout(model, params, clip, seed, **options):
     return apply(params, clip, jax.random.key(seed))
 
 
-@pytest.mark.parametrize(('name', 'fields'), [('class_query', {}), ('baseline', {'dropout_rate': 0.0})])
+@pytest.mark.parametrize(
+    ('name', 'fields'),
+    [
+        ('class_query', {}),
+        ('baseline', {'dropout_rate': 0.0}),
+        ('conv_transformer', {}),
+        ('conv_transformer', {'dropout_rate': 0.0, 'drop_path_rate': 0.5}),
+        ('conv_transformer', {'dropout_rate': 0.0, 'late_dropout_rate': 0.5}),
+    ],
+)
 def test_dropout_needs_a_key_and_changes_the_answer(name, fields):
-    """That of the layers, and that of the baseline's input."""
+    """That of the layers, that of the baseline's input, drop-path and late dropout."""
     model, params = make(name)
     (clip,) = clips(9)
     answers = [apply_with_dropout(model.clone(**fields), params, clip, seed) for seed in (0, 0, 1)]
@@ -139,6 +180,23 @@ def test_each_dropout_of_a_layer_draws_by_itself(kind, sites):
     answer = jax.jit(lambda words: layer.apply(params, x, memory, padding_mask, words)[0])
     changed = [words ^ (np.arange(6)[:, None] == i) for i in range(6)]
     assert [(answer(other) != answer(words)).any() for other in changed] == [i < sites for i in range(6)]
+
+
+def test_runs_together_draw_what_each_draws_alone():
+    """Dropout of the layers, drop-path and late dropout, under vmap over parameters and keys."""
+    model, params = make('conv_transformer')
+    model = model.clone(dropout_rate=0.3, drop_path_rate=0.3, late_dropout_rate=0.3)
+    batch = np.stack(clips(9, 9))
+
+    def apply(params, key):
+        return model.apply({'params': params}, batch, np.ones((2, 9), bool), deterministic=False, rngs={'dropout': key})
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    stacked = jax.tree.map(lambda x: np.stack([x, x * 1.1, x * 0.9]), params)
+    together = jax.jit(jax.vmap(apply))(stacked, keys)
+    for i, key in enumerate(keys):
+        alone = jax.jit(apply)(jax.tree.map(lambda x, i=i: x[i], stacked), key)
+        np.testing.assert_allclose(together[i], alone, atol=1e-5)
 
 
 def test_each_layer_drops_other_values():
@@ -205,6 +263,17 @@ def test_gradient_of_the_feed_forward_product():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *grads)
 
 
+def test_attention_weights_of_conv_transformer():
+    model, params = make('conv_transformer')
+    (clip,) = clips(9)
+    _, variables = model.apply({'params': params}, clip[None], np.ones((1, 9), bool), mutable='intermediates')
+    found = variables['intermediates']
+    (weights,) = found['encoder']['stages']['transformer']['self_attention']['attention_weights']
+    assert weights.shape == (2, 1, HEADS, 9, 9)
+    (weights,) = found['decoder']['layers']['cross_attention']['attention_weights']
+    assert weights.shape == (1, 1, HEADS, 1, 9)
+
+
 def test_attention_weights_can_be_asked_for():
     model, params = make('class_query')
     (clip,) = clips(9)
@@ -216,8 +285,9 @@ def test_attention_weights_can_be_asked_for():
     assert not weights[..., 9:].any()
 
 
-def test_bfloat16_computes_near_float32():
-    model, params = make('sequence_query')
+@pytest.mark.parametrize('case', ['sequence_query', 'conv_transformer', 'conv_transformer, max_mean'])
+def test_bfloat16_computes_near_float32(case):
+    model, params = make(case)
     half = model.clone(dtype=jnp.bfloat16)
     (clip,) = clips(9)
     answer = apply_alone(half, params, clip)
@@ -236,3 +306,10 @@ def test_bad_shapes_are_refused():
         model.apply({'params': params}, np.zeros((2, 42)), np.ones(2, bool))
     with pytest.raises(errors.InputError, match=r"model.*'lstm'.*spoter_pe"):
         models.create_model('lstm', num_classes=2, num_heads=1)
+    # Heads share its own width, whatever that of the input.
+    with pytest.raises(errors.InputError, match=r'num_heads is 7, .* width 16; try 1, 2, 4, 8'):
+        init(models.create_model('conv_transformer', num_classes=2, num_heads=7, width=16), jax.random.key(0), DIM)
+    with pytest.raises(errors.InputError, match=r"pooling is 'mean', .*class_query, max_mean"):
+        init(
+            models.create_model('conv_transformer', num_classes=2, num_heads=4, pooling='mean'), jax.random.key(0), DIM
+        )

@@ -1,0 +1,207 @@
+"""Layers of conv_transformer: stages of convolutions over frames, each followed by attention.
+
+After the 1st place of Kaggle's asl-signs (Hoyeol Sohn, 2023), but with LayerNorm for BatchNorm, and convolutions that
+are not causal. Padded frames are zero before every convolution and left out of every mean, maximum and attention, so
+that no clip depends on the others of its batch. Parameters of the stages are stacked along a first axis.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slr_jax.dropout import draw_bits, dropout
+from slr_jax.layers import MultiHeadAttention, layer_norm
+
+Array = jax.Array
+
+# Width of a convolution block within, in widths of the stage.
+_EXPANSION = 2
+# Neighbouring channels that a channel's gate is computed of.
+_GATE_SIZE = 5
+# Of a transformer block: attention weights, what is attended to, the hidden layer and its output.
+_NUM_DROPOUT_SITES = 4
+
+
+def depthwise_convolution(x: Array, kernel: Array) -> Array:
+    """Convolves each channel with a kernel of its own, over as many frames; beyond the ends is zero.
+
+    Args:
+        x: <float>[batch, time, channels].
+        kernel: <float>[size, channels], its middle for the frame itself.
+
+    Returns:
+        <float>[batch, time, channels].
+    """
+    size, time = len(kernel), x.shape[1]
+    padded = jnp.pad(x, [(0, 0), ((size - 1) // 2, size // 2), (0, 0)])
+    # XLA's grouped convolution takes 15 times as long on a CPU, with its gradient 8 times.
+    return sum(padded[:, i : i + time] * kernel[i] for i in range(size))  # type: ignore[return-value]
+
+
+def zero_padding(x: Array, padding_mask: Array) -> Array:
+    """Sets padded frames of <float>[batch, time, dim] to zero, whatever they hold."""
+    return jnp.where(padding_mask[:, :, None], x, 0)
+
+
+def mean_over_frames(x: Array, padding_mask: Array) -> Array:
+    """<float>[batch, time, dim] -> <float>[batch, dim], the mean over the real frames; of none, zero."""
+    total = zero_padding(x, padding_mask).sum(axis=1, dtype=jnp.float32)
+    return (total / jnp.maximum(padding_mask.sum(axis=1), 1)[:, None]).astype(x.dtype)
+
+
+def max_over_frames(x: Array, padding_mask: Array) -> Array:
+    """<float>[batch, time, dim] -> <float>[batch, dim], the maximum over the real frames; of none, zero."""
+    largest = jnp.where(padding_mask[:, :, None], x, jnp.finfo(x.dtype).min).max(axis=1)
+    return jnp.where(padding_mask.any(axis=1)[:, None], largest, 0)
+
+
+class ConvBlock(nn.Module):
+    """A convolution over frames within a wider layer, channels gated by their mean over the clip, and a residual.
+
+    The gate is efficient channel attention (Wang et al., CVPR 2020).
+
+    Attributes:
+        kernel_size: frames, odd.
+        drop_path_rate: fraction of the clips that skip the block in training, in [0, 1).
+        dtype: of the computation, None to follow inputs and parameters.
+        param_dtype: of the parameters.
+    """
+
+    kernel_size: int
+    drop_path_rate: float
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array, padding_mask: Array, bits: Array | None) -> Array:
+        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[2] for drop-path, None for none."""
+        dim = x.shape[-1]
+        hidden = layer_norm('norm_in', self.dtype, self.param_dtype)(x)
+        hidden = nn.swish(_dense(self, 'expand', _EXPANSION * dim)(hidden))
+        kernel = self._kernel('depthwise_kernel', self.kernel_size, _EXPANSION * dim)
+        hidden = depthwise_convolution(zero_padding(hidden, padding_mask), kernel)
+        hidden = layer_norm('norm', self.dtype, self.param_dtype)(hidden)
+        channels = mean_over_frames(hidden, padding_mask)[:, :, None]
+        gate = nn.sigmoid(depthwise_convolution(channels, self._kernel('gate_kernel', _GATE_SIZE, 1)))
+        update = _dense(self, 'project', dim)(hidden * gate.swapaxes(1, 2))
+        clips = dropout(jnp.ones((x.shape[0], 1, 1), x.dtype), self.drop_path_rate, bits)
+        return x + update * clips
+
+    def _kernel(self, name: str, size: int, channels: int) -> Array:
+        kernel = self.param(name, nn.initializers.lecun_normal(), (size, channels), self.param_dtype)
+        return kernel if self.dtype is None else kernel.astype(self.dtype)
+
+
+class PreNormLayer(nn.Module):
+    """Self-attention and a feed-forward layer with swish, a LayerNorm before each and a residual around it."""
+
+    num_heads: int
+    mlp_dim: int
+    dropout_rate: float | Array
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array, padding_mask: Array, bits: Array | None) -> Array:
+        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[_NUM_DROPOUT_SITES, 2] for dropout."""
+        of_weights, of_attended, of_hidden, of_output = [None] * _NUM_DROPOUT_SITES if bits is None else bits
+        attention = MultiHeadAttention(
+            self.num_heads,
+            self.dropout_rate,
+            nn.initializers.xavier_uniform(),
+            self.dtype,
+            self.param_dtype,
+            name='self_attention',
+        )
+        normed = layer_norm('norm_self', self.dtype, self.param_dtype)(x)
+        x = x + dropout(attention(normed, None, padding_mask, of_weights), self.dropout_rate, of_attended)
+        normed = layer_norm('norm_mlp', self.dtype, self.param_dtype)(x)
+        hidden = dropout(nn.swish(_dense(self, 'mlp_in', self.mlp_dim)(normed)), self.dropout_rate, of_hidden)
+        return x + dropout(_dense(self, 'mlp_out', x.shape[-1])(hidden), self.dropout_rate, of_output)
+
+
+def _dense(module: Any, name: str, features: int) -> nn.Dense:
+    return nn.Dense(features, dtype=module.dtype, param_dtype=module.param_dtype, name=name)
+
+
+class ConvStage(nn.Module):
+    """`conv_blocks` convolution blocks, then a transformer layer; the fields are those of ConvStack."""
+
+    conv_blocks: int
+    kernel_size: int
+    drop_path_rate: float
+    num_heads: int
+    mlp_dim: int
+    dropout_rate: float | Array
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array, padding_mask: Array, bits: Array | None) -> tuple[Array, None]:
+        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[sites, 2], of the blocks first."""
+        for i in range(self.conv_blocks):
+            block = ConvBlock(self.kernel_size, self.drop_path_rate, self.dtype, self.param_dtype, name=f'conv_{i}')
+            x = block(x, padding_mask, None if bits is None else bits[i])
+        layer = PreNormLayer(
+            self.num_heads, self.mlp_dim, self.dropout_rate, self.dtype, self.param_dtype, name='transformer'
+        )
+        return layer(x, padding_mask, None if bits is None else bits[self.conv_blocks :]), None
+
+
+class ConvStack(nn.Module):
+    """A projection of the landmarks, `num_stages` stages and a final LayerNorm.
+
+    Attributes:
+        num_stages: at least 1.
+        width: of the frames between the layers.
+        conv_blocks: convolution blocks per stage.
+        kernel_size: frames of a convolution, odd.
+        drop_path_rate: see ConvBlock.
+        num_heads: attention heads; must divide the width.
+        mlp_dim: width of the feed-forward layers.
+        dropout_rate: of the transformer layers, in [0, 1).
+        dtype: of the computation, None to follow inputs and parameters.
+        param_dtype: of the parameters.
+    """
+
+    num_stages: int
+    width: int
+    conv_blocks: int
+    kernel_size: int
+    drop_path_rate: float
+    num_heads: int
+    mlp_dim: int
+    dropout_rate: float | Array
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
+        """Maps <float>[batch, time, dim] to <float>[batch, time, width]."""
+        x = _dense(self, 'project', self.width)(zero_padding(landmarks, padding_mask))
+        x = layer_norm('norm_in', self.dtype, self.param_dtype)(x)
+        # Recomputing a stage for its gradient is quicker than storing what is within.
+        stages = nn.scan(
+            nn.remat(ConvStage, prevent_cse=False),
+            variable_axes={'params': 0, 'intermediates': 0},
+            split_rngs={'params': True},
+            in_axes=(nn.broadcast, 0),
+            length=self.num_stages,
+        )(
+            self.conv_blocks,
+            self.kernel_size,
+            self.drop_path_rate,
+            self.num_heads,
+            self.mlp_dim,
+            self.dropout_rate,
+            self.dtype,
+            self.param_dtype,
+            name='stages',
+        )
+        # One draw for all stages, as in TransformerStack.
+        sites = self.conv_blocks + _NUM_DROPOUT_SITES
+        bits = None if deterministic else draw_bits(self, self.num_stages, sites)
+        x, _ = stages(x, padding_mask, bits)
+        return layer_norm('norm', self.dtype, self.param_dtype)(x)
