@@ -12,7 +12,7 @@ from slr_jax import errors
 # Row, named without commas -> its fields, by dotted names. The first row is the one the others are compared with.
 Rows = Mapping[str, Mapping[str, Any]]
 
-_TRIMMED = {'trim': 'ends', 'num_frames': 32}
+_TRIMMED = {'trim': 'ends', 'num_frames': 32, 'bucket_by_length': False}
 _CONV = {
     **_TRIMMED,
     **{'model': 'conv_transformer', 'num_heads': 4, 'num_layers': 2, 'mlp_dim': 256, 'pooling': 'max_mean'},
