@@ -57,7 +57,7 @@ def make_dataset(
         raise errors.InputError(
             f'informative_points are {informative_points}, expected some of 0 to {layout.num_points - 1}'
         )
-    trajectories = _Trajectories(rng, num_classes, layout.num_points)
+    trajectories = Trajectories(rng, num_classes, layout.num_points)
     labels: list[int] = []
     landmarks: list[np.ndarray] = []
     for count in clips_per_class.values():
@@ -75,7 +75,7 @@ def make_dataset(
     return dataset_lib.Dataset.from_clips(description, landmarks, labels, splits)
 
 
-class _Trajectories:
+class Trajectories:
     """For every point and class, a closed path of two sine waves in x and y, all of the same mean square."""
 
     def __init__(self, rng: np.random.Generator, num_classes: int, num_points: int) -> None:
@@ -98,7 +98,7 @@ class _Trajectories:
 def _make_clip(
     rng: np.random.Generator,
     layout: landmarks_lib.Layout,
-    trajectories: _Trajectories,
+    trajectories: Trajectories,
     informative_points: list[int],
     label: int,
 ) -> np.ndarray:

@@ -102,13 +102,19 @@ def _color(group: str) -> str:
     return _COLORS.get(group, '#8172b2')
 
 
-def draw_bars(weights: np.ndarray, layout: landmarks_lib.Layout, title: str) -> Figure:
-    """The weight of every point <float>[points] as a bar, colored by group, in the order of the layout."""
+def draw_bars(
+    weights: np.ndarray, layout: landmarks_lib.Layout, title: str, *, initial_weight: float | None = 1
+) -> Figure:
+    """The weight of every point <float>[points] as a bar, colored by group, in the order of the layout.
+
+    A line is drawn at the weight that all had before training, if there is one.
+    """
     figure = Figure(figsize=(max(6, 0.24 * layout.num_points), 5), layout='constrained')
     ax = figure.subplots()
     for group, points in layout.groups.items():
         ax.bar(points, weights[list(points)], color=_color(group), label=panel_title(group))
-    ax.axhline(1, color='black', linewidth=0.8, linestyle=':')
+    if initial_weight is not None:
+        ax.axhline(initial_weight, color='black', linewidth=0.8, linestyle=':')
     ax.set_xticks(range(layout.num_points), layout.points, rotation=90, fontsize=8)
     ax.set(title=title, ylabel='weight', xlim=(-1, layout.num_points))
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))

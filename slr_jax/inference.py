@@ -26,17 +26,9 @@ def eval_function(model: models.LandmarkTransformer) -> EvalStep:
     """The step of one device: parameters and a batch -> <float32>[rows, classes] logits."""
 
     def eval_step(params: Any, batch: Piece) -> Any:
-        def answer(rows: Piece) -> Any:
-            return model.apply({'params': params}, rows['landmarks'], rows['padding_mask'])
-
-        size = memory.rows_at_once(*batch['padding_mask'].shape)
-        if size == len(batch['padding_mask']):
-            return answer(batch)
-
-        def answer_one(row: Piece) -> Any:
-            return answer(jax.tree.map(lambda x: x[None], row))[0]
-
-        return jax.lax.map(answer_one, batch, batch_size=size)
+        return memory.map_rows(
+            lambda rows: model.apply({'params': params}, rows['landmarks'], rows['padding_mask']), batch
+        )
 
     return eval_step
 

@@ -1,18 +1,25 @@
-"""Tables and pictures of learned masks."""
+"""Tables and pictures of learned masks, and of other rankings of points."""
 
 from collections.abc import Sequence
 import os
 
 import numpy as np
 
+from slr_jax import attribution, evaluation, figures, files, inference, progress
 from slr_jax import checkpoint as checkpoint_lib
-from slr_jax import figures, files, progress
 from slr_jax import masks as masks_lib
 from slr_jax import workdir as workdir_lib
 from slr_jax.masks import Mask
 
 
-def interpret(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
+def interpret(
+    workdir: str,
+    output_dir: str,
+    checkpoint: str = 'best',
+    ranking: str = attribution.PUBLISHED,
+    split: str = 'validation',
+    dataset: str | None = None,
+) -> None:
     """Writes the tables and pictures of the masks of a run, or of every run of a workdir of several and their mean.
 
     Args:
@@ -21,20 +28,29 @@ def interpret(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
             seeds, in a folder for each combination of swept values where there are several, the same files and
             runs.csv.
         checkpoint: best, latest or a step.
+        ranking: a key of attribution.RANKINGS; its importances take the place of the masks' weights, if it is not the
+            published one. What it draws is drawn from the seed of the run.
+        split: of the dataset, whose clips a ranking looks at, if it looks at any.
+        dataset: TFDS directory, or None for that of the run.
+
+    Raises:
+        InputError: there is no such ranking, the model has no mask and the ranking needs one, or the dataset does not
+            fit the model.
     """
+    attribution.find_ranking(ranking)
+    options = (checkpoint, ranking, split, dataset)
     title = os.path.basename(os.path.abspath(workdir))
     entries = workdir_lib.read_index(workdir)
     if not entries:
-        _interpret_run(workdir, output_dir, checkpoint, title)
+        _interpret_run(workdir, output_dir, title, *options)
         return
     usable, _ = workdir_lib.leave_out_diverged(entries)
     for swept, runs in workdir_lib.group_by_swept(usable).items():
         masks_per_run = []
         for run in runs:
             path = workdir_lib.run_path(workdir, run.name)
-            masks, informative = _interpret_run(
-                path, os.path.join(output_dir, run.name), checkpoint, f'{title}_{run.name}'
-            )
+            run_output = os.path.join(output_dir, run.name)
+            masks, informative = _interpret_run(path, run_output, f'{title}_{run.name}', *options)
             masks_per_run.append(masks)
         mean_output = os.path.join(output_dir, swept)
         write_masks(
@@ -47,12 +63,25 @@ def interpret(workdir: str, output_dir: str, checkpoint: str = 'best') -> None:
 
 
 def _interpret_run(
-    workdir: str, output_dir: str, checkpoint: str, title: str
+    workdir: str, output_dir: str, title: str, checkpoint: str, ranking: str, split: str, dataset: str | None
 ) -> tuple[list[Mask], Sequence[int] | None]:
     loaded = checkpoint_lib.load_model(workdir, checkpoint)
-    masks, informative = masks_lib.model_masks(loaded), loaded.description.informative_points
+    if ranking == attribution.PUBLISHED:
+        masks = masks_lib.model_masks(loaded)
+    else:
+        masks = [_rank(loaded, workdir, ranking, split, dataset)]
+    informative = loaded.description.informative_points
     write_masks(masks, output_dir, title, informative)
     return masks, informative
+
+
+def _rank(loaded: inference.LoadedModel, workdir: str, ranking: str, split: str, dataset: str | None) -> Mask:
+    clips = None
+    if ranking not in attribution.WITHOUT_CLIPS:
+        clips = evaluation.Evaluator(workdir, split, dataset, unknown_glosses='leave_out').clips
+    importance = attribution.find_ranking(ranking)(loaded, clips, loaded.config.seed)
+    weights = importance.reshape(loaded.layout.num_points, -1)
+    return Mask(ranking, weights, loaded.layout, loaded.description.handedness)
 
 
 def interpret_csv(path: str, output_dir: str, handedness: str = 'swapped') -> None:
@@ -68,9 +97,9 @@ def write_masks(
 
     Args:
         masks: of one model.
-        output_dir: for every mask: points.csv, coordinates.csv (where the mask has them), WEIGHTS_SRC_<title>.csv, bars
-            and figure as PNG and SVG; of the decoder's mask with `decoder_` before the name; auroc.json with
-            `informative_points`.
+        output_dir: for every mask: points.csv, coordinates.csv (where the mask has them), WEIGHTS_SRC_<title>.csv (of
+            learned masks), bars and figure as PNG and SVG; of the decoder's mask with `decoder_` before the name;
+            auroc.json with `informative_points`. Pictures of importances show them as fractions of the largest.
         title: of the experiment.
         informative_points: in synthetic data, the points that differ between classes.
     """
@@ -82,12 +111,12 @@ def write_masks(
             files.write_csv(f'{prefix}points.csv', table)
             if mask.weights.shape[1] > 1:
                 files.write_csv(f'{prefix}coordinates.csv', masks_lib.coordinate_table(mask))
-            masks_lib.write_published(f'{prefix}WEIGHTS_SRC_{title}.csv', mask)
-            name = mask.name.replace('_', ' ')
-            for file, draw in (('bars', figures.draw_bars), ('figure', figures.draw_body_and_hands)):
-                figures.save(draw(mask.anatomical_weights, mask.layout, f'{title}, {name}'), f'{prefix}{file}')
+            if mask.is_learned:
+                masks_lib.write_published(f'{prefix}WEIGHTS_SRC_{title}.csv', mask)
+            _draw(mask, title, prefix)
             top = sorted(table, key=lambda row: row['rank'])[:5]
-            progress.report(f'{mask.name}: ' + ', '.join(f'{row["point"]} {row["weight"]:.3f}' for row in top))
+            digits = '.3f' if mask.is_learned else '.3g'
+            progress.report(f'{mask.name}: ' + ', '.join(f'{row["point"]} {row["weight"]:{digits}}' for row in top))
             if informative_points is not None:
                 is_informative = np.isin(np.arange(len(table)), informative_points)
                 found[mask.name] = masks_lib.auroc(mask.point_weights, is_informative)
@@ -95,3 +124,14 @@ def write_masks(
         if found:
             files.write_json(os.path.join(scratch, 'auroc.json'), found)
     progress.report(f'written to {output_dir}')
+
+
+def _draw(mask: Mask, title: str, prefix: str) -> None:
+    weights, title = mask.anatomical_weights, f'{title}, {mask.name.replace("_", " ")}'
+    if not mask.is_learned:
+        largest = np.abs(weights).max()
+        weights = weights / largest if largest else weights
+        title += ', as a fraction of the largest'
+    bars = figures.draw_bars(weights, mask.layout, title, initial_weight=1 if mask.is_learned else None)
+    figures.save(bars, f'{prefix}bars')
+    figures.save(figures.draw_body_and_hands(weights, mask.layout, title), f'{prefix}figure')

@@ -17,11 +17,11 @@ WITH_MASK = 'class_query, sequence_query and conv_transformer'
 
 @dataclasses.dataclass(frozen=True)
 class Mask:
-    """A learned mask.
+    """A learned mask, or another weight of every point.
 
     Attributes:
-        name: encoder_mask or decoder_mask.
-        weights: <float64>[points, axes]; of a published file one weight per point, [points, 1].
+        name: encoder_mask or decoder_mask; of other weights, the ranking that they are of.
+        weights: <float64>[points, axes]; where there is but one weight per point, [points, 1].
         layout: of the points.
         handedness: one of landmarks.HANDEDNESS.
     """
@@ -34,7 +34,12 @@ class Mask:
     @property
     def prefix(self) -> str:
         """Of the names of its files."""
-        return '' if self.name == models.ENCODER_MASK else 'decoder_'
+        return 'decoder_' if self.name == models.DECODER_MASK else ''
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the weights are parameters of a model."""
+        return self.name in (models.ENCODER_MASK, models.DECODER_MASK)
 
     @property
     def point_weights(self) -> np.ndarray:

@@ -1,8 +1,9 @@
 """How much is computed at once, so that long clips fit in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import os
 import resource
+from typing import Any
 
 import jax
 import ml_collections
@@ -17,6 +18,26 @@ _MAX_PAIRS = 2**23
 def rows_at_once(num_rows: int, num_frames: int) -> int:
     """How many rows of a batch of <float32>[num_rows, num_frames, dim] are computed at once; at least one."""
     return min(num_rows, max(1, _MAX_PAIRS // num_frames**2))
+
+
+def map_rows(function: Callable[[Any], Any], batch: Any) -> Any:
+    """Applies a function of batches to a batch, to so many rows at once as fit in memory; for jit.
+
+    Args:
+        function: of a tree like `batch` with any number of rows; returns [rows, …].
+        batch: a mapping of arrays [rows, …], with the padding mask <bool>[rows, time].
+
+    Returns:
+        [rows, …].
+    """
+    size = rows_at_once(*batch['padding_mask'].shape)
+    if size == len(batch['padding_mask']):
+        return function(batch)
+
+    def apply_to_one(row: Any) -> Any:
+        return function(jax.tree.map(lambda x: x[None], row))[0]
+
+    return jax.lax.map(apply_to_one, batch, batch_size=size)
 
 
 def check_fits(

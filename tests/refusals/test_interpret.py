@@ -30,6 +30,20 @@ CASES = {
     'config lacks fields': (WORKDIR + 'config_fields', 'config_fields/config.json', "'model'"),
     'no such step': (WORKDIR + 'run --checkpoint=99', '{w}/run', "'99'", 'best', 'latest', '1'),
     'model without a mask': (WORKDIR + 'no_mask', 'spoter_no_pe', 'mask', 'class_query', 'sequence_query'),
+    # Rankings
+    'unknown ranking': (WORKDIR + 'run --ranking=lime', "'lime'", 'signed_mean', 'permutation', 'random'),
+    'ranking of a table': (MASK + 'good.csv --ranking=random', '--ranking', '--workdir', '--mask_csv'),
+    'split of a table': (MASK + 'good.csv --split=test', '--split', '--workdir', '--mask_csv'),
+    'ranking by a mask that is not there': (WORKDIR + 'no_mask --ranking=scaled', 'spoter_no_pe', 'mask'),
+    'ranking without a dataset': (WORKDIR + 'imported --ranking=permutation', '{w}/imported', 'dataset'),
+    'no validation clips': (
+        WORKDIR + 'run --ranking=permutation --dataset={w}/data/only_train',
+        *('only_train', "'validation'", 'train'),
+    ),
+    'dataset of another layout': (
+        WORKDIR + 'run --ranking=permutation --dataset={w}/data/two_hands',
+        *('data/two_hands', 'layout', 'mediapipe_two_hands', 'mediapipe_hand', '{w}/run'),
+    ),
 }
 
 
