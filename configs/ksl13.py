@@ -5,8 +5,6 @@ r"""KSL13, 13 Korean words of three recording sessions, MediaPipe hands and pose
     python -m slr_jax.evaluate --workdir=runs/ksl13
 
 The recipe of configs/wlasl100_hands.py, for fewer epochs, and with mirror images, for signers of either hand.
-
-MEASURED
 """
 
 import ml_collections

@@ -6,8 +6,6 @@ r"""Own recordings, any layout: convolutions and attention, with the learned mas
 
 Where there is no validation split, train with `--config.validation=holdout`. Where signers use either hand,
 `--config.augment.mirror=0.5` shows the model mirror images as well.
-
-OWN
 """
 
 import ml_collections

@@ -6,8 +6,8 @@ r"""WLASL100, two hands in no fixed order (MediaPipe Hands): convolutions and at
 
 The recipe was chosen by cross-validation, see docs/results.md.
 
-Measured, mean of seeds 0 to 2 on 100 test clips (95 % interval): 68.3 % (58.7 to 76.6), in 5 minutes per seed on one CPU
-core.
+Measured, mean of seeds 0 to 2 on 100 test clips (95 % interval): 68.3 % (58.7 to 76.6), in 5 minutes per seed on one
+CPU core.
 """
 
 import ml_collections
