@@ -86,7 +86,7 @@ def _together_by_label(rng: np.random.Generator, num_classes: int, label: int, p
 TASKS = {
     'present': Task('5 points, each of which says the class', 8, 5, 12, _each_by_label),
     'redundant': Task('a point that says the class, and 4 copies of it', 8, 5, 12, _each_by_label, are_copies=True),
-    'joint': Task('2 points that say the class together only (XOR of two paths)', 2, 2, 40, _together_by_label),
+    'joint': Task('2 points that say the class together only (XOR of two paths)', 2, 2, 20, _together_by_label),
     'variance': Task(
         'as present, with 0.1 × the variance of usual, and 10 × of the other points',
         *(8, 5, 20, _each_by_label),
@@ -293,7 +293,8 @@ def verdicts(summary: Sequence[Mapping[str, Any]]) -> list[str]:
     for task in (task for task in auroc if task in _TRUE_TASKS):
         failing = [f'{ranking} {value:.3f}' for ranking, value in auroc[task].items() if value < _GOAL]
         holds = 'holds' if max(auroc[task].values()) >= _GOAL else 'FAILS'
-        lines.append(f'{task}: the goal, {_GOAL} by the best ranking, {holds}; below it: {", ".join(failing)}.')
+        below = ', '.join(failing) or 'none'
+        lines.append(f'{task}: the goal, {_GOAL} by the best ranking, {holds}; below it: {below}.')
     true_tasks = [task for task in _TRUE_TASKS if task in auroc]
     if len(true_tasks) > 1:
         least = {ranking: min(auroc[task][ranking] for task in true_tasks) for ranking in auroc[true_tasks[0]]}
