@@ -123,6 +123,11 @@ def test_what_to_install_for_videos(command, run_without):
             'slr_jax.import_torch --checkpoint=x --workdir={out}',
             "safetensors is not installed, get it with pip install 'slr_jax'",
         ),
+        (
+            ['statsmodels'],
+            'experiments.cross_validation --dataset=x --output_dir={out}',
+            "statsmodels is not installed, get it with pip install 'slr_jax[experiments]'",
+        ),
     ],
 )
 @pytest.mark.slow
