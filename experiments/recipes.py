@@ -1,11 +1,11 @@
-"""Tables of recipes, which experiments.cross_validation compares: each row changes some fields of the same config."""
+"""Recipes: those that experiments.cross_validation compares, and those of the datasets of experiments.paper_table."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 
-from configs import wlasl100_hands
+from configs import default, ksl13, synthetic, wlasl100_hands
 from slr_jax import config as config_lib
 from slr_jax import errors
 
@@ -13,7 +13,19 @@ from slr_jax import errors
 # recipe of today.
 Rows = Mapping[str, Mapping[str, Any]]
 
-# Name -> config and rows.
+# Config, and the fields that change where it is to be quick.
+WithQuick = tuple[Callable[[], ml_collections.ConfigDict], Mapping[str, Any]]
+
+# Name of a dataset -> its recipe.
+OF_DATASETS: dict[str, WithQuick] = {
+    'ksl13': (ksl13.get_config, {'num_epochs': 4, 'warmup_epochs': 1.0}),
+    'synthetic': (synthetic.get_config, {'num_epochs': 5, 'warmup_epochs': 1.0}),
+    'wlasl100_hands': (wlasl100_hands.get_config, {'num_epochs': 20, 'warmup_epochs': 2.0}),
+}
+# Of other datasets.
+AS_PUBLISHED: WithQuick = (default.get_config, {'num_epochs': 20})
+
+# Table -> config and rows, each of which changes some fields of it.
 TABLES: dict[str, tuple[Callable[[], ml_collections.ConfigDict], Rows]] = {
     'hands': (
         wlasl100_hands.get_config,
