@@ -1,11 +1,11 @@
-"""Tables of recipes, which experiments.cross_validation compares: each row changes some fields of the same config."""
+"""Recipes: those that experiments.cross_validation compares, and those of the datasets of experiments.paper_table."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 
-from configs import default
+from configs import default, synthetic
 from slr_jax import config as config_lib
 from slr_jax import errors
 
@@ -20,26 +20,49 @@ _CONV = {
 }
 _TIME_AND_SPACE = {'augment.crop': 0.7, 'augment.warp': 0.5, 'augment.affine': 0.75}
 _DROPPED = {
-    **{'augment.drop_frames': 0.3, 'augment.drop_hand': 0.3, 'augment.drop_finger': 0.2, 'augment.move_hands': 0.5}
+    'augment.drop_frames': 0.3,
+    'augment.drop_hand': 0.3,
+    'augment.drop_finger': 0.2,
+    'augment.move_hands': 0.5,
 }
 _REGULARIZED = {'ema': 0.99, 'drop_path_rate': 0.2, 'late_dropout_rate': 0.5, 'late_dropout_epoch': 10.0}
 
 
-def _hands() -> ml_collections.ConfigDict:
-    """The recipe of release 0.2.0 for WLASL100 hands."""
+def _published_models(**fields: Any) -> ml_collections.ConfigDict:
+    """What the published models train with in minutes: the recipes of release 0.2.0, for class_query."""
     config = default.get_config()
     config.update(
         {
-            **{'model': 'class_query', 'num_heads': 7, 'normalize': 'centered', 'missing_value': 0.0},
-            **{'noise_std': 0.05, 'dropout_rate': 0.2, 'batch_size': 32, 'bucket_by_length': True, 'num_epochs': 60},
-            **{'optimizer': 'adamw', 'learning_rate': 0.0005, 'schedule': 'cosine', 'warmup_epochs': 5.0},
+            **{'model': 'class_query', 'normalize': 'centered', 'missing_value': 0.0, 'noise_std': 0.05},
+            **{'batch_size': 32, 'optimizer': 'adamw', 'learning_rate': 0.0005, 'schedule': 'cosine'},
             **{'weight_decay': 0.05, 'grad_clip_norm': 1.0, 'label_smoothing': 0.1},
+            **fields,
         }
     )
     return config
 
 
-# Name -> config and rows.
+def _hands() -> ml_collections.ConfigDict:
+    return _published_models(num_heads=7, dropout_rate=0.2, bucket_by_length=True, num_epochs=60, warmup_epochs=5.0)
+
+
+def _ksl13() -> ml_collections.ConfigDict:
+    return _published_models(num_heads=10, num_epochs=12, warmup_epochs=2.0)
+
+
+# Config, and the fields that change where it is to be quick.
+WithQuick = tuple[Callable[[], ml_collections.ConfigDict], Mapping[str, Any]]
+
+# Name of a dataset -> its recipe.
+OF_DATASETS: dict[str, WithQuick] = {
+    'ksl13': (_ksl13, {'num_epochs': 4, 'warmup_epochs': 1.0}),
+    'synthetic': (synthetic.get_config, {'num_epochs': 5, 'warmup_epochs': 1.0}),
+    'wlasl100_hands': (_hands, {'num_epochs': 20, 'warmup_epochs': 2.0}),
+}
+# Of other datasets.
+AS_PUBLISHED: WithQuick = (default.get_config, {'num_epochs': 20})
+
+# Table -> config and rows, each of which changes some fields of it.
 TABLES: dict[str, tuple[Callable[[], ml_collections.ConfigDict], Rows]] = {
     'hands': (
         _hands,

@@ -128,6 +128,11 @@ def test_what_to_install_for_videos(command, run_without):
             'experiments.cross_validation --dataset=x --output_dir={out}',
             "statsmodels is not installed, get it with pip install 'slr_jax[experiments]'",
         ),
+        (
+            ['statsmodels'],
+            'experiments.paper_table --datasets=x --output_dir={out}',
+            "statsmodels is not installed, get it with pip install 'slr_jax[experiments]'",
+        ),
     ],
 )
 @pytest.mark.slow
