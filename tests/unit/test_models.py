@@ -4,6 +4,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from slr_jax import cpu_matmul, errors, layers, models
@@ -65,6 +66,25 @@ def test_padding_and_batch_change_nothing(case):
         np.testing.assert_allclose(together[slot], alone, atol=1e-5)
         padded = apply({'params': params}, batch[slot : slot + 1], mask[slot : slot + 1])
         np.testing.assert_allclose(padded[0], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize('case', ['conv_transformer', 'conv_transformer, max_mean'])
+def test_gradients_of_a_batch_are_the_sum_of_those_alone(case):
+    model, params = make(case)
+    batch, labels = np.stack(clips(*[9] * 4)), np.arange(4)
+
+    @jax.jit
+    def gradient(params, batch, labels):
+        def loss(params):
+            logits = model.apply({'params': params}, batch, np.ones(batch.shape[:2], bool))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).sum()
+
+        return jax.grad(loss)(params)
+
+    alone = [gradient(params, batch[i : i + 1], labels[i : i + 1]) for i in range(4)]
+    expected = jax.tree.map(lambda *x: sum(x), *alone)
+    found = gradient(params, batch, labels)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max()), found, expected)
 
 
 @pytest.mark.parametrize('case', CASES)

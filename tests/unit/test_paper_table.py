@@ -45,7 +45,7 @@ def test_the_recipe_is_that_of_the_dataset(tiny_dataset):
     config, quick = (
         paper_table.make_config(dataset, 'data/ksl13', 'baseline', (3, 4), quick=quick) for quick in (False, True)
     )
-    recipe = ksl13.get_config()
+    recipe = recipes.OF_DATASETS['ksl13'][0]()
     assert (config.num_epochs, config.learning_rate) == (recipe.num_epochs, recipe.learning_rate)
     assert (config.dataset, config.model, config.seeds) == ('data/ksl13', 'baseline', (3, 4))
     assert (config.keep_published_checkpoints, config.validation) == (True, 'split')
