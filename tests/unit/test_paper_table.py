@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from configs import ksl13
 from experiments import paper_table, recipes
 from slr_jax import dataset as dataset_lib
 from slr_jax import features, landmarks, metrics, models
