@@ -10,11 +10,11 @@ Where there is no validation split, train with `--config.validation=holdout`. Wh
 What to take with
 - 5 clips of a class: `--config.init_from=W`, the run W of this config on other signs, see docs/training.md.
 - 20: as it is.
-- 100: `--config.batch_size=32 --config.early_stop_epochs=None`, as configs/ksl13.py has.
+- 100: `--config.batch_size=32 --config.num_epochs=40 --config.early_stop_epochs=40`, as configs/ksl13.py.
 
 Measured on 13 words of KSL13, mean of seeds 0 and 1, on 650 test clips of another session (95 % interval): with 5 clips
-per class 65.5 % (61.8 to 69.1), with 20 68.4 % (64.7 to 71.8), both without mirror images; with 50 and mirror images 88.3 %
-(configs/ksl13.py). On 130 clips of the validation session: 100 %.
+per class 65.5 % (61.8 to 69.1), with 20 68.4 % (64.7 to 71.8), both without mirror images; with 50 and mirror images
+88.3 % (configs/ksl13.py). On 130 clips of the validation session: 100 %.
 """
 
 import ml_collections
