@@ -53,10 +53,10 @@ def mean_over_frames(x: Array, padding_mask: Array) -> Array:
 
 def max_over_frames(x: Array, padding_mask: Array) -> Array:
     """<float>[batch, time, dim] -> <float>[batch, dim], the maximum over the real frames; of none, zero."""
-    # By its place: the gradient of jnp.max looks for equal values, and XLA, which computes them again, may round them
+    # By its index: the gradient of jnp.max looks for equal values, and XLA, which computes them again, may round them
     # otherwise and find none.
-    place = jnp.where(padding_mask[:, :, None], x, jnp.finfo(x.dtype).min).argmax(axis=1)
-    is_largest = padding_mask[:, :, None] & (place[:, None] == jnp.arange(x.shape[1])[:, None])
+    index = jnp.where(padding_mask[:, :, None], x, jnp.finfo(x.dtype).min).argmax(axis=1)
+    is_largest = padding_mask[:, :, None] & (index[:, None] == jnp.arange(x.shape[1])[:, None])
     return jnp.where(is_largest, x, 0).sum(axis=1)
 
 
