@@ -14,9 +14,10 @@ from absl import flags
 import jax.numpy as jnp
 import numpy as np
 
-from slr_jax import augment, checkpoint, cli, files, progress, runtime, workdir
+from slr_jax import augment, checkpoint, cli, files, progress, runtime
 from slr_jax import dataset as dataset_lib
 from slr_jax import metrics as metrics_lib
+from slr_jax.inference import LoadedModel
 
 
 def mirrored(clips: dataset_lib.Clips, layout: Any) -> list[np.ndarray]:
@@ -24,10 +25,8 @@ def mirrored(clips: dataset_lib.Clips, layout: Any) -> list[np.ndarray]:
     return [np.asarray(augment.mirror(jnp.asarray(clip), layout)) for clip in clips.landmarks]
 
 
-def evaluate_run(path: str, dataset: str | None, split: str) -> dict[str, float]:
-    """The accuracy of one run on the clips of a split and on their mirror images."""
-    loaded = checkpoint.load_model(path)
-    clips = dataset_lib.load_dataset(dataset or loaded.config.dataset).split(split)
+def evaluate(loaded: LoadedModel, clips: dataset_lib.Clips) -> dict[str, float]:
+    """The accuracy of one run on clips and on their mirror images."""
     found = {}
     for name, landmarks in (('as they are', clips.landmarks), ('mirrored', mirrored(clips, loaded.layout))):
         metrics = metrics_lib.compute_metrics(loaded.logits(landmarks, clips.video_ids), clips.labels)
@@ -51,9 +50,9 @@ def main() -> None:
     """Tests as the flags say."""
     runtime.use_compilation_cache()
     values = flags.FLAGS
-    runs, _ = workdir.leave_out_diverged(workdir.read_index(values.workdir))
-    paths = [workdir.run_path(values.workdir, run.name) for run in runs] or [values.workdir]
-    summary = summarize([evaluate_run(path, values.dataset, values.split) for path in paths])
+    models = checkpoint.load_mean_of_runs(values.workdir).models
+    clips = dataset_lib.load_dataset(values.dataset or models[0].config.dataset).split(values.split)
+    summary = summarize([evaluate(loaded, clips) for loaded in models])
     files.write_json(os.path.join(values.workdir, 'mirrored.json'), summary)
     for name, found in summary.items():
         low, high = found['accuracy_wilson95']
