@@ -9,7 +9,7 @@ operations of the real frames (see flops_of_clip) over the time, beside those of
 before every row. The time to the first step is that of `slr_jax.train` in a process of its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 import os
 import platform
 import statistics
@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
+from experiments import markdown
 from slr_jax import cli, errors, files, input_pipeline, models, runtime
 from slr_jax import dataset as dataset_lib
 from slr_jax.run_group import RunGroupSteps
@@ -235,11 +236,6 @@ def _describe_machine() -> str:
     return f'{devices}, {cores}, jax {jax.__version__}, Python {platform.python_version()}'
 
 
-def _markdown(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [rows[0].keys(), ['---'] * len(rows[0]), *(row.values() for row in rows)]
-    return ''.join(f'| {" | ".join(map(str, line))} |\n' for line in lines)
-
-
 def _define_flags() -> None:
     flags.DEFINE_string('dataset', None, 'TFDS directory whose training clips give the lengths.', required=True)
     flags.DEFINE_enum('device', None, ['cpu', 'cuda', 'tpu'], 'By default the best that there is.')
@@ -274,7 +270,7 @@ def main() -> None:
             files.write_csv(os.path.join(scratch, 'benchmark.csv'), rows)
             files.write_csv(os.path.join(scratch, 'start.csv'), starts)
             with files.atomic_write(os.path.join(scratch, 'benchmark.md')) as file:
-                file.write(f'{machine}. {counted}\n\n{_markdown(starts)}\n{_markdown(rows)}')
+                file.write(f'{machine}. {counted}\n\n{markdown.record_table(starts)}\n{markdown.record_table(rows)}')
     print(f'written to {values.output_dir}')
 
 

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
-from experiments import comparison, recipes
+from experiments import comparison, markdown, recipes
 from slr_jax import cli, errors, figures, files, folds, input_pipeline, models, progress, run_log, runtime, train_lib
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
@@ -264,21 +264,17 @@ def _difference(rows: Sequence[Row], reference: Sequence[Row]) -> Row:
 def to_markdown(summary: Sequence[Row]) -> str:
     """The table for a person, in percent and points."""
     header = ['recipe', 'accuracy', '95 % interval', 'difference', 'its 95 % interval', 'p', 'p (Holm)', 'parameters']
-    lines = [[*header, 'epochs', 'minutes per fold'], ['---'] * (len(header) + 2)]
+    lines = []
     for row in summary:
         cells = [row['recipe'], f'diverged: {row["diverged"]}', *[''] * 5]
         if row['accuracy'] is not None:
-            cells[1:3] = f'{row["accuracy"]:.1%}', _interval(row, 'wilson95', '.1f')
+            cells[1:3] = f'{row["accuracy"]:.1%}', markdown.interval(row, 'wilson95', '.1f')
         if row['difference'] is not None:
-            cells[3:5] = f'{100 * row["difference"]:+.1f}', _interval(row, 'difference95', '+.1f')
+            cells[3:5] = f'{100 * row["difference"]:+.1f}', markdown.interval(row, 'difference95', '+.1f')
             p_values = row['p_value'], row['p_value_holm']
-            cells[5:7] = ('below 0.001' if p_value < 0.001 else f'{p_value:.3f}' for p_value in p_values)
+            cells[5:7] = map(markdown.p_value, p_values)
         lines.append([*cells, f'{row["parameters"]:,}', str(row['epochs']), f'{row["minutes"]:.1f}'])
-    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
-
-
-def _interval(row: Row, name: str, form: str) -> str:
-    return f'{100 * row[f"{name}_low"]:{form}} to {100 * row[f"{name}_high"]:{form}}'
+    return markdown.table([*header, 'epochs', 'minutes per fold'], lines)
 
 
 def draw(summary: Sequence[Row]) -> Figure:

@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from configs import ksl13
+from experiments import markdown
 from preprocessing.formats import tfds_writer
 from slr_jax import cli, errors, evaluation, files, progress, runtime, train_lib
 from slr_jax import dataset as dataset_lib
@@ -136,11 +137,6 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return summary
 
 
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [rows[0].keys(), ['---'] * len(rows[0]), *(row.values() for row in rows)]
-    return ''.join(f'| {" | ".join(map(str, line))} |\n' for line in lines)
-
-
 def _define_flags() -> None:
     flags.DEFINE_string('dataset', None, 'TFDS directory of KSL13, as configs/ksl13.py builds it.', required=True)
     flags.DEFINE_bool('quick', False, 'Whether to train two seeds for a few epochs only.')
@@ -157,8 +153,8 @@ def main() -> None:
         files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
         files.write_csv(os.path.join(scratch, 'fine_tuning.csv'), summary)
         with files.atomic_write(os.path.join(scratch, 'fine_tuning.md')) as file:
-            file.write(_markdown(summary))
-    progress.report(f'{_markdown(summary)}written to {values.output_dir}')
+            file.write(markdown.record_table(summary))
+    progress.report(f'{markdown.record_table(summary)}written to {values.output_dir}')
 
 
 if __name__ == '__main__':

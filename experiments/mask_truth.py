@@ -23,6 +23,7 @@ import ml_collections
 import numpy as np
 
 from configs import synthetic as synthetic_config
+from experiments import markdown
 from preprocessing import synthetic
 from preprocessing.formats import tfds_writer
 from slr_jax import attribution, checkpoint, cli, errors, figures, files, masks, progress, runtime, train_lib
@@ -246,7 +247,7 @@ _CAVEATS = """\
 """
 
 
-def markdown(summary: Sequence[Mapping[str, Any]]) -> str:
+def to_markdown(summary: Sequence[Mapping[str, Any]]) -> str:
     """The page: AUROC by ranking and task, the other metrics of each task's best, and what fails."""
     tasks = list(dict.fromkeys(row['task'] for row in summary))
     rankings = list(dict.fromkeys(row['ranking'] for row in summary))
@@ -263,9 +264,9 @@ def markdown(summary: Sequence[Mapping[str, Any]]) -> str:
             '# Which rankings find the planted points\n',
             *task_lines,
             f'\nAUROC, mean ± standard deviation over {summary[0]["seeds"]} seeds:\n',
-            _table(['ranking', *tasks], cells),
+            markdown.table(['ranking', *tasks], cells),
             'Every metric, of the ranking that has the best AUROC on the task:\n',
-            _table(['task', 'ranking', *_METRICS], metric_cells),
+            markdown.table(['task', 'ranking', *_METRICS], metric_cells),
             *[f'- {line}' for line in verdicts(summary)],
             _CAVEATS,
         ]
@@ -278,10 +279,6 @@ def _accuracy(row: Mapping[str, Any]) -> str:
     return (
         f'test accuracy {row["test_accuracy"]:.1%} (95 % interval {low:.1%} to {high:.1%}, {clips} clips of all seeds)'
     )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return ''.join(f'| {" | ".join(line)} |\n' for line in (header, ['---'] * len(header), *rows))
 
 
 def verdicts(summary: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -346,8 +343,8 @@ def compare(output_dir: str, tasks: Sequence[str], num_seeds: int, epochs: float
         files.write_csv(os.path.join(scratch, 'mask_truth.csv'), summary)
         figures.save(draw(summary), os.path.join(scratch, 'mask_truth'))
         with files.atomic_write(os.path.join(scratch, 'mask_truth.md')) as file:
-            file.write(markdown(summary))
-    progress.report(f'{markdown(summary)}written to {output_dir}')
+            file.write(to_markdown(summary))
+    progress.report(f'{to_markdown(summary)}written to {output_dir}')
     return summary
 
 

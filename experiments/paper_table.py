@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
-from experiments import comparison, recipes
+from experiments import comparison, markdown, recipes
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import cli, errors, evaluation, figures, files, models, progress, runtime, train_lib
 from slr_jax import config as config_lib
@@ -43,6 +43,7 @@ _MASKS = (
     ('sequence_query', 'baseline', 'which has no masks, but positions and dropout on its input'),
 )
 _SIGNIFICANT = 0.05
+_ACCURACY_COLUMNS = ('accuracy', 's.d.', '95 % interval')
 
 # Name of a dataset -> layout, classes, test clips, and accuracy with half the width of its interval, in percent
 # (docs/published.md).
@@ -364,8 +365,8 @@ def describe_masks(pairs: Sequence[Row], num_seeds: int) -> list[str]:
             limit = ' Of one seed, this is no statement about the recipe.' if num_seeds == 1 else ''
             sentences.append(
                 f'`{masked}` beside `{other}`, {how}: {100 * row["difference"]:+.1f} points (95 % interval '
-                f'{_interval(row, "difference95", "+.1f")}; p {_p(row["p_value_holm"])} after correction for '
-                f'{len(pairs)} {"pair" if len(pairs) == 1 else "pairs"}), which {verdict}.{limit}'
+                f'{markdown.interval(row, "difference95", "+.1f")}; p {markdown.p_value(row["p_value_holm"])} after '
+                f'correction for {len(pairs)} {"pair" if len(pairs) == 1 else "pairs"}), which {verdict}.{limit}'
             )
     return sentences
 
@@ -381,25 +382,20 @@ def to_markdown(section: Section, *, quick: bool) -> str:
         f'Clips: {counts}. Seeds {", ".join(map(str, config.seeds))}. {recipe}{", the quick recipe" * quick}. '
         'Accuracies are means over the seeds with their standard deviation (s.d.) and the 95 % interval (Wilson) of so '
         'many test clips. "As published" is the maximum over checkpoints on the test split itself, which is too high.',
-        _table(
-            'model | accuracy | s.d. | 95 % interval | as published | s.d. | 95 % interval | in the paper, one seed',
+        markdown.table(
+            ['model', *_ACCURACY_COLUMNS, 'as published', *_ACCURACY_COLUMNS[1:], 'in the paper, one seed'],
             [_cells(summarize(answers)) for answers in section.answers],
-        ),
+        ).rstrip('\n'),
     ]
     if pairs:
         header = 'pair | difference | 95 % interval | p | p (Holm) | right alone | McNemar p | McNemar p (Holm)'
         paragraphs += [
             'Differences in points. Interval and p: bootstrap over clips and seeds. McNemar: of what the seeds answer '
             f'together, the mean of their probabilities. Holm: for {len(pairs)} pairs.',
-            _table(header, [_pair_cells(row) for row in pairs]),
+            markdown.table(header.split(' | '), [_pair_cells(row) for row in pairs]).rstrip('\n'),
             *describe_masks(pairs, len(config.seeds)),
         ]
     return '\n\n'.join(paragraphs) + '\n'
-
-
-def _table(header: str, rows: Sequence[Sequence[str]]) -> str:
-    columns = header.split(' | ')
-    return '\n'.join(f'| {" | ".join(line)} |' for line in [columns, ['---'] * len(columns), *rows])
 
 
 def _cells(row: Row) -> list[str]:
@@ -408,7 +404,7 @@ def _cells(row: Row) -> list[str]:
     cells = [row['model'] + (f' (diverged: {row["diverged"]})' if row['diverged'] else '')]
     for prefix in ('', 'published_'):
         cells += [f'{row[f"{prefix}accuracy"]:.1%}', f'{100 * row[f"{prefix}std"]:.1f}']
-        cells.append(_interval(row, f'{prefix}wilson95', '.1f'))
+        cells.append(markdown.interval(row, f'{prefix}wilson95', '.1f'))
     if row['paper_accuracy'] is None:
         return [*cells, '']
     paper = f'{100 * row["paper_accuracy"]:.1f} ± {100 * row["paper_half_width"]:.1f} %'
@@ -419,21 +415,13 @@ def _pair_cells(row: Row) -> list[str]:
     return [
         f'{row["model"]} − {row["compared_with"]}',
         f'{100 * row["difference"]:+.1f}',
-        _interval(row, 'difference95', '+.1f'),
-        _p(row['p_value']),
-        _p(row['p_value_holm']),
+        markdown.interval(row, 'difference95', '+.1f'),
+        markdown.p_value(row['p_value']),
+        markdown.p_value(row['p_value_holm']),
         f'{row["only_model_correct"]} against {row["only_other_correct"]}',
-        _p(row['mcnemar_p_value']),
-        _p(row['mcnemar_p_value_holm']),
+        markdown.p_value(row['mcnemar_p_value']),
+        markdown.p_value(row['mcnemar_p_value_holm']),
     ]
-
-
-def _interval(row: Row, name: str, form: str) -> str:
-    return f'{100 * row[f"{name}_low"]:{form}} to {100 * row[f"{name}_high"]:{form}}'
-
-
-def _p(p_value: float) -> str:
-    return 'below 0.001' if p_value < 0.001 else f'{p_value:.3f}'
 
 
 # --- The figure

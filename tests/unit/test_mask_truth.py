@@ -133,7 +133,7 @@ def test_the_page_says_what_fails():
     assert 'joint: the goal, 0.95 by the best ranking, FAILS; below it: absolute 0.700, random 0.400' in lines[1]
     assert lines[2].startswith('absolute is the best on its worst of these tasks: 0.700')
     assert 'outside: absolute 0.610.' in lines[3]
-    page = mask_truth.markdown(summary)
+    page = mask_truth.to_markdown(summary)
     assert '| absolute | 0.950 ± 0.071 | 0.700 ± 0.000 | 0.610 ± 0.000 |' in page
     assert len(mask_truth.draw(summary).axes[0].texts) == 6
 
