@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, inference, memory
+from slr_jax import errors, inference, memory, tracks
 from slr_jax import features as features_lib
 from slr_jax import masks as masks_lib
 from slr_jax.inference import LoadedModel
@@ -74,17 +74,13 @@ def permutation(loaded: LoadedModel, clips: Clips, seed: int = 0) -> np.ndarray:
     Raises:
         InputError: there are fewer than two clips.
     """
-    if len(clips) < 2:
-        raise errors.InputError(f'permutation has {len(clips)} clips, expected at least 2')
     features, rng = _features(loaded, clips), np.random.default_rng(seed)
     is_exchanged = _features_of_points(loaded, features[0].shape[1])
     rises = []
     for _ in range(_NUM_PERMUTATIONS):
-        order = rng.permutation(len(clips))
-        others = np.empty_like(order)
-        others[order] = np.roll(order, 1)
+        others = tracks.other_clips(len(clips), rng)
         paired = [
-            np.concatenate([clip, _stretch(features[other], len(clip))], axis=1)
+            np.concatenate([clip, tracks.stretch(features[other], len(clip))], axis=1)
             for clip, other in zip(features, others, strict=True)
         ]
         rises.append(_map_batches(_loss_rises, loaded, paired, clips.labels, is_exchanged).mean(axis=0))
@@ -145,7 +141,7 @@ def attention_rollout(loaded: LoadedModel, clips: Clips, seed: int = 0) -> np.nd
 def random(loaded: LoadedModel, clips: Clips | None = None, seed: int = 0) -> np.ndarray:
     """Numbers from 0 to 1, <float64>[points]: what chance finds."""
     del clips
-    return np.random.default_rng(seed).random(loaded.layout.num_points)
+    return np.random.default_rng(seed).random(loaded.fed_layout.num_points)
 
 
 Ranking = Callable[[LoadedModel, Any, int], np.ndarray]
@@ -189,13 +185,13 @@ def _num_axes(loaded: LoadedModel) -> int:
 
 def _by_point(loaded: LoadedModel, values: np.ndarray) -> np.ndarray:
     """<float>[…, dim] -> <float64>[…, points, axes], summed over the blocks of features."""
-    shape = (*values.shape[:-1], -1, loaded.layout.num_points, _num_axes(loaded))
+    shape = (*values.shape[:-1], -1, loaded.fed_layout.num_points, _num_axes(loaded))
     return values.reshape(shape).sum(axis=-3, dtype=np.float64)
 
 
 def _features_of_points(loaded: LoadedModel, dim: int) -> np.ndarray:
     """<bool>[points + 1, dim], the features of no point, and of each."""
-    num_points = loaded.layout.num_points
+    num_points = loaded.fed_layout.num_points
     point_of_feature = np.arange(dim) // _num_axes(loaded) % num_points
     return point_of_feature == np.arange(-1, num_points)[:, None]
 
@@ -203,11 +199,6 @@ def _features_of_points(loaded: LoadedModel, dim: int) -> np.ndarray:
 def _mean_frame(features: Sequence[np.ndarray]) -> np.ndarray:
     """<float64>[dim]."""
     return sum(clip.sum(axis=0, dtype=np.float64) for clip in features) / sum(map(len, features))
-
-
-def _stretch(clip: np.ndarray, num_frames: int) -> np.ndarray:
-    """The frames of a clip at even distances, so many of them."""
-    return clip[np.linspace(0, len(clip) - 1, num_frames).round().astype(int)]
 
 
 def _map_batches(

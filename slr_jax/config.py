@@ -72,6 +72,12 @@ def _add_input(config: ml_collections.ConfigDict) -> None:
     config.differences = 0
     # Whether 1 is fed beside each coordinate where it is there, and 0 where it is missing.
     config.presence = False
+    # Points that are fed, by the names of points or groups: ('right_hand', 'pose_nose'); None: all. Normalization sees
+    # all of them.
+    config.points = config_dict.placeholder(tuple)
+    # Whether beside every point the track that it has in another clip is fed, as a point that cannot matter: what the
+    # weights of a mask are compared with.
+    config.shadow_points = False
     # Mean and standard deviation of the Gaussian noise on the training input.
     config.noise_mean = 0.0
     config.noise_std = 0.001
@@ -406,6 +412,9 @@ def _check(config: ml_collections.ConfigDict) -> None:
     for field, (is_legal, expected) in _RANGES.items():
         if values[field] is not None and not is_legal(values[field]):
             raise errors.InputError(f'config.{field} is {values[field]}, expected {expected}')
+    augmented = [name for name in AUGMENTATIONS if config.augment[name]]
+    if config.shadow_points and augmented:
+        raise errors.InputError(f'config.shadow_points is True, which needs config.augment.{augmented[0]} = 0.0')
     if config.early_stop_epochs and config.validation == 'none':
         raise errors.InputError("config.early_stop_epochs needs validation clips, but config.validation is 'none'")
 

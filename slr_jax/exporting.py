@@ -85,7 +85,12 @@ def export_program(loaded: LoadedModel) -> jax_export.Exported:
 
     It takes <float32>[batch, time, points, 3] landmarks, NaN where missing, and <int32>[batch] frames of each clip
     before its padding, and gives <float32>[batch, classes] probabilities, for any batch and time.
+
+    Raises:
+        InputError: the model was trained with `config.shadow_points`.
     """
+    if loaded.config.shadow_points:
+        raise errors.InputError('the model is fed tracks of other clips (config.shadow_points), it cannot be exported')
     features, model = loaded.features, loaded.model
     params = jax.tree.map(np.asarray, loaded.params)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import errors, frames, input_pipeline, memory, normalize
+from slr_jax import errors, frames, input_pipeline, memory, normalize, tracks
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
@@ -37,6 +37,8 @@ class Features:
         num_frames: that every clip is resampled to; None for none.
         differences: to so many later frames, beside the coordinates.
         presence: whether it is fed which coordinates are there.
+        points: names of points and groups that are fed, see landmarks.find_points; None for all.
+        shadow_seed: of the tracks of other clips that are fed beside the points; None for none.
     """
 
     layout: str
@@ -50,18 +52,45 @@ class Features:
     num_frames: int | None = None
     differences: int = 0
     presence: bool = False
+    points: tuple[str, ...] | None = None
+    shadow_seed: int | None = None
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict, layout: str) -> 'Features':
-        """The features that a config asks for."""
-        fields = [field.name for field in dataclasses.fields(cls) if field.name != 'layout']
-        return cls(layout, **{name: config[name] for name in fields})
+        """The features that a config asks for; InputError where its points are not points of the layout."""
+        special = ('layout', 'points', 'shadow_seed')
+        fields = [field.name for field in dataclasses.fields(cls) if field.name not in special]
+        features = cls(
+            layout,
+            **{name: config[name] for name in fields},
+            points=None if config.points is None else tuple(config.points),
+            shadow_seed=config.seed if config.shadow_points else None,
+        )
+        features._fed_points  # noqa: B018
+        return features
 
     @property
     def dim(self) -> int:
         """Features per frame."""
-        num_blocks = 1 + self.differences + self.presence
-        return landmarks_lib.LAYOUTS[self.layout].num_points * COORDINATES[self.coordinates] * num_blocks
+        return self.fed_layout.num_points * COORDINATES[self.coordinates] * self._num_blocks
+
+    @property
+    def fed_layout(self) -> landmarks_lib.Layout:
+        """Of the points that are fed, in their order; shadows after the others."""
+        layout = landmarks_lib.LAYOUTS[self.layout]
+        if self._fed_points is not None:
+            layout = landmarks_lib.subset(layout, self._fed_points)
+        return layout if self.shadow_seed is None else landmarks_lib.with_shadows(layout)
+
+    @property
+    def _num_blocks(self) -> int:
+        return 1 + self.differences + self.presence
+
+    @functools.cached_property
+    def _fed_points(self) -> tuple[int, ...] | None:
+        if self.points is None:
+            return None
+        return landmarks_lib.find_points(landmarks_lib.LAYOUTS[self.layout], self.points)
 
     @property
     def fed_for_missing(self) -> float:
@@ -74,7 +103,8 @@ class Features:
         """Normalizes a clip, fills missing coordinates and flattens each frame to `[x0, y0, x1, y1, …]`.
 
         After the coordinates come, each as wide and in the same order, their differences to the frames 1, 2, … later,
-        0 where one of the two is missing; and 1 where a coordinate is there and 0 where it is missing.
+        0 where one of the two is missing; and 1 where a coordinate is there and 0 where it is missing. Shadows are
+        not among them, as they come from other clips; see `compute`.
 
         Args:
             landmarks: <float32>[time, points, 3], normalized image coordinates, NaN where missing.
@@ -84,6 +114,8 @@ class Features:
         """
         layout = landmarks_lib.LAYOUTS[self.layout]
         normalized = normalize.normalize(self.normalize, landmarks[..., : COORDINATES[self.coordinates]], layout)
+        if self._fed_points is not None:
+            normalized = normalized[:, jnp.array(self._fed_points)]
         is_missing = jnp.isnan(normalized)
         blocks = [jnp.where(is_missing, jnp.float32(self.fed_for_missing), normalized)]
         for lag in range(1, self.differences + 1):
@@ -145,11 +177,15 @@ class Features:
             <float32>[frames, dim] of each clip.
 
         Raises:
-            InputError: a clip has another shape or no frames, or has no z where `coordinates` asks for it.
+            InputError: a clip has another shape or no frames, or has no z where `coordinates` asks for it; or shadows
+                are asked for, and there is no other clip.
         """
         for number, clip in enumerate(landmarks):
             self._check(clip, names[number] if names is not None else str(number))
-        return _map(Features.compute_padded, self, landmarks)
+        computed = _map(Features.compute_padded, self, landmarks)
+        if self.shadow_seed is None or not computed:
+            return computed
+        return tracks.add_shadows(computed, self._num_blocks, self.shadow_seed)
 
     def select_frames_of_clips(self, landmarks: Sequence[np.ndarray]) -> list[np.ndarray]:
         """`select_frames` of many clips, <float32>[frames, points, 3] each."""

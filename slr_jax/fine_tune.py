@@ -15,7 +15,7 @@ from slr_jax import errors, models
 from slr_jax import features as features_lib
 
 # What the parameters of a model mean depends on these fields of a config. How clips are shortened may differ.
-_SAME_FIELDS = ('normalize', 'coordinates', 'missing_value', 'num_heads')
+_SAME_FIELDS = ('normalize', 'coordinates', 'missing_value', 'points', 'shadow_points', 'num_heads')
 _CLASSIFIER = 'classifier.'
 
 

@@ -173,6 +173,11 @@ class LoadedModel(Predictor):
         """What the model is fed."""
         return features_lib.Features.from_config(self.config, self.description.layout)
 
+    @property
+    def fed_layout(self) -> landmarks_lib.Layout:
+        """The layout of the points that the model is fed; see config.points and config.shadow_points."""
+        return self.features.fed_layout
+
     def logits(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to clips; see `probabilities` for the arguments."""
         features = self.features.compute_for_model(self.config, landmarks, names)

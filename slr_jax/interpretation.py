@@ -70,7 +70,7 @@ def _interpret_run(
         masks = masks_lib.model_masks(loaded)
     else:
         masks = [_rank(loaded, workdir, ranking, split, dataset)]
-    informative = loaded.description.informative_points
+    informative = masks_lib.informative_points(loaded.description, loaded.fed_layout)
     write_masks(masks, output_dir, title, informative)
     return masks, informative
 
@@ -80,8 +80,8 @@ def _rank(loaded: inference.LoadedModel, workdir: str, ranking: str, split: str,
     if ranking not in attribution.WITHOUT_CLIPS:
         clips = evaluation.Evaluator(workdir, split, dataset, unknown_glosses='leave_out').clips
     importance = attribution.find_ranking(ranking)(loaded, clips, loaded.config.seed)
-    weights = importance.reshape(loaded.layout.num_points, -1)
-    return Mask(ranking, weights, loaded.layout, loaded.description.handedness)
+    weights = importance.reshape(loaded.fed_layout.num_points, -1)
+    return Mask(ranking, weights, loaded.fed_layout, loaded.description.handedness)
 
 
 def interpret_csv(path: str, output_dir: str, handedness: str = 'swapped') -> None:

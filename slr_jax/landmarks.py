@@ -17,11 +17,15 @@ CSV columns, the bones between them, the pairs that a mirror swaps, and where ea
 Every dataset, figure, normalization and CSV file then reads it by its name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+import difflib
 import functools
+from typing import Any
 
 import numpy as np
+
+from slr_jax import errors
 
 # Whose hand the columns of the right hand hold: the signer's right hand, or the left one. The published extraction fed
 # unmirrored video to MediaPipe's older API, which names hands as in a mirror.
@@ -113,6 +117,73 @@ def anatomical_order(layout: Layout, handedness: str) -> tuple[int, ...]:
             if layout.group_of_point[a] != layout.group_of_point[b]:
                 points[a], points[b] = b, a
     return tuple(points)
+
+
+def find_points(layout: Layout, names: Sequence[str]) -> tuple[int, ...]:
+    """The points of these names and of the groups of these names, each once, in the order of the layout.
+
+    Args:
+        layout: of the data.
+        names: of points or groups; several may be one string, with commas between them.
+
+    Raises:
+        InputError: there is none of a name, or there are no names.
+    """
+    found: set[int] = set()
+    by_name = {point: (index,) for index, point in enumerate(layout.points)} | dict(layout.groups)
+    for name in (part for text in names or [''] for part in str(text).split(',')):
+        if name not in by_name:
+            similar = difflib.get_close_matches(name, by_name, n=1)
+            hint = f'; did you mean {similar[0]}?' if similar else ''
+            raise errors.InputError(
+                f'config.points: {name!r} is not a point of layout {layout.name}, expected points such as '
+                f'{layout.points[0]}, or groups, of {", ".join(layout.groups)}{hint}'
+            )
+        found.update(by_name[name])
+    return tuple(sorted(found))
+
+
+def subset(layout: Layout, points: Sequence[int]) -> Layout:
+    """The layout of some points, for tables and pictures: it has no hands, body box or arms."""
+    index = {point: number for number, point in enumerate(points)}
+
+    def keep(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        return tuple((index[a], index[b]) for a, b in pairs if a in index and b in index)
+
+    kept = {group: tuple(index[p] for p in members if p in index) for group, members in layout.groups.items()}
+    return dataclasses.replace(
+        layout,
+        name=f'{layout.name}, {len(points)} of {layout.num_points} points',
+        points=tuple(layout.points[point] for point in points),
+        groups={group: members for group, members in kept.items() if members},
+        columns=tuple(column for point in points for column in layout.columns[2 * point : 2 * point + 2]),
+        bones=keep(layout.bones),
+        mirror_pairs=keep(layout.mirror_pairs),
+        figure=tuple(layout.figure[point] for point in points),
+        **_NOTHING_ELSE,
+    )
+
+
+def with_shadows(layout: Layout) -> Layout:
+    """The layout, and after its points another of each, in groups of their own; for tables and pictures."""
+    shadows = {
+        f'shadow_{group}': tuple(p + layout.num_points for p in points) for group, points in layout.groups.items()
+    }
+    return dataclasses.replace(
+        layout,
+        name=f'{layout.name}, with shadows',
+        points=(*layout.points, *(f'shadow_{point}' for point in layout.points)),
+        groups={**layout.groups, **shadows},
+        columns=(*layout.columns, *(f'shadow_{column}' for column in layout.columns)),
+        bones=layout.bones + _shift(layout.bones, layout.num_points),
+        mirror_pairs=layout.mirror_pairs + _shift(layout.mirror_pairs, layout.num_points),
+        figure=layout.figure * 2,
+        **_NOTHING_ELSE,
+    )
+
+
+# Of a layout that is for tables and pictures only.
+_NOTHING_ELSE: dict[str, Any] = {'hand_groups': (), 'optional_points': (), 'body_box': {}, 'arms': ()}
 
 
 def check_layout(layout: Layout) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, inference, models
 from slr_jax import landmarks as landmarks_lib
 
@@ -61,7 +62,7 @@ class Mask:
 
 def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
     """The learned masks of a model; InputError where it has none."""
-    layout = loaded.layout
+    layout = loaded.fed_layout
     masks = [
         Mask(
             name,
@@ -75,6 +76,15 @@ def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
     if not masks:
         raise errors.InputError(f'the model is {loaded.config.model}, which has no learned mask; {WITH_MASK} have one')
     return masks
+
+
+def informative_points(description: dataset_lib.Description, layout: landmarks_lib.Layout) -> list[int] | None:
+    """Of synthetic data, the points that differ between classes, as indices of the layout that is fed; else None."""
+    if description.informative_points is None:
+        return None
+    points = landmarks_lib.LAYOUTS[description.layout].points
+    names = {points[point] for point in description.informative_points}
+    return [index for index, point in enumerate(layout.points) if point in names]
 
 
 def mean_masks(masks_per_run: Sequence[Sequence[Mask]]) -> list[Mask]:

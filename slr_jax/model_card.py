@@ -11,7 +11,7 @@ from slr_jax.inference import LoadedModel
 _LEFT_OUT = {'dataset', 'init_from', 'seeds', 'sweep', 'runs_at_once', 'keep_published_checkpoints'}
 _INPUT_FIELDS = (
     *('normalize', 'coordinates', 'missing_value', 'trim', 'interpolate_gaps', 'max_frames', 'shorten', 'num_frames'),
-    *('differences', 'presence'),
+    *('differences', 'presence', 'points'),
 )
 # Fields that only one model has.
 _CONV_FIELDS = ('width', 'conv_blocks', 'kernel_size', 'pooling')

@@ -396,7 +396,7 @@ def _masks(report: Report) -> str:
     if not best.masks:
         name = html.escape(best.config.model)
         return f'<p>Left out: {name} has no learned mask; {masks_lib.WITH_MASK} have one.</p>'
-    return ''.join(_mask(mask, best.description.informative_points) for mask in best.masks)
+    return ''.join(_mask(mask, masks_lib.informative_points(best.description, mask.layout)) for mask in best.masks)
 
 
 def _mask(mask: Mask, informative: Sequence[int] | None) -> str:

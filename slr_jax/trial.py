@@ -78,7 +78,7 @@ def load_clips(dataset: dataset_lib.Dataset, runs: list[config_lib.Run]) -> list
     found = []
     made: dict[tuple[int | None, int | None], TrainingClips] = {}
     for config in (run.config for run in runs):
-        are_drawn = config.validation == 'holdout' or config.train_fraction < 1
+        are_drawn = config.validation == 'holdout' or config.train_fraction < 1 or config.shadow_points
         key = config.fold, config.seed if are_drawn else None
         if key not in made:
             made[key] = TrainingClips(dataset, config)

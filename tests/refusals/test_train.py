@@ -190,6 +190,10 @@ CONFIGS = {
     'probability above 1': ({'augment': {'mirror': 1.5}}, 'config.augment.mirror', '1.5', '0', '1'),
     'nothing of a clip': ({'augment': {'crop_least': 0.0}}, 'config.augment.crop_least', '0.0', '0', '1'),
     'unknown augmentation': ({'augment': {'miror': 0.5}}, 'config.augment.miror', 'mirror'),
+    'shadows of augmented clips': (
+        {'shadow_points': True, 'augment': {'mirror': 0.5}},
+        *('config.shadow_points', 'config.augment.mirror', '0.0'),
+    ),
     'sweep of text': ({'sweep': {'learning_rate': ('a',)}}, 'config.sweep.learning_rate', "('a',)", 'numbers'),
     'sweep of a value twice': ({'sweep': {'learning_rate': (0.1, 0.1)}}, 'config.sweep.learning_rate', '(0.1, 0.1)'),
     'no runs at once': ({'runs_at_once': 0}, 'config.runs_at_once', '0', '1'),

@@ -109,7 +109,7 @@ def test_permutation_is_the_rise_of_the_loss(linear, clips, frames):
 
 
 def test_permutation_needs_another_clip(linear, clips):
-    with pytest.raises(errors.InputError, match=r'permutation has 1 clips, expected at least 2'):
+    with pytest.raises(errors.InputError, match='found 1 clips, expected at least 2'):
         attribution.permutation(linear, clips.take([0]), 0)
 
 

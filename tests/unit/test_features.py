@@ -129,3 +129,48 @@ def test_clips_of_another_shape_are_refused():
     for shape in ((5, 20, 3), (0, 21, 3), (5, 21, 2), (5, 21)):
         with pytest.raises(errors.InputError, match=r'\bv\b.*\(frames, 21, 3\)'):
             Features('mediapipe_hand').compute([np.zeros(shape, np.float32)], ['v'])
+
+
+def test_some_points_are_fed_as_they_are_among_all():
+    clip = np.random.default_rng(0).uniform(0.2, 0.8, (5, 75, 3)).astype(np.float32)
+    fields = {'normalize': 'centered', 'differences': 1, 'presence': True}
+    (among_all,) = Features('mediapipe_hands_pose', **fields).compute([clip])
+    features = Features('mediapipe_hands_pose', **fields, points=('pose_nose', 'left_hand,right_hand_wrist'))
+    (found,) = features.compute([clip])
+    points = [0, *range(21, 42), 42]
+    assert features.fed_layout.points[0] == 'right_hand_wrist'
+    assert features.fed_layout.points[-1] == 'pose_nose'
+    expected = among_all.reshape(5, 3, 75, 2)[:, :, points].reshape(5, -1)
+    np.testing.assert_array_equal(found, expected)
+    assert features.dim == expected.shape[1]
+
+
+def test_a_shadow_is_the_track_of_another_clip(tiny_dataset):
+    clips = tiny_dataset.split('validation').landmarks[:2]
+    plain = Features('mediapipe_hand', differences=1).compute(clips)
+    features = Features('mediapipe_hand', differences=1, shadow_seed=3)
+    found = features.compute(clips)
+    assert features.fed_layout.points[21:23] == ('shadow_wrist', 'shadow_thumb_cmc')
+    for clip, own, other in zip(found, plain, plain[::-1], strict=True):
+        blocks = clip.reshape(len(clip), 2, 2, 42)
+        np.testing.assert_array_equal(blocks[:, :, 0], own.reshape(len(own), 2, 42))
+        np.testing.assert_array_equal(blocks[0, :, 1], other[0].reshape(2, 42))
+        np.testing.assert_array_equal(blocks[-1, :, 1], other[-1].reshape(2, 42))
+    with pytest.raises(errors.InputError, match='expected at least 2'):
+        features.compute(clips[:1])
+
+
+@pytest.mark.parametrize(
+    ('points', 'words'),
+    [
+        (('wrists',), ("'wrists'", 'mediapipe_hand', 'groups, of hand; did you mean wrist?')),
+        ((), ("''",)),
+        (('wrist', 3), ("'3'",)),
+    ],
+)
+def test_points_that_a_layout_lacks_are_refused(points, words):
+    config = make_tiny_config('')
+    config.points = points
+    with pytest.raises(errors.InputError) as refusal:
+        Features.from_config(config, 'mediapipe_hand')
+    assert all(word in str(refusal.value) for word in ('config.points', *words))

@@ -83,3 +83,23 @@ def test_a_face_is_not_a_hand():
     np.testing.assert_array_equal(normalize.spoter(clip, layout)[:, 21:], clip[:, 21:] - 0.5)
     drawn = figures.draw_body_and_hands(np.linspace(0, 1, 23), layout, 'a face')
     assert [ax.get_title() for ax in drawn.axes] == ['hand, mean 0.45', 'face, mean 0.98']
+
+
+def test_a_subset_is_a_layout_of_its_own():
+    layout = landmarks.LAYOUTS['mediapipe_hands_pose']
+    points = (0, 4, 5, 21, 25, 53, 54)
+    subset = landmarks.subset(layout, points)
+    landmarks.check_layout(subset)
+    assert subset.points == tuple(layout.points[point] for point in points)
+    assert subset.group_of_point == ('right_hand',) * 3 + ('left_hand',) * 2 + ('body',) * 2
+    assert subset.bones == ((0, 2), (5, 6))
+    assert subset.mirror_pairs == ((0, 3), (1, 4), (5, 6))
+    assert subset.point_columns == ('RHx0', 'RHx4', 'RHx5', 'LHx0', 'LHx4', 'Px11', 'Px12')
+
+
+@pytest.mark.parametrize('layout', landmarks.LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_shadows_make_a_layout(layout):
+    shadowed = landmarks.with_shadows(layout)
+    landmarks.check_layout(shadowed)
+    assert shadowed.num_points == 2 * layout.num_points
+    assert shadowed.group_of_point[-1] == f'shadow_{layout.group_of_point[-1]}'
