@@ -103,16 +103,25 @@ def _color(group: str) -> str:
 
 
 def draw_bars(
-    weights: np.ndarray, layout: landmarks_lib.Layout, title: str, *, initial_weight: float | None = 1
+    weights: np.ndarray,
+    layout: landmarks_lib.Layout,
+    title: str,
+    deviations: np.ndarray | None = None,
+    *,
+    initial_weight: float | None = 1,
 ) -> Figure:
     """The weight of every point <float>[points] as a bar, colored by group, in the order of the layout.
 
-    A line is drawn at the weight that all had before training, if there is one.
+    A line is drawn at the weight that all had before training, if there is one, and of a mean over runs the standard
+    deviation of each, <float>[points].
     """
     figure = Figure(figsize=(max(6, 0.24 * layout.num_points), 5), layout='constrained')
     ax = figure.subplots()
     for group, points in layout.groups.items():
-        ax.bar(points, weights[list(points)], color=_color(group), label=panel_title(group))
+        spread = None if deviations is None else deviations[list(points)]
+        ax.bar(
+            points, weights[list(points)], yerr=spread, ecolor='#555555', color=_color(group), label=panel_title(group)
+        )
     if initial_weight is not None:
         ax.axhline(initial_weight, color='black', linewidth=0.8, linestyle=':')
     ax.set_xticks(range(layout.num_points), layout.points, rotation=90, fontsize=8)
@@ -121,13 +130,21 @@ def draw_bars(
     return figure
 
 
-def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title: str) -> Figure:
+def draw_body_and_hands(
+    weights: np.ndarray,
+    layout: landmarks_lib.Layout,
+    title: str,
+    deviations: np.ndarray | None = None,
+    significant: np.ndarray | None = None,
+) -> Figure:
     """The figure of Luna-Jiménez et al.: each point at its place on a drawn hand or body, its dot sized by its weight.
 
     Args:
         weights: <float>[points], of the signer's own points.
         layout: of the points.
         title: of the picture.
+        deviations: <float>[points], of the weights over runs, written after them.
+        significant: <bool>[points], the points that are ringed.
     """
     groups = panels(layout)
     figure = Figure(figsize=(5.4 * len(groups), 6.4), layout='constrained')
@@ -139,8 +156,13 @@ def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title
                 ax.plot(*positions[[a, b]].T, color='#bbbbbb', linewidth=2, zorder=1)
         sizes = 20 + 700 * fractions[points] ** 1.5
         ax.scatter(*positions[points].T, s=sizes, color=_color(group), alpha=0.75, linewidths=0, zorder=2)
+        if significant is not None:
+            ringed = [point for point in points if significant[point]]
+            rings = {'facecolors': 'none', 'edgecolors': 'black', 'linewidths': 1.5, 'zorder': 3}
+            ax.scatter(*positions[ringed].T, s=60 + 700 * fractions[ringed] ** 1.5, **rings)
         for number, point in enumerate(points):
-            _annotate(ax, positions[point], f'{number}: {weights[point]:.2f}')
+            spread = '' if deviations is None else f'\n± {deviations[point]:.2f}'
+            _annotate(ax, positions[point], f'{number}: {weights[point]:.2f}{spread}')
         ax.set(title=f'{panel_title(group)}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))
         ax.set_aspect('equal')
         ax.axis('off')
@@ -150,4 +172,5 @@ def draw_body_and_hands(weights: np.ndarray, layout: landmarks_lib.Layout, title
 
 def _annotate(ax: Any, position: np.ndarray, text: str) -> None:
     box = {'facecolor': 'white', 'alpha': 0.6, 'edgecolor': 'none', 'pad': 0.5}
-    ax.annotate(text, position, (4, 4), textcoords='offset points', fontsize=8, zorder=3, bbox=box)
+    size = 7 if '\n' in text else 8
+    ax.annotate(text, position, (4, 4), textcoords='offset points', fontsize=size, zorder=3, bbox=box, linespacing=0.9)

@@ -128,10 +128,17 @@ def write_masks(
 
 def _draw(mask: Mask, title: str, prefix: str) -> None:
     weights, title = mask.anatomical_weights, f'{title}, {mask.name.replace("_", " ")}'
+    deviations = None if mask.deviations is None else mask.on_signer(mask.deviations)
+    significant = None if mask.significant is None else mask.on_signer(mask.significant)
+    if deviations is not None:
+        title += ', mean ± standard deviation over runs'
     if not mask.is_learned:
-        largest = np.abs(weights).max()
-        weights = weights / largest if largest else weights
+        largest = np.abs(weights).max() or 1.0
+        weights, deviations = weights / largest, None if deviations is None else deviations / largest
         title += ', as a fraction of the largest'
-    bars = figures.draw_bars(weights, mask.layout, title, initial_weight=1 if mask.is_learned else None)
+    bars = figures.draw_bars(weights, mask.layout, title, deviations, initial_weight=1 if mask.is_learned else None)
     figures.save(bars, f'{prefix}bars')
-    figures.save(figures.draw_body_and_hands(weights, mask.layout, title), f'{prefix}figure')
+    if significant is not None:
+        title += f', ringed where it beats its shadows (q ≤ {masks_lib.SIGNIFICANT})'
+    figure = figures.draw_body_and_hands(weights, mask.layout, title, deviations, significant)
+    figures.save(figure, f'{prefix}figure')

@@ -14,6 +14,8 @@ from slr_jax import landmarks as landmarks_lib
 
 # The models that have a learned mask, for messages.
 WITH_MASK = 'class_query, sequence_query and conv_transformer'
+# The false discovery rate up to which a weight is said to beat its shadows.
+SIGNIFICANT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +27,16 @@ class Mask:
         weights: <float64>[points, axes]; where there is but one weight per point, [points, 1].
         layout: of the points.
         handedness: one of landmarks.HANDEDNESS.
+        deviations: <float64>[points], of the mean over several runs the sample standard deviation of a point's weight.
+        q_values: <float64>[points], the false discovery rate at which a point's weight beats those of its shadows.
     """
 
     name: str
     weights: np.ndarray
     layout: landmarks_lib.Layout
     handedness: str
+    deviations: np.ndarray | None = None
+    q_values: np.ndarray | None = None
 
     @property
     def prefix(self) -> str:
@@ -55,9 +61,18 @@ class Mask:
     @property
     def anatomical_weights(self) -> np.ndarray:
         """<float64>[points], the weight of each point of the layout on the signer."""
-        weights = np.empty(self.layout.num_points)
-        weights[list(self.anatomical_order)] = self.point_weights
-        return weights
+        return self.on_signer(self.point_weights)
+
+    @property
+    def significant(self) -> np.ndarray | None:
+        """<bool>[points], whether a point's weight beats those of its shadows."""
+        return None if self.q_values is None else self.q_values <= SIGNIFICANT
+
+    def on_signer(self, values: np.ndarray) -> np.ndarray:
+        """[points], a value per point of the data -> the same per point of the layout on the signer."""
+        ordered = np.empty_like(values)
+        ordered[list(self.anatomical_order)] = values
+        return ordered
 
 
 def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
@@ -95,10 +110,15 @@ def mean_masks(masks_per_run: Sequence[Sequence[Mask]]) -> list[Mask]:
     }
     if len(kinds) > 1:
         raise errors.InputError(f'the runs have masks of {len(kinds)} kinds, expected one; interpret them one by one')
-    return [
-        dataclasses.replace(masks[0], weights=np.mean([mask.weights for mask in masks], axis=0))
-        for masks in zip(*masks_per_run, strict=True)
-    ]
+    return [_mean_mask(masks) for masks in zip(*masks_per_run, strict=True)]
+
+
+def _mean_mask(masks: Sequence[Mask]) -> Mask:
+    weights = np.mean([mask.weights for mask in masks], axis=0)
+    if len(masks) == 1:
+        return dataclasses.replace(masks[0], weights=weights)
+    deviations = np.std([mask.point_weights for mask in masks], axis=0, ddof=1)
+    return dataclasses.replace(masks[0], weights=weights, deviations=deviations)
 
 
 def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -163,10 +183,18 @@ def _ranks(weights: np.ndarray) -> np.ndarray:
 
 
 def point_table(mask: Mask, informative_points: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """A row per point: column, the signer's own point and group, weight and rank, and whether it is informative."""
+    """A row per point: column, the signer's own point and group, weight and rank.
+
+    Of a mean over runs also the standard deviation, of a model with shadows whether it beats them, and of synthetic
+    data whether it is informative.
+    """
     rows = []
     for point, rank in enumerate(_ranks(mask.point_weights)):
         row = {**_name_point(mask, point), 'weight': mask.point_weights[point], 'rank': rank}
+        if mask.deviations is not None:
+            row['std'] = mask.deviations[point]
+        if mask.q_values is not None and mask.significant is not None:
+            row |= {'q_value': mask.q_values[point], 'significant': int(mask.significant[point])}
         rows.append(row if informative_points is None else row | {'informative': int(point in informative_points)})
     return rows
 

@@ -418,13 +418,15 @@ def _mask(mask: Mask, informative: Sequence[int] | None) -> str:
             f'with an AUROC of {html.number(auroc, f"{auroc:.3f}")} (0.5 by chance, 1 at best).</p>'
         )
     table = sorted(masks_lib.point_table(mask, informative), key=lambda row: row['rank'])
-    columns = ['point', 'rank', 'weight', 'group', *(['informative'] if informative is not None else [])]
+    # Column of the table -> column of the page.
+    answers = {'significant': 'beats its shadows', 'informative': 'informative'}
+    answers = {name: title for name, title in answers.items() if name in table[0]}
+    columns = ['point', 'rank', 'weight', 'group', *answers.values()]
     rows = []
     for row in table:
         cells = [html.count_cell(int(row['rank'])), html.Cell(f'{row["weight"]:.3f}', row['weight'])]
         cells.append(html.Cell(html.escape(row['group'].replace('_', ' '))))
-        if informative is not None:
-            cells.append(html.Cell('yes' if row['informative'] else ''))
+        cells += [html.Cell('yes' if row[name] else '') for name in answers]
         rows.append((html.escape(row['point']), cells))
     weights = html.sortable(f'Weights of the {_mask_name(mask)}', columns, rows)
     parts.append(f'<details><summary>The weights of all points</summary>{weights}</details>')

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -103,6 +104,30 @@ def test_figure_has_a_panel_for_each_group_and_a_number_for_each_point(layout):
     if 'right_hand' in layout.groups:
         assert titles[0].startswith("signer's right hand")
         assert titles[-1].startswith("signer's left hand")
+
+
+def test_the_mean_over_runs_has_its_spread_and_significance(tmp_path):
+    runs = [
+        [dataclasses.replace(make_mask(), weights=np.full((75, 2), weight) + np.array((0, shift)))]
+        for weight, shift in ((1.0, 0.0), (2.0, 1.0), (3.0, 2.0))
+    ]
+    (mask,) = masks.mean_masks(runs)
+    np.testing.assert_allclose(mask.weights, [[2.0, 3.0]] * 75)
+    np.testing.assert_allclose(mask.deviations, 1.5)
+    mask = dataclasses.replace(mask, q_values=np.where(np.arange(75) == 30, 0.1, 0.11), handedness='swapped')
+    interpretation.write_masks([mask], str(tmp_path), 'runs')
+    header, *rows = read(tmp_path / 'points.csv')
+    assert header[-3:] == ['std', 'q_value', 'significant']
+    assert [index for index, row in enumerate(rows) if row[-1] == '1'] == [30]
+    svg = (tmp_path / 'figure.svg').read_text()
+    assert svg.count('± 1.50') == 75
+    assert 'ringed where it beats its shadows (q ≤ 0.1)' in svg
+
+
+def test_one_run_has_no_spread():
+    (mask,) = masks.mean_masks([[make_mask()]])
+    assert mask.deviations is None
+    assert 'std' not in masks.point_table(mask)[0]
 
 
 @pytest.mark.parametrize(
