@@ -1,6 +1,7 @@
 """How far long work is, printed line by line, as log files want it."""
 
 from collections import deque
+from collections.abc import Callable
 import math
 import statistics
 import time
@@ -26,10 +27,10 @@ class TrainingProgress:
     Args:
         steps_per_epoch: of each run.
         num_steps: of each run.
-        steps_left: of all groups of runs together.
+        steps_left: counts the steps that all runs together still take now; a run that stopped takes none.
     """
 
-    def __init__(self, steps_per_epoch: int, num_steps: int, steps_left: int) -> None:
+    def __init__(self, steps_per_epoch: int, num_steps: int, steps_left: Callable[[], int]) -> None:
         self._num_epochs = math.ceil(num_steps / steps_per_epoch)
         self._num_steps, self._steps_left = num_steps, steps_left
         self._steps_done = 0
@@ -55,7 +56,7 @@ class TrainingProgress:
 
     def _report(self, prefix: str, epoch: int, text: str) -> None:
         self._last = time.perf_counter()
-        seconds = (self._last - self._start) / max(1, self._steps_done) * (self._steps_left - self._steps_done)
+        seconds = (self._last - self._start) / max(1, self._steps_done) * self._steps_left()
         report(f'{prefix}epoch {epoch}/{self._num_epochs} | {text} | {_duration(seconds)} left')
 
 

@@ -178,13 +178,14 @@ class RunGroup:
 
     @property
     def steps_left(self) -> int:
-        """Steps that are not done."""
-        return self._steps.steps.total - self.steps_done
+        """Steps that are not done; 0 where all runs diverged, or early stopping ended the only run of the group."""
+        stopped = not self._active() or self._trials[0].log.stops_early()
+        return 0 if stopped else max(0, self._steps.steps.total - self.steps_done)
 
     @property
     def is_done(self) -> bool:
-        """Whether all steps are done, all runs diverged, or early stopping ends the only run of the group."""
-        return self.steps_left <= 0 or not self._active() or self._trials[0].log.stops_early()
+        """Whether no step is left."""
+        return not self.steps_left
 
     def _active(self) -> list[int]:
         """The indices of the runs that did not diverge."""
@@ -218,7 +219,7 @@ class RunGroup:
         totals = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in epochs]
         pending: list[dict[str, Array]] = []
         for batch in self._steps.batches(epochs, self._trials[0].clips.bucket_lengths):
-            if self.steps_left <= 0 or not self._active():
+            if self.is_done:
                 break
             self._state, sums = self._steps.train_step(self._state, batch, self._step_keys, self._step_arguments)
             self.steps_done += 1

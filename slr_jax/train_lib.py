@@ -42,7 +42,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     trials = open_trials(runs, config, dataset, workdir, source)
     try:
         groups = make_groups(trials, dataset, source)
-        reporter = progress.TrainingProgress(*max(map(_steps, trials)), sum(group.steps_left for group in groups))
+        reporter = progress.TrainingProgress(*max(map(_steps, trials)), lambda: sum(x.steps_left for x in groups))
         while unfinished := [group for group in groups if not group.is_done]:
             min(unfinished, key=lambda group: group.epoch).train_epoch(reporter)
         return finish(trials, workdir)

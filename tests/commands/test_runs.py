@@ -217,11 +217,13 @@ def test_seeds_spread_over_devices_equal_each_alone(tiny_dir, alone, tmp_path):
         assert_equal_params(params_of(alone[seed]), params_of(tmp_path / 'w' / f'seed_{seed}'), 1e-5)
 
 
-def test_seeds_stop_early_each_by_itself(tiny_dir, tmp_path):
+def test_seeds_stop_early_each_by_itself(tiny_dir, tmp_path, capsys):
     fields = {'seeds': (1, 2), 'learning_rate': 1e-12, 'num_steps': None, 'num_epochs': 9, 'early_stop_epochs': 2}
     workdir = train(tiny_dir, tmp_path / 'w', **fields)
     epochs = [len(pd.read_csv(workdir / f'seed_{seed}' / 'metrics.csv')) for seed in (1, 2)]
     assert epochs == [3, 3]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(' left')]
+    assert lines[-1].endswith(' 00:00:00 left')
 
 
 FOLDS = {'num_folds': 2, 'num_steps': 2, 'class_weights': 'balanced', 'train_fraction': 0.6}
