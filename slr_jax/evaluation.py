@@ -1,6 +1,6 @@
 """Test numbers of a run, or of all runs of a workdir: accuracy with intervals, per class, predictions, confusion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import os
 from typing import Any
@@ -188,34 +188,37 @@ def evaluate(
         evaluator = Evaluator(workdir_lib.run_path(workdir, run.name), split, dataset, **options)
         found[run.name] = _evaluate_run(evaluator, checkpoint, run_output)
         progress.report(f'{run.name}: {describe(found[run.name])}')
-    summary: dict[str, Any] = {'split': split, 'checkpoint': checkpoint, 'settings': [], 'stopped': diverged}
-    for name, same_values in workdir_lib.group_by_swept(runs).items():
-        found_together = aggregate(same_values, [found[run.name] for run in same_values])
-        if found_together is None:
-            progress.report(f'{f"{name} | " if name else ""}a fold of every seed diverged: no accuracy over all folds')
-            continue
-        summary['settings'].append({**same_values[0].swept, **found_together})
-        text = describe_runs(found_together)
-        if 'folds' in found_together and checkpoint == 'best':
-            text += f'; {metrics_lib.SELECTED_ON_FOLD}'
-        progress.report(f'{name} | {text}' if name else text)
-    columns = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
-    rows = [
-        {
-            'run': run.name,
-            'seed': run.seed,
-            'fold': run.fold,
-            **run.swept,
-            **{name: found[run.name][name] for name in columns},
-        }
-        for run in runs
-    ]
+    settings = _aggregate_settings(runs, found, checkpoint)
+    summary = {'split': split, 'checkpoint': checkpoint, 'settings': settings, 'stopped': diverged}
     output_dir = output_dir or _default_output(workdir, evaluator, checkpoint)
     with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
+        files.write_csv(os.path.join(scratch, 'runs.csv'), [_row(run, found[run.name]) for run in runs])
         files.write_json(os.path.join(scratch, 'metrics.json'), summary)
     progress.report(f'written to {output_dir}')
     return summary
+
+
+def _row(run: workdir_lib.RunEntry, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    columns = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
+    setting = {'run': run.name, 'seed': run.seed, 'fold': run.fold, **run.swept}
+    return setting | {name: metrics[name] for name in columns}
+
+
+def _aggregate_settings(
+    runs: Sequence[workdir_lib.RunEntry], metrics: Mapping[str, dict[str, Any]], checkpoint: str
+) -> list[dict[str, Any]]:
+    """The mean over the seeds of each combination of swept values, which is reported."""
+    settings = []
+    for name, same_values in workdir_lib.group_by_swept(runs).items():
+        prefix = f'{name} | ' if name else ''
+        found = aggregate(same_values, [metrics[run.name] for run in same_values])
+        if found is None:
+            progress.report(f'{prefix}a fold of every seed diverged: no accuracy over all folds')
+            continue
+        settings.append({**same_values[0].swept, **found})
+        selected = f'; {metrics_lib.SELECTED_ON_FOLD}' if 'folds' in found and checkpoint == 'best' else ''
+        progress.report(f'{prefix}{describe_runs(found)}{selected}')
+    return settings
 
 
 def aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
