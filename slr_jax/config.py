@@ -97,6 +97,10 @@ def _add_model(config: ml_collections.ConfigDict) -> None:
     config.dropout_rate = 0.1
     # Type of the computation: 'float32' or 'bfloat16'; parameters are float32.
     config.dtype = 'float32'
+    # Stochastic gates on the input, beside the learned mask: 'none', one per 'point' or one per 'coordinate'.
+    config.mask_gates = 'none'
+    # Standard deviation of the noise on the gates in training, above 0.
+    config.gate_std = 0.5
     # Of conv_transformer alone, as are the next six: width of the frames within the model.
     config.width = 128
     # Convolution blocks per stage.
@@ -139,6 +143,12 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     config.grad_clip_norm = config_dict.placeholder(float)
     # Label smoothing, in [0, 1).
     config.label_smoothing = 0.0
+    # Price of the mean |w| over the weights of the learned masks, beside the loss; 0: none.
+    config.mask_l1 = 0.0
+    # Price of the mean probability that a gate is open, beside the loss; 0: none.
+    config.gate_price = 0.0
+    # Learning rate of the gates, as a multiple of that of the other parameters.
+    config.gate_rate = 20.0
     # Weights of the loss of training clips: 'none' or 'balanced' (each class as much in all; their mean is 1).
     config.class_weights = 'none'
     # Decay of an exponential average of the parameters, which validates and is the model, between 0 and 1; None: none.
@@ -235,7 +245,7 @@ _MAX_FOLDS = 1000
 def _choices() -> dict[str, Any]:
     """Field -> its legal values."""
     # Imported here, so that a mistyped flag need not wait for jax.
-    from slr_jax import features, folds, frames, models, normalize, train_step
+    from slr_jax import features, folds, frames, gates, models, normalize, train_step
 
     return {
         'validation': VALIDATIONS,
@@ -246,6 +256,7 @@ def _choices() -> dict[str, Any]:
         'shorten': frames.SHORTENINGS,
         'model': models.MODELS,
         'dtype': DTYPES,
+        'mask_gates': gates.KINDS,
         'pooling': models.POOLINGS,
         'optimizer': train_step.OPTIMIZERS,
         'schedule': train_step.SCHEDULES,
@@ -279,6 +290,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'num_layers': _AT_LEAST_1,
     'mlp_dim': _AT_LEAST_1,
     'dropout_rate': _FROM_0_BELOW_1,
+    'gate_std': _ABOVE_0,
     'width': _AT_LEAST_1,
     'conv_blocks': _AT_LEAST_1,
     'kernel_size': (lambda x: x >= 1 and x % 2, 'an odd number, at least 1'),
@@ -294,6 +306,9 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'weight_decay': _AT_LEAST_0,
     'grad_clip_norm': _ABOVE_0,
     'label_smoothing': _FROM_0_BELOW_1,
+    'mask_l1': _AT_LEAST_0,
+    'gate_price': _AT_LEAST_0,
+    'gate_rate': _ABOVE_0,
     'ema': (lambda x: 0 < x < 1, 'between 0 and 1'),
     'early_stop_epochs': _AT_LEAST_1,
     'seed': (lambda x: 0 <= x < 2**32, 'from 0 to below 2**32'),
@@ -417,6 +432,23 @@ def _check(config: ml_collections.ConfigDict) -> None:
         raise errors.InputError(f'config.shadow_points is True, which needs config.augment.{augmented[0]} = 0.0')
     if config.early_stop_epochs and config.validation == 'none':
         raise errors.InputError("config.early_stop_epochs needs validation clips, but config.validation is 'none'")
+    _check_mask_options(config)
+
+
+def _check_mask_options(config: ml_collections.ConfigDict) -> None:
+    """Refuses what would act on a mask or gates that the model lacks."""
+    from slr_jax import models
+
+    if config.gate_price and config.mask_gates == 'none':
+        raise errors.InputError(f"config.gate_price is {config.gate_price}, but config.mask_gates is 'none'")
+    options = {field: config[field] for field in ('mask_gates', 'mask_l1') if config[field] not in ('none', 0)}
+    if options and not models.has_mask(config.model):
+        field, value = next(iter(options.items()))
+        expected = ', '.join(name for name in models.MODELS if models.has_mask(name))
+        raise errors.InputError(
+            f'config.{field} is {value!r}, but config.model is {config.model!r}, which has no learned mask; expected '
+            f'one of {expected}'
+        )
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

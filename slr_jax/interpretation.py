@@ -117,6 +117,8 @@ def write_masks(
             top = sorted(table, key=lambda row: row['rank'])[:5]
             digits = '.3f' if mask.is_learned else '.3g'
             progress.report(f'{mask.name}: ' + ', '.join(f'{row["point"]} {row["weight"]:{digits}}' for row in top))
+            if mask.point_gates is not None and mask.deviations is None:
+                progress.report(f'{np.count_nonzero(mask.point_gates)} of {len(table)} points have an open gate')
             if informative_points is not None:
                 is_informative = np.isin(np.arange(len(table)), informative_points)
                 found[mask.name] = masks_lib.auroc(mask.point_weights, is_informative)

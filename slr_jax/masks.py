@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, inference, models
+from slr_jax import errors, files, gates, inference, models
 from slr_jax import landmarks as landmarks_lib
 
 # The models that have a learned mask, for messages.
@@ -27,6 +27,8 @@ class Mask:
         weights: <float64>[points, axes]; where there is but one weight per point, [points, 1].
         layout: of the points.
         handedness: one of landmarks.HANDEDNESS.
+        gates: <float64>[points, axes], how far those of the model are open at test, which is in the weights already;
+            None where it has none.
         deviations: <float64>[points], of the mean over several runs the sample standard deviation of a point's weight.
         q_values: <float64>[points], the false discovery rate at which a point's weight beats those of its shadows.
     """
@@ -35,6 +37,7 @@ class Mask:
     weights: np.ndarray
     layout: landmarks_lib.Layout
     handedness: str
+    gates: np.ndarray | None = None
     deviations: np.ndarray | None = None
     q_values: np.ndarray | None = None
 
@@ -52,6 +55,11 @@ class Mask:
     def point_weights(self) -> np.ndarray:
         """<float64>[points], the mean over a point's coordinates."""
         return self.weights.mean(axis=1)
+
+    @property
+    def point_gates(self) -> np.ndarray | None:
+        """<float64>[points], the mean over a point's coordinates: 0 where the model does not see the point."""
+        return None if self.gates is None else self.gates.mean(axis=1)
 
     @property
     def anatomical_order(self) -> tuple[int, ...]:
@@ -76,21 +84,21 @@ class Mask:
 
 
 def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
-    """The learned masks of a model; InputError where it has none."""
-    layout = loaded.fed_layout
-    masks = [
-        Mask(
-            name,
-            np.asarray(loaded.params[name], np.float64).reshape(layout.num_points, -1),
-            layout,
-            loaded.description.handedness,
-        )
-        for name in (models.ENCODER_MASK, models.DECODER_MASK)
-        if name in loaded.params
-    ]
+    """The learned masks of a model, times its gates at test where it has some; InputError where it has no mask."""
+    masks = [_model_mask(loaded, name) for name in (models.ENCODER_MASK, models.DECODER_MASK) if name in loaded.params]
     if not masks:
         raise errors.InputError(f'the model is {loaded.config.model}, which has no learned mask; {WITH_MASK} have one')
     return masks
+
+
+def _model_mask(loaded: inference.LoadedModel, name: str) -> Mask:
+    layout, handedness = loaded.fed_layout, loaded.description.handedness
+    weights = np.asarray(loaded.params[name], np.float64).reshape(layout.num_points, -1)
+    if models.GATES not in loaded.params:
+        return Mask(name, weights, layout, handedness)
+    opening = np.asarray(gates.opening(loaded.params[models.GATES]), np.float64).reshape(layout.num_points, -1)
+    opening = np.broadcast_to(opening, weights.shape)
+    return Mask(name, weights * opening, layout, handedness, opening)
 
 
 def informative_points(description: dataset_lib.Description, layout: landmarks_lib.Layout) -> list[int] | None:
@@ -105,7 +113,7 @@ def informative_points(description: dataset_lib.Description, layout: landmarks_l
 def mean_masks(masks_per_run: Sequence[Sequence[Mask]]) -> list[Mask]:
     """The mean over runs of each of their masks; InputError where they are not of one kind."""
     kinds = {
-        tuple((mask.name, mask.layout.name, mask.handedness, mask.weights.shape) for mask in masks)
+        tuple((x.name, x.layout.name, x.handedness, x.weights.shape, x.gates is None) for x in masks)
         for masks in masks_per_run
     }
     if len(kinds) > 1:
@@ -115,10 +123,12 @@ def mean_masks(masks_per_run: Sequence[Sequence[Mask]]) -> list[Mask]:
 
 def _mean_mask(masks: Sequence[Mask]) -> Mask:
     weights = np.mean([mask.weights for mask in masks], axis=0)
+    opening = [mask.gates for mask in masks if mask.gates is not None]
+    mean = dataclasses.replace(masks[0], weights=weights, gates=np.mean(opening, axis=0) if opening else None)
     if len(masks) == 1:
-        return dataclasses.replace(masks[0], weights=weights)
+        return mean
     deviations = np.std([mask.point_weights for mask in masks], axis=0, ddof=1)
-    return dataclasses.replace(masks[0], weights=weights, deviations=deviations)
+    return dataclasses.replace(mean, deviations=deviations)
 
 
 def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -185,12 +195,14 @@ def _ranks(weights: np.ndarray) -> np.ndarray:
 def point_table(mask: Mask, informative_points: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """A row per point: column, the signer's own point and group, weight and rank.
 
-    Of a mean over runs also the standard deviation, of a model with shadows whether it beats them, and of synthetic
-    data whether it is informative.
+    Of a model with gates also its gate, of a mean over runs the standard deviation, of a model with shadows whether it
+    beats them, and of synthetic data whether it is informative.
     """
-    rows = []
+    rows, opening = [], mask.point_gates
     for point, rank in enumerate(_ranks(mask.point_weights)):
         row = {**_name_point(mask, point), 'weight': mask.point_weights[point], 'rank': rank}
+        if opening is not None:
+            row['gate'] = opening[point]
         if mask.deviations is not None:
             row['std'] = mask.deviations[point]
         if mask.q_values is not None and mask.significant is not None:
@@ -209,17 +221,14 @@ def _name_point(mask: Mask, point: int) -> dict[str, str]:
 
 
 def coordinate_table(mask: Mask) -> list[dict[str, Any]]:
-    """A row per coordinate: column, the signer's own point and group, axis, weight and rank."""
+    """A row per coordinate: column, the signer's own point and group, axis, weight and rank, and its gate if any."""
     ranks = _ranks(mask.weights.ravel()).reshape(mask.weights.shape)
-    return [
-        {
-            **_name_point(mask, point),
-            'axis': 'xyz'[axis],
-            'weight': mask.weights[point, axis],
-            'rank': ranks[point, axis],
-        }
-        for point, axis in np.ndindex(*mask.weights.shape)
-    ]
+    rows = []
+    for point, axis in np.ndindex(*mask.weights.shape):
+        row: dict[str, Any] = {**_name_point(mask, point), 'axis': 'xyz'[axis]}
+        row |= {'weight': mask.weights[point, axis], 'rank': ranks[point, axis]}
+        rows.append(row if mask.gates is None else row | {'gate': mask.gates[point, axis]})
+    return rows
 
 
 def write_published(path: str, mask: Mask) -> None:

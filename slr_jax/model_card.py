@@ -16,7 +16,7 @@ _INPUT_FIELDS = (
 # Fields that only one model has.
 _CONV_FIELDS = ('width', 'conv_blocks', 'kernel_size', 'pooling')
 _CONV_TRAINING_FIELDS = ('drop_path_rate', 'late_dropout_rate', 'late_dropout_epoch')
-_MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'dtype', *_CONV_FIELDS)
+_MODEL_FIELDS = ('model', 'num_heads', 'num_layers', 'mlp_dim', 'mask_gates', 'dtype', *_CONV_FIELDS)
 
 
 def make(

@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import ml_collections
 
 from slr_jax import errors
+from slr_jax import features as features_lib
+from slr_jax import gates as gates_lib
 from slr_jax.conv_layers import ConvStack, max_over_frames, mean_over_frames
 from slr_jax.dropout import draw_bits, dropout
 from slr_jax.layers import Initializer, TransformerStack, torch_uniform
 
 Array = jax.Array
 
-# Names of the learned masks among the parameters.
+# Names among the parameters: of the learned masks, and of the gates, which all masks of a model share.
 ENCODER_MASK, DECODER_MASK = 'encoder_mask', 'decoder_mask'
+GATES = 'gates'
 
 _unit_uniform = nn.initializers.uniform(scale=1.0)
 
@@ -113,12 +116,6 @@ class LandmarkTransformer(nn.Module):
         vector = self.param(name, init, landmarks.shape[-1:], self.param_dtype)
         return vector if self.dtype is None else vector.astype(self.dtype)
 
-    def _apply_mask(self, name: str, landmarks: Array) -> Array:
-        """Multiplies a learned weight per coordinate onto it, its differences and its presence."""
-        num_blocks = 1 + self.differences + self.presence
-        weights = self._learned_vector(name, nn.initializers.ones, landmarks[..., : landmarks.shape[-1] // num_blocks])
-        return landmarks * (weights if num_blocks == 1 else jnp.tile(weights, num_blocks))
-
     def _class_query_decoder(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
         """SPOTER: one learned class query attends to the encoded frames."""
         memory = self._stack('encoder', 'encoder')(frames, None, padding_mask, deterministic)
@@ -163,20 +160,61 @@ class SpoterNoPE(LandmarkTransformer):
         return self._class_query_decoder(landmarks, padding_mask, deterministic)
 
 
-class ClassQuery(LandmarkTransformer):
+class MaskedTransformer(LandmarkTransformer):
+    """What the models with a learned mask share, which may have gates beside it.
+
+    Attributes:
+        mask_gates: one of gates.KINDS; a point is kept or not, whichever mask of the model weighs it.
+        gate_std: of the noise on the gates in training, above 0.
+        coordinates: of each point, a key of features.COORDINATES.
+    """
+
+    mask_gates: str = 'none'
+    gate_std: float = 0.5
+    coordinates: str = 'xy'
+
+    def _apply_mask(self, name: str, landmarks: Array) -> Array:
+        """Multiplies a learned weight per coordinate onto it, its differences and its presence."""
+        weights = self._learned_vector(name, nn.initializers.ones, landmarks[..., : self._num_coordinates(landmarks)])
+        return landmarks * (weights if self._num_blocks == 1 else jnp.tile(weights, self._num_blocks))
+
+    def _apply_gates(self, landmarks: Array, deterministic: bool) -> Array:
+        """Multiplies gates onto coordinates, differences and presence; <float>[batch, time, dim] to the same shape."""
+        if self.mask_gates == 'none':
+            return landmarks
+        axes = features_lib.COORDINATES[self.coordinates] if self.mask_gates == 'point' else 1
+        initializer = nn.initializers.constant(gates_lib.INITIAL_LOCATION)
+        shape = (self._num_coordinates(landmarks) // axes,)
+        locations = self.param(GATES, initializer, shape, self.param_dtype)
+        if deterministic:
+            opening = gates_lib.opening(locations)[None]
+        else:
+            opening = gates_lib.draw(locations, self.gate_std, self.make_rng('dropout'), len(landmarks))
+        return landmarks * jnp.tile(jnp.repeat(opening, axes, axis=1), self._num_blocks)[:, None]
+
+    @property
+    def _num_blocks(self) -> int:
+        return 1 + self.differences + self.presence
+
+    def _num_coordinates(self, landmarks: Array) -> int:
+        return landmarks.shape[-1] // self._num_blocks
+
+
+class ClassQuery(MaskedTransformer):
     """SiLT Query Class: a learned weight per coordinate is multiplied onto every frame."""
 
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
-        frames = self._apply_mask(ENCODER_MASK, landmarks)
+        frames = self._apply_mask(ENCODER_MASK, self._apply_gates(landmarks, deterministic))
         return self._class_query_decoder(frames, padding_mask, deterministic)
 
 
-class SequenceQuery(LandmarkTransformer):
+class SequenceQuery(MaskedTransformer):
     """Two learned masks, one for the encoder and one for a decoder over all frames."""
 
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
+        landmarks = self._apply_gates(landmarks, deterministic)
         frames = self._apply_mask(ENCODER_MASK, landmarks)
         targets = self._apply_mask(DECODER_MASK, landmarks)
         return self._sequence_decoder(frames, targets, padding_mask, deterministic)
@@ -198,7 +236,7 @@ class Baseline(LandmarkTransformer):
 POOLINGS = ('class_query', 'max_mean')
 
 
-class ConvTransformer(LandmarkTransformer):
+class ConvTransformer(MaskedTransformer):
     """Stages of convolutions over frames, each followed by a transformer layer; a learned weight per coordinate before.
 
     See conv_layers.py. `num_layers` counts the stages.
@@ -225,7 +263,7 @@ class ConvTransformer(LandmarkTransformer):
 
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
-        frames = self._apply_mask(ENCODER_MASK, landmarks)
+        frames = self._apply_mask(ENCODER_MASK, self._apply_gates(landmarks, deterministic))
         encoder = ConvStack(
             self.num_layers,
             self.width,
@@ -268,6 +306,11 @@ MODELS = {
     'baseline': Baseline,
     'conv_transformer': ConvTransformer,
 }
+
+
+def has_mask(name: str) -> bool:
+    """Whether the model of that name, a key of MODELS, has a learned mask."""
+    return issubclass(MODELS[name], MaskedTransformer)
 
 
 def check_num_heads(num_heads: int, width: int, name: str = 'the input width') -> None:

@@ -410,6 +410,12 @@ def _mask(mask: Mask, informative: Sequence[int] | None) -> str:
         'and their weight. As the viewer sees the signer.</p>'
         f'<div class="columns">{panels}</div>'
     ]
+    if mask.point_gates is not None:
+        num_open = int(np.count_nonzero(mask.point_gates))
+        parts.append(
+            f'<p>{html.number(num_open, str(num_open))} of {mask.layout.num_points} points have an open gate, which is '
+            'in their weight; the model does not see the others.</p>'
+        )
     if informative is not None:
         is_informative = np.isin(np.arange(mask.layout.num_points), informative)
         auroc = masks_lib.auroc(mask.point_weights, is_informative)

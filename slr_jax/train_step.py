@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from slr_jax import devices, errors, memory, models
+from slr_jax import devices, errors, gates, memory, models
 
 Array = jax.Array
 Piece = Mapping[str, Any]
@@ -88,6 +88,10 @@ def _decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
 
 
+def _gates_mask(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == models.GATES, params)
+
+
 def _added_decay(weight_decay: float | Array) -> list[optax.GradientTransformation]:
     if isinstance(weight_decay, float) and not weight_decay:
         return []
@@ -108,7 +112,10 @@ def make_optimizer(
     """The optimizer that a config asks for; frozen parameters have no state of it, nor a part in the clipped norm."""
     clipping = [] if config.grad_clip_norm is None else [optax.clip_by_global_norm(config.grad_clip_norm)]
     rate = learning_rate_schedule(config, hyperparameters, steps)
-    optimizer = optax.chain(*clipping, *OPTIMIZERS[config.optimizer](config, rate, hyperparameters['weight_decay']))
+    transformations = OPTIMIZERS[config.optimizer](config, rate, hyperparameters['weight_decay'])
+    if config.mask_gates != 'none':
+        transformations.append(optax.masked(optax.scale(config.gate_rate), _gates_mask))
+    optimizer = optax.chain(*clipping, *transformations)
     if not config.freeze:
         return optimizer
     return optax.masked(optimizer, lambda params: jax.tree.map(operator.not_, frozen_parameters(config, params)))
@@ -186,8 +193,9 @@ def make_train_step(
 
     It takes the state, a batch of input_pipeline.batches, a key and the swept hyperparameters, and returns the next
     state and the sums over the batch: loss, correct and clips. The loss and its gradient are means over the real clips
-    of all devices, so that empty rows count nothing. With `class_weights`, <float32>[classes], beside the swept
-    hyperparameters, the loss of each clip is multiplied by the weight of its class; the mean is still over clips.
+    of all devices, so that empty rows count nothing; the gradient is that of loss plus `mask_price`. With
+    `class_weights`, <float32>[classes], beside the swept hyperparameters, the loss of each clip is multiplied by the
+    weight of its class; the mean is still over clips.
 
     Args:
         model: to train; its dropout rate is that of the hyperparameters, its late dropout begins as the config says.
@@ -235,6 +243,8 @@ def make_train_step(
             noisy = {**fed, 'landmarks': _add_noise(config, noise_key, fed['landmarks'])}
             sums.append(_sum_over_rows(gradient, noisy, dropout_key))
         (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
+        if config.mask_l1 or config.gate_price:
+            grads = jax.tree.map(jnp.add, grads, jax.grad(mask_price)(state.params, config))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = _apply_updates(config, state.params, updates)
         average = _update_average(config, state, params)
@@ -242,6 +252,21 @@ def make_train_step(
         return state, {'loss': loss * clips, 'correct': correct, 'clips': clips}
 
     return train_step
+
+
+def mask_price(params: Any, config: ml_collections.ConfigDict) -> Array:
+    """<float32>[], what the masks and gates of a model cost beside its loss, once a step.
+
+    `config.mask_l1` times the mean |w| over the weights of all its masks, plus `config.gate_price` times the mean
+    probability that a gate is open (Yamada et al., 2020).
+    """
+    price = jnp.zeros(())
+    if config.mask_l1:
+        masks = [params[name] for name in (models.ENCODER_MASK, models.DECODER_MASK) if name in params]
+        price += config.mask_l1 * jnp.abs(jnp.concatenate(masks)).mean()
+    if config.gate_price:
+        price += config.gate_price * gates.share_open(params[models.GATES], config.gate_std)
+    return price
 
 
 def _apply_updates(config: ml_collections.ConfigDict, params: Any, updates: Any) -> Any:

@@ -152,6 +152,7 @@ VALUES = [
     ('trim', 'hands', 'none', 'ends', 'all'),
     ('dtype', 'float16', 'float32', 'bfloat16'),
     ('pooling', 'mean', 'class_query', 'max_mean'),
+    ('mask_gates', 'joint', 'none', 'point', 'coordinate'),
     ('optimizer', 'adam', 'sgd', 'momentum', 'adamw'),
     ('schedule', 'linear', 'constant', 'cosine'),
     *((field, 0, '1') for field in ('batch_size', 'num_epochs', 'num_heads', 'num_layers', 'mlp_dim')),
@@ -159,6 +160,8 @@ VALUES = [
     *((field, -1, '0') for field in ('differences', 'interpolate_gaps')),
     *((field, 0, '1') for field in ('width', 'conv_blocks', 'kernel_size')),
     ('kernel_size', 4, 'odd'),
+    *((field, 0.0, '0') for field in ('gate_std', 'gate_rate')),
+    *((field, -0.5, '0') for field in ('mask_l1', 'gate_price')),
     *(('ema', value, '0', '1') for value in (0.0, 1.0)),
     *((field, 1.5, '0', '1') for field in ('dropout_rate', 'label_smoothing', 'momentum')),
     *((field, 1.0, '0', '1') for field in ('drop_path_rate', 'late_dropout_rate')),
@@ -193,6 +196,21 @@ CONFIGS = {
     'shadows of augmented clips': (
         {'shadow_points': True, 'augment': {'mirror': 0.5}},
         *('config.shadow_points', 'config.augment.mirror', '0.0'),
+    ),
+    'gates of a model without a mask': (
+        {'mask_gates': 'point', 'model': 'baseline'},
+        *('config.mask_gates', "'point'", "'baseline'", 'class_query', 'sequence_query', 'conv_transformer'),
+    ),
+    'price of a mask that is not there': (
+        {'mask_l1': 0.1, 'model': 'spoter_pe'},
+        *('config.mask_l1', '0.1', "'spoter_pe'", 'class_query'),
+    ),
+    'price of gates that are not there': (
+        {'gate_price': 0.1},
+        'config.gate_price',
+        '0.1',
+        'config.mask_gates',
+        "'none'",
     ),
     'sweep of text': ({'sweep': {'learning_rate': ('a',)}}, 'config.sweep.learning_rate', "('a',)", 'numbers'),
     'sweep of a value twice': ({'sweep': {'learning_rate': (0.1, 0.1)}}, 'config.sweep.learning_rate', '(0.1, 0.1)'),
