@@ -44,8 +44,10 @@ def _published_models(**fields: Any) -> ml_collections.ConfigDict:
 
 def small_class_query() -> ml_collections.ConfigDict:
     """A class_query that learns some hundred clips in a minute, for an input of any even width."""
-    sizes = {'num_heads': 2, 'num_layers': 2, 'mlp_dim': 256}
-    return _published_models(dropout_rate=0.2, num_epochs=60, warmup_epochs=5.0, **sizes, **_TRIMMED)
+    return _published_models(
+        **{'num_heads': 2, 'num_layers': 2, 'mlp_dim': 256, 'dropout_rate': 0.2, **_TRIMMED},
+        **{'num_epochs': 60, 'warmup_epochs': 5.0, 'learning_rate': 0.002, 'gate_rate': 5.0},
+    )
 
 
 def _hands() -> ml_collections.ConfigDict:

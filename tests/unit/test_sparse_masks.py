@@ -70,7 +70,10 @@ def test_the_page_gives_the_answer_and_its_interval(experiment):
     only = {key: FOUND[key] for key in ((ALL, None), (GATES, 2.0))}
     assert '**All 21 points**' in sparse_masks.to_markdown(experiment, only, quick=False)
     assert sparse_masks.points_json(experiment, only)['chosen'] is None
-    assert 'without gates' in sparse_masks.draw_kept(experiment, only).get_suptitle()
+    assert 'all points' in sparse_masks.draw_kept(experiment, only).get_suptitle()
+    assert 'price 1, favoured: share of 2 seeds' in sparse_masks.draw_kept(experiment, FOUND).get_suptitle()
+    worse = FOUND | {(ALONE, 1.0): answers_of((13, 13), (70, 70))}
+    assert 'price 2, the best of those' in sparse_masks.draw_kept(experiment, worse).get_suptitle()
     nothing = {**only, (GATES, 2.0): answers_of((0, 0), (1, 1))}
     assert sparse_masks.points_json(experiment, nothing)['prices']['2']['command'] is None
     axes = sparse_masks.draw(sparse_masks.summarize(FOUND)).axes
