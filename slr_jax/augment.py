@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from slr_jax import config as config_lib
 from slr_jax import features as features_lib
@@ -250,9 +251,9 @@ class Augmentation:
             in_piece = (indices >= start) & (indices < start + size)
             return in_piece & jax.random.bernoulli(happens_key, self.fields[name])
 
-        missing = jnp.zeros(landmarks.shape[:2], bool)
-        for group, group_key in zip(groups, jax.random.split(key, len(groups)), strict=True):
-            missing = missing.at[:, jnp.array(group)].set(drop_group(group_key)[:, None])
+        dropped = jax.vmap(drop_group)(jax.random.split(key, len(groups)))
+        is_in_group = np.array([np.isin(np.arange(landmarks.shape[1]), group) for group in groups])
+        missing = (dropped[:, :, None] & is_in_group[:, None]).any(axis=0)
         return jnp.where(missing[..., None], jnp.nan, landmarks)
 
 
@@ -292,7 +293,9 @@ def _draw(key: Array, probability: float, usual: float, least: float, most: floa
 
 def _dropped_points(layout: Layout) -> dict[str, Sequence[Sequence[int]]]:
     """Name of a field -> the groups of points that are dropped together."""
-    return {'drop_frames': [range(layout.num_points)], 'drop_hand': layout.hands, 'drop_finger': layout.fingers}
+    points = range(layout.num_points)
+    groups = {'drop_frames': [points], 'drop_hand': layout.hands, 'drop_finger': layout.fingers}
+    return groups | {'drop_point': [(point,) for point in points]}
 
 
 def _draw_affine(key: Array, landmarks: Array, fields: Any, layout: Layout) -> Array:

@@ -213,13 +213,15 @@ def _default_augmentation() -> ml_collections.ConfigDict:
     config.shear = 0.15
     config.shift = 0.15
     # Missing for a piece of the clip, of half to the whole of this share of its frames: all points, each hand, each
-    # finger.
+    # finger, each point.
     config.drop_frames = 0.0
     config.drop_frames_most = 0.4
     config.drop_hand = 0.0
     config.drop_hand_most = 0.4
     config.drop_finger = 0.0
     config.drop_finger_most = 1.0
+    config.drop_point = 0.0
+    config.drop_point_most = 1.0
     return config
 
 
@@ -235,6 +237,8 @@ AUGMENTATIONS = (
     'drop_frames',
     'drop_hand',
     'drop_finger',
+    # New ones at the end: the keys of the others stay.
+    'drop_point',
 )
 VALIDATIONS = ('split', 'holdout', 'none')
 DTYPES = ('float32', 'bfloat16')
@@ -283,7 +287,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{f'augment.{name}': _PROBABILITY for name in AUGMENTATIONS},
     **{f'augment.{name}': _AT_LEAST_1 for name in ('stretch_most', 'scale', 'aspect', 'hand_scale')},
     **{f'augment.{name}': _AT_LEAST_0 for name in ('rotation', 'shear', 'shift', 'hand_shift')},
-    **{f'augment.{name}_most': _ABOVE_0_TO_1 for name in ('drop_frames', 'drop_hand', 'drop_finger')},
+    **{f'augment.{name}_most': _ABOVE_0_TO_1 for name in AUGMENTATIONS if name.startswith('drop_')},
     'augment.crop_least': _ABOVE_0_TO_1,
     'augment.warp_most': _FROM_0_BELOW_1,
     'num_heads': _AT_LEAST_1,

@@ -138,7 +138,12 @@ def test_a_window_is_resampled_to_the_number_of_frames():
 
 @pytest.mark.parametrize(
     ('field', 'points'),
-    [('drop_frames', range(75)), ('drop_hand', range(42)), ('drop_finger', [i for i in range(42) if i % 21])],
+    [
+        ('drop_frames', range(75)),
+        ('drop_hand', range(42)),
+        ('drop_finger', [i for i in range(42) if i % 21]),
+        ('drop_point', range(75)),
+    ],
 )
 def test_dropped_parts_are_missing_in_one_piece(field, points):
     clip = np.ones((40, 75, 3), np.float32)
@@ -152,6 +157,25 @@ def test_dropped_parts_are_missing_in_one_piece(field, points):
         dropped = missing[:, point, 0]
         assert 7 <= dropped.sum() <= 16
         assert abs(np.diff(dropped.astype(int))).sum() <= 2
+
+
+@pytest.mark.parametrize(('field', 'size'), [('drop_finger', 4), ('drop_point', 1)])
+def test_parts_are_dropped_by_formula(field, size):
+    augmentation = drawn('mediapipe_hand', **{field: 0.4, f'{field}_most': 0.8})
+    found, _ = jax.jit(augmentation)(jax.random.key(5), jnp.ones((30, 21, 3)), 26)
+    names = config_lib.AUGMENTATIONS
+    key = jax.random.split(jax.random.key(5), len(names))[names.index(field)]
+    groups = [range(i, i + size) for i in range(size != 1, 21, size)]
+    expected = np.zeros((30, 21), bool)
+    for group, group_key in zip(groups, jax.random.split(key, len(groups)), strict=True):
+        happens_key, size_key, start_key = jax.random.split(group_key, 3)
+        length = (0.4 + 0.4 * float(jax.random.uniform(size_key))) * 26
+        start = float(jax.random.uniform(start_key)) * (26 - length)
+        frames = [t for t in range(30) if start <= t < start + length]
+        if jax.random.uniform(happens_key) < 0.4:
+            expected[np.ix_(frames, list(group))] = True
+    np.testing.assert_array_equal(np.isnan(found[..., 0]), expected)
+    assert 0 < expected.any(axis=0).mean() < 1
 
 
 def test_something_is_always_left():
