@@ -44,13 +44,13 @@ def signed_mean(loaded: LoadedModel, clips: Clips | None = None, seed: int = 0) 
         InputError: the model has no mask.
     """
     del clips, seed
-    return np.mean([mask.weights for mask in masks_lib.model_masks(loaded)], axis=0)
+    return np.mean([mask.fed_weights for mask in masks_lib.model_masks(loaded)], axis=0)
 
 
 def absolute(loaded: LoadedModel, clips: Clips | None = None, seed: int = 0) -> np.ndarray:
     """|w|: as `signed_mean`, but a negative weight counts as much as a positive one."""
     del clips, seed
-    return np.mean([np.abs(mask.weights) for mask in masks_lib.model_masks(loaded)], axis=0)
+    return np.mean([np.abs(mask.fed_weights) for mask in masks_lib.model_masks(loaded)], axis=0)
 
 
 def scaled(loaded: LoadedModel, clips: Clips, seed: int = 0) -> np.ndarray:

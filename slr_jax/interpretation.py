@@ -80,8 +80,7 @@ def _rank(loaded: inference.LoadedModel, workdir: str, ranking: str, split: str,
     if ranking not in attribution.WITHOUT_CLIPS:
         clips = evaluation.Evaluator(workdir, split, dataset, unknown_glosses='leave_out').clips
     importance = attribution.find_ranking(ranking)(loaded, clips, loaded.config.seed)
-    weights = importance.reshape(loaded.fed_layout.num_points, -1)
-    return Mask(ranking, weights, loaded.fed_layout, loaded.description.handedness)
+    return masks_lib.make_mask(ranking, importance, loaded)
 
 
 def interpret_csv(path: str, output_dir: str, handedness: str = 'swapped') -> None:
@@ -97,9 +96,10 @@ def write_masks(
 
     Args:
         masks: of one model.
-        output_dir: for every mask: points.csv, coordinates.csv (where the mask has them), WEIGHTS_SRC_<title>.csv (of
-            learned masks), bars and figure as PNG and SVG; of the decoder's mask with `decoder_` before the name;
-            auroc.json with `informative_points`. Pictures of importances show them as fractions of the largest.
+        output_dir: for every mask: points.csv, coordinates.csv (where the mask has them), shadows.csv (where the model
+            is fed shadows), WEIGHTS_SRC_<title>.csv (of learned masks), bars and figure as PNG and SVG; of the
+            decoder's mask with `decoder_` before the name; auroc.json with `informative_points`. Pictures of
+            importances show them as fractions of the largest.
         title: of the experiment.
         informative_points: in synthetic data, the points that differ between classes.
     """
@@ -109,6 +109,8 @@ def write_masks(
             prefix = os.path.join(scratch, mask.prefix)
             table = masks_lib.point_table(mask, informative_points)
             files.write_csv(f'{prefix}points.csv', table)
+            if mask.shadows is not None:
+                files.write_csv(f'{prefix}shadows.csv', masks_lib.shadow_table(mask))
             if mask.weights.shape[1] > 1:
                 files.write_csv(f'{prefix}coordinates.csv', masks_lib.coordinate_table(mask))
             if mask.is_learned:

@@ -167,14 +167,14 @@ def subset(layout: Layout, points: Sequence[int]) -> Layout:
 def with_shadows(layout: Layout) -> Layout:
     """The layout, and after its points another of each, in groups of their own; for tables and pictures."""
     shadows = {
-        f'shadow_{group}': tuple(p + layout.num_points for p in points) for group, points in layout.groups.items()
+        f'{_SHADOW}{group}': tuple(p + layout.num_points for p in points) for group, points in layout.groups.items()
     }
     return dataclasses.replace(
         layout,
         name=f'{layout.name}, with shadows',
-        points=(*layout.points, *(f'shadow_{point}' for point in layout.points)),
+        points=(*layout.points, *(f'{_SHADOW}{point}' for point in layout.points)),
         groups={**layout.groups, **shadows},
-        columns=(*layout.columns, *(f'shadow_{column}' for column in layout.columns)),
+        columns=(*layout.columns, *(f'{_SHADOW}{column}' for column in layout.columns)),
         bones=layout.bones + _shift(layout.bones, layout.num_points),
         mirror_pairs=layout.mirror_pairs + _shift(layout.mirror_pairs, layout.num_points),
         figure=layout.figure * 2,
@@ -182,6 +182,14 @@ def with_shadows(layout: Layout) -> Layout:
     )
 
 
+def without_shadows(layout: Layout) -> Layout:
+    """The layout of the points of `with_shadows` that are not shadows; of other layouts, the layout."""
+    points = [index for index, point in enumerate(layout.points) if not point.startswith(_SHADOW)]
+    return layout if len(points) == layout.num_points else subset(layout, points)
+
+
+# Begins the names of shadows and of their groups.
+_SHADOW = 'shadow_'
 # Of a layout that is for tables and pictures only.
 _NOTHING_ELSE: dict[str, Any] = {'hand_groups': (), 'optional_points': (), 'body_box': {}, 'arms': ()}
 

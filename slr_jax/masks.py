@@ -30,7 +30,8 @@ class Mask:
         gates: <float64>[points, axes], how far those of the model are open at test, which is in the weights already;
             None where it has none.
         deviations: <float64>[points], of the mean over several runs the sample standard deviation of a point's weight.
-        q_values: <float64>[points], the false discovery rate at which a point's weight beats those of its shadows.
+        shadows: <float64>[points, axes], of a model that is fed shadows, the weights of these.
+        q_values: <float64>[points], where there are shadows, what `shadow_test` says of each point.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Mask:
     handedness: str
     gates: np.ndarray | None = None
     deviations: np.ndarray | None = None
+    shadows: np.ndarray | None = None
     q_values: np.ndarray | None = None
 
     @property
@@ -60,6 +62,11 @@ class Mask:
     def point_gates(self) -> np.ndarray | None:
         """<float64>[points], the mean over a point's coordinates: 0 where the model does not see the point."""
         return None if self.gates is None else self.gates.mean(axis=1)
+
+    @property
+    def fed_weights(self) -> np.ndarray:
+        """<float64>[fed points, axes], those of the shadows after the others."""
+        return self.weights if self.shadows is None else np.concatenate([self.weights, self.shadows])
 
     @property
     def anatomical_order(self) -> tuple[int, ...]:
@@ -92,13 +99,59 @@ def model_masks(loaded: inference.LoadedModel) -> list[Mask]:
 
 
 def _model_mask(loaded: inference.LoadedModel, name: str) -> Mask:
-    layout, handedness = loaded.fed_layout, loaded.description.handedness
-    weights = np.asarray(loaded.params[name], np.float64).reshape(layout.num_points, -1)
+    weights = np.asarray(loaded.params[name], np.float64).reshape(loaded.fed_layout.num_points, -1)
     if models.GATES not in loaded.params:
-        return Mask(name, weights, layout, handedness)
-    opening = np.asarray(gates.opening(loaded.params[models.GATES]), np.float64).reshape(layout.num_points, -1)
+        return make_mask(name, weights, loaded)
+    opening = np.asarray(gates.opening(loaded.params[models.GATES]), np.float64).reshape(len(weights), -1)
     opening = np.broadcast_to(opening, weights.shape)
-    return Mask(name, weights * opening, layout, handedness, opening)
+    mask = make_mask(name, weights * opening, loaded)
+    return dataclasses.replace(mask, gates=opening[: mask.layout.num_points])
+
+
+def make_mask(name: str, weights: np.ndarray, loaded: inference.LoadedModel) -> Mask:
+    """The mask of a model, or a ranking of the points that it is fed, of which shadows are set apart.
+
+    Args:
+        name: see Mask.
+        weights: <float64>[fed points * axes], or of several axes; shadows after the others.
+        loaded: the model.
+    """
+    layout = landmarks_lib.without_shadows(loaded.fed_layout)
+    weights = weights.reshape(loaded.fed_layout.num_points, -1)
+    mask = Mask(name, weights[: layout.num_points], layout, loaded.description.handedness)
+    if layout.num_points == len(weights):
+        return mask
+    mask = dataclasses.replace(mask, shadows=weights[layout.num_points :])
+    return dataclasses.replace(mask, q_values=_q_values([mask]))
+
+
+def _q_values(runs: Sequence[Mask]) -> np.ndarray | None:
+    """`shadow_test` of the mean over runs; a negative weight of a mask counts as much as a positive one."""
+    if runs[0].shadows is None:
+        return None
+    weights = [np.abs(mask.fed_weights) if mask.is_learned else mask.fed_weights for mask in runs]
+    means = np.mean(weights, axis=(0, 2))
+    num_points = runs[0].layout.num_points
+    return shadow_test(means[:num_points], means[num_points:])
+
+
+def shadow_test(importance: np.ndarray, shadows: np.ndarray) -> np.ndarray:
+    """Which points matter more than shadows, tracks of other clips that cannot matter, do (Kursa & Rudnicki, 2010).
+
+    The p-value of a point is (1 + the number of shadows that are as important or more) / (1 + the number of shadows);
+    they are corrected for the number of points (Benjamini & Hochberg, 1995). With as many shadows as points no q-value
+    can be below 0.1 unless about a tenth of the points beat all shadows.
+
+    Args:
+        importance: <float64>[points], more is more important.
+        shadows: <float64>[shadows], at least one.
+
+    Returns:
+        <float64>[points], q-values: of the points up to a q-value, about that share is expected to be no better than
+        shadows.
+    """
+    as_important = (shadows >= importance[:, None]).sum(axis=1)
+    return scipy.stats.false_discovery_control((1 + as_important) / (1 + len(shadows)), method='bh')
 
 
 def informative_points(description: dataset_lib.Description, layout: landmarks_lib.Layout) -> list[int] | None:
@@ -122,13 +175,18 @@ def mean_masks(masks_per_run: Sequence[Sequence[Mask]]) -> list[Mask]:
 
 
 def _mean_mask(masks: Sequence[Mask]) -> Mask:
-    weights = np.mean([mask.weights for mask in masks], axis=0)
-    opening = [mask.gates for mask in masks if mask.gates is not None]
-    mean = dataclasses.replace(masks[0], weights=weights, gates=np.mean(opening, axis=0) if opening else None)
     if len(masks) == 1:
-        return mean
-    deviations = np.std([mask.point_weights for mask in masks], axis=0, ddof=1)
-    return dataclasses.replace(mean, deviations=deviations)
+        return masks[0]
+    weights, num_points = np.mean([mask.fed_weights for mask in masks], axis=0), masks[0].layout.num_points
+    opening = [mask.gates for mask in masks if mask.gates is not None]
+    return dataclasses.replace(
+        masks[0],
+        weights=weights[:num_points],
+        gates=np.mean(opening, axis=0) if opening else None,
+        deviations=np.std([mask.point_weights for mask in masks], axis=0, ddof=1),
+        shadows=weights[num_points:] if len(weights) > num_points else None,
+        q_values=_q_values(masks),
+    )
 
 
 def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -209,6 +267,12 @@ def point_table(mask: Mask, informative_points: Sequence[int] | None = None) -> 
             row |= {'q_value': mask.q_values[point], 'significant': int(mask.significant[point])}
         rows.append(row if informative_points is None else row | {'informative': int(point in informative_points)})
     return rows
+
+
+def shadow_table(mask: Mask) -> list[dict[str, Any]]:
+    """A row per shadow: column, the signer's own point and group that it is the shadow of, and weight."""
+    shadows = np.zeros((0, 1)) if mask.shadows is None else mask.shadows
+    return [{**_name_point(mask, point), 'weight': weight} for point, weight in enumerate(shadows.mean(axis=1))]
 
 
 def _name_point(mask: Mask, point: int) -> dict[str, str]:

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from slr_jax import attribution, checkpoint, errors, evaluation, exporting, interpretation, train_lib
+from slr_jax import attribution, checkpoint, errors, evaluation, exporting, interpretation, masks, train_lib
 from slr_jax.exported import load
 from tests.conftest import make_tiny_config
 
@@ -43,6 +43,16 @@ def test_shadows(tiny_dir, tmp_path):
     loaded = checkpoint.load_model(run)
     assert loaded.params['encoder_mask'].shape == (84,)
     assert evaluation.evaluate(run, 'test', 'best')['clips'] == 6
+    interpretation.interpret(workdir, str(tmp_path / 'mask'))
+    points = _read(tmp_path / 'mask' / 'points.csv')
+    shadows = _read(tmp_path / 'mask' / 'shadows.csv')
+    assert [row['point'] for row in points] == [row['point'] for row in shadows]
+    weights = np.array([checkpoint.load_model(f'{workdir}/seed_{seed}').params['encoder_mask'] for seed in (0, 1)])
+    means = weights.mean(axis=0).reshape(42, 2).mean(axis=1)
+    np.testing.assert_allclose([float(row['weight']) for row in (*points, *shadows)], means, rtol=1e-6)
+    q_values = masks.shadow_test(*np.abs(weights).mean(axis=0).reshape(2, 21, 2).mean(axis=2))
+    np.testing.assert_allclose([float(row['q_value']) for row in points], q_values)
+    assert 'shadow' not in (tmp_path / 'mask' / 'bars.svg').read_text()
     with pytest.raises(errors.InputError, match=r'config\.shadow_points.*cannot be exported'):
         exporting.export(run, str(tmp_path / 'export'))
     alone = str(tmp_path / 'alone')

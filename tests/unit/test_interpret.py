@@ -124,6 +124,27 @@ def test_the_mean_over_runs_has_its_spread_and_significance(tmp_path):
     assert 'ringed where it beats its shadows (q ≤ 0.1)' in svg
 
 
+def test_shadow_test_by_hand():
+    shadows = np.array([1.0, 0.5, 0.4, 0.3])
+    # As important: 0, 1, 4 and 1 of 4 shadows; ties count for the shadow. p is 1/5, 2/5, 5/5, 2/5.
+    found = masks.shadow_test(np.array([2.0, 1.0, 0.1, 0.9]), shadows)
+    # Benjamini and Hochberg: p × 4 / rank, and none below that of a larger p.
+    np.testing.assert_allclose(found, [2 / 5 * 4 / 3, 2 / 5 * 4 / 3, 1, 2 / 5 * 4 / 3])
+    np.testing.assert_allclose(masks.shadow_test(np.array([2.0, 0.45]), shadows), [1 / 5 * 2, 3 / 5])
+
+
+def test_negative_weights_beat_shadows_in_the_mean_of_each_run():
+    points, two = [[1.0, -2.0], [1.0, 2.0]], landmarks.subset(POSE, (0, 1))
+    runs = [
+        [masks.Mask('encoder_mask', np.array(weights)[:, None], two, 'signer', shadows=np.full((2, 1), 1.5))]
+        for weights in points
+    ]
+    (mask,) = masks.mean_masks(runs)
+    np.testing.assert_array_equal(mask.weights[:, 0], [1, 0])
+    np.testing.assert_allclose(mask.q_values, [1, 2 / 3])
+    np.testing.assert_array_equal(mask.fed_weights[:, 0], [1, 0, 1.5, 1.5])
+
+
 def test_one_run_has_no_spread():
     (mask,) = masks.mean_masks([[make_mask()]])
     assert mask.deviations is None

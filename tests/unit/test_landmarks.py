@@ -102,4 +102,7 @@ def test_shadows_make_a_layout(layout):
     shadowed = landmarks.with_shadows(layout)
     landmarks.check_layout(shadowed)
     assert shadowed.num_points == 2 * layout.num_points
+    again = landmarks.without_shadows(shadowed)
+    assert (again.points, again.groups, again.columns) == (layout.points, layout.groups, layout.columns)
+    assert landmarks.without_shadows(layout) is layout
     assert shadowed.group_of_point[-1] == f'shadow_{layout.group_of_point[-1]}'
