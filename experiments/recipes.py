@@ -1,4 +1,4 @@
-"""Recipes: those that experiments.cross_validation compares, and those of the datasets of experiments.paper_table."""
+"""Recipes: those that experiments.cross_validation compares, those of datasets, and that of experiments about masks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,12 +42,14 @@ def _published_models(**fields: Any) -> ml_collections.ConfigDict:
     return config
 
 
-def small_class_query() -> ml_collections.ConfigDict:
-    """A class_query that learns some hundred clips in a minute, for an input of any even width."""
-    return _published_models(
-        **{'num_heads': 2, 'num_layers': 2, 'mlp_dim': 256, 'dropout_rate': 0.2, **_TRIMMED},
-        **{'num_epochs': 60, 'warmup_epochs': 5.0, 'learning_rate': 0.002, 'gate_rate': 5.0},
-    )
+def small_class_query(**fields: Any) -> ml_collections.ConfigDict:
+    """class_query with its mask, small, on 32 frames: what experiments about masks train many times."""
+    small = {'num_layers': 2, 'mlp_dim': 256, 'num_heads': 2, 'dropout_rate': 0.2, 'learning_rate': 0.002}
+    return _published_models(**{**_TRIMMED, **small, 'num_epochs': 60, 'warmup_epochs': 5.0, **fields})
+
+
+# Fields of small_class_query where it is to be quick.
+SMALL_AND_QUICK = {'num_epochs': 25, 'warmup_epochs': 2.0}
 
 
 def _hands() -> ml_collections.ConfigDict:
