@@ -75,8 +75,8 @@ def paired_bootstrap(correct: np.ndarray, other: np.ndarray, num_draws: int = 10
     of how much seeds differ, so that both are then somewhat too sure; of one seed they do not count it at all.
 
     Args:
-        correct: <bool>[seeds, clips], whether each model of the one recipe is right.
-        other: <bool>[seeds of it, clips], of the other recipe.
+        correct: <bool>[seeds, clips], whether each model of the one recipe is right; or <float>, how far it is.
+        other: <bool> or <float>[seeds of it, clips], of the other recipe.
         num_draws: number of draws.
         seed: of the draws.
 

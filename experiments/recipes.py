@@ -49,7 +49,7 @@ def small_class_query(**fields: Any) -> ml_collections.ConfigDict:
 
 
 # Fields of small_class_query where it is to be quick.
-SMALL_AND_QUICK = {'num_epochs': 25, 'warmup_epochs': 2.0}
+SMALL_AND_QUICK = {'num_epochs': 20, 'warmup_epochs': 2.0}
 
 
 def _hands() -> ml_collections.ConfigDict:

@@ -174,6 +174,11 @@ def find_ranking(name: str) -> Ranking:
 # --- Clips and features
 
 
+def point_of_feature(loaded: LoadedModel, dim: int) -> np.ndarray:
+    """<int>[dim], for each feature of a frame the fed point that it is of."""
+    return np.arange(dim) // _num_axes(loaded) % loaded.fed_layout.num_points
+
+
 def _features(loaded: LoadedModel, clips: Clips) -> list[np.ndarray]:
     """<float32>[frames, dim] of each clip; InputError where a clip does not fit in memory with its gradients."""
     return loaded.features.compute_for_model(loaded.config, clips.landmarks, clips.video_ids, training=True)
@@ -191,9 +196,7 @@ def _by_point(loaded: LoadedModel, values: np.ndarray) -> np.ndarray:
 
 def _features_of_points(loaded: LoadedModel, dim: int) -> np.ndarray:
     """<bool>[points + 1, dim], the features of no point, and of each."""
-    num_points = loaded.fed_layout.num_points
-    point_of_feature = np.arange(dim) // _num_axes(loaded) % num_points
-    return point_of_feature == np.arange(-1, num_points)[:, None]
+    return point_of_feature(loaded, dim) == np.arange(-1, loaded.fed_layout.num_points)[:, None]
 
 
 def _mean_frame(features: Sequence[np.ndarray]) -> np.ndarray:
