@@ -8,6 +8,7 @@ import scipy.stats
 from experiments import comparison, mask_stability
 
 UP = np.arange(12.0)
+UP_OF_ALL = np.arange(21.0)
 
 
 def test_kendalls_w_of_identical_and_of_opposite_rankings():
@@ -90,10 +91,11 @@ def test_only_training_labels_are_shuffled(tiny_dataset):
 def test_the_page_says_what_fails(tiny_dataset):
     rng = np.random.default_rng(0)
     true, alike = np.arange(21) + rng.normal(0, 0.5, (2, 6, 21))
-    nothing = rng.random((6, 21))
+    nothing, opposite = rng.random((6, 21)), np.stack([UP_OF_ALL, -UP_OF_ALL] * 3)
+    opposite[:1] *= -1
     summary = [
         mask_stability.summarize(ranking, labels, importances, true)
-        for ranking, shuffled in (('absolute', alike), ('scaled', nothing))
+        for ranking, shuffled in (('absolute', alike), ('scaled', nothing), ('permutation', opposite))
         for labels, importances in (('true', true), ('shuffled', shuffled))
     ]
     shadowed = np.concatenate([true, rng.uniform(0, 8, (6, 21))], axis=1)
@@ -109,7 +111,8 @@ def test_the_page_says_what_fails(tiny_dataset):
     assert 'FAILS: 0.9' in lines[1]
     assert 'scaled' in lines[3]
     assert 'holds' in lines[3]
-    assert lines[4].startswith(f'shadows: {len(significant)} of 21 points beat theirs (q ≤ 0.1), by |w|: pinky_tip, ')
+    assert 'is open, as there are few seeds: -0.3' in lines[5]
+    assert lines[6].startswith(f'shadows: {len(significant)} of 21 points beat theirs (q ≤ 0.1), by |w|: pinky_tip, ')
     accuracy = {'accuracy_mean': 0.5, 'accuracy_std': 0.1, 'accuracy_wilson95': (0.3, 0.7), 'runs': 6, 'clips': 20}
     page = mask_stability.to_markdown(summary, shadows, {'true': accuracy}, 'tiny')
     assert '| true | 50.0% | 10.0% | 30.0% to 70.0% | 6 | 20 |' in page
