@@ -507,7 +507,7 @@ def _define_flags() -> None:
     flags.DEFINE_list('datasets', None, 'TFDS directories, with commas between them.', required=True)
     flags.DEFINE_list('models', list(PUBLISHED_MODELS), 'Models, with commas between them.')
     flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of each model, with commas between them.')
-    flags.DEFINE_bool('quick', False, 'Whether to train for a fraction of the epochs, on fewer frames.')
+    flags.DEFINE_bool('quick', False, 'Whether to train for a fraction of the epochs, narrower layers on fewer frames.')
     flags.DEFINE_string('output_dir', 'paper_table', 'Folder for the tables, the figure and the runs.')
 
 

@@ -38,7 +38,6 @@ from slr_jax import workdir as workdir_lib
 
 # From most points to few; found, as the learning rate, on the training and validation clips of WLASL100's hands.
 PRICES = (0.5, 0.8, 1.2, 2.0)
-_QUICK = {'num_epochs': 20, 'warmup_epochs': 2.0}
 ALL, GATES, ALONE, RANDOM = 'all points', 'with gates', 'kept points alone', 'random points alone'
 _COLORS = {ALL: '#777777', GATES: '#4c72b0', ALONE: '#c44e52', RANDOM: '#dd8452'}
 _SPLITS = ('validation', 'test')
@@ -430,8 +429,7 @@ def main() -> None:
     values = flags.FLAGS
     prices = parse_prices(values.prices)
     runtime.use_compilation_cache()
-    config = recipes.small_class_query()
-    config.update(_QUICK if values.quick else {})
+    config = recipes.small_class_query(gate_rate=5.0, **(recipes.SMALL_AND_QUICK if values.quick else {}))
     experiment = Experiment(values.dataset, values.output_dir, values.num_seeds or (3 if values.quick else 5), config)
     write(experiment, compare(experiment, prices), values.output_dir, quick=values.quick)
 
