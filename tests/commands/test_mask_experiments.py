@@ -37,6 +37,7 @@ def _refuse_training(monkeypatch):
     monkeypatch.setattr(train_lib, 'train_and_evaluate', train)
 
 
+@pytest.mark.long
 def test_informative_points_are_missed_most(planted, tmp_path, monkeypatch, capsys):
     options = ('permutation',), ('permutation',), 2, (0.5,)
     (exchange, retraining) = mask_faithfulness.compare(planted, str(tmp_path / 'out'), *options, **SMALL)
