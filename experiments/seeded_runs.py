@@ -59,15 +59,15 @@ class SeededRuns:
             files.write_json(path, found)
         return files.read_json(path)
 
-    def correct(self) -> np.ndarray:
-        """<bool>[seeds, validation clips], what the models answer rightly."""
-        clips = self._dataset.split('validation')
+    def correct(self, split: str = 'validation') -> np.ndarray:
+        """<bool>[seeds, clips of the split], what the models answer rightly."""
+        clips = self._dataset.split(split)
 
         def answer(loaded: LoadedModel) -> dict[str, Any]:
             is_correct = metrics_lib.top_k(loaded.logits(clips.landmarks), 1)[:, 0] == clips.labels
             return {'correct': is_correct.astype(int).tolist()}
 
-        return np.array([self.find(seed, 'correct', answer)['correct'] for seed in self.seeds], bool)
+        return np.array([self.find(seed, f'correct_{split}', answer)['correct'] for seed in self.seeds], bool)
 
     def importance(self, seed: int, ranking: str) -> np.ndarray:
         """<float64>[fed points], of some training clips; more is more important."""

@@ -15,7 +15,6 @@ for the favoured price). An interrupted command goes on when it is given again.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import math
 import os
 import shlex
@@ -27,14 +26,13 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
-from experiments import comparison, markdown, recipes
-from slr_jax import checkpoint as checkpoint_lib
-from slr_jax import cli, errors, figures, files, masks, progress, runtime, train_lib
+from experiments import comparison, markdown, recipes, seeded_runs
+from slr_jax import cli, errors, figures, files, masks, progress, runtime
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
-from slr_jax import workdir as workdir_lib
+from slr_jax.inference import LoadedModel
 
 # From most points to few; found, as the learning rate, on the training and validation clips of WLASL100's hands.
 PRICES = (0.5, 0.8, 1.2, 2.0)
@@ -88,7 +86,6 @@ class Experiment:
         self._path, self._output_dir, self._seeds = dataset, output_dir, tuple(range(num_seeds))
         self._config = config_lib.resolve(config)
         self._dataset = dataset_lib.load_dataset(dataset)
-        self._fingerprint = self._dataset.fingerprint()
         self.description = self._dataset.description
         self.layout = features_lib.Features.from_config(self._config, self.description.layout).fed_layout
         self.num_clips = {split: len(self._dataset.split(split)) for split in _SPLITS}
@@ -145,41 +142,15 @@ class Experiment:
         return shlex.join(words)
 
     def _run(self, name: str, config: ml_collections.ConfigDict) -> Answers:
-        """Trains and tests, unless the answers are there already."""
-        workdir = os.path.join(self._output_dir, 'runs', name)
-        path = os.path.join(workdir, 'answers.json')
-        found = files.read_json(path) if os.path.isfile(path) else {}
-        identity = self._identity(config)
-        if found.get('identity') != identity:
-            progress.report(f'--- {name}')
-            train_lib.train_and_evaluate(config, workdir)
-            loaded = [
-                checkpoint_lib.load_model(workdir_lib.run_path(workdir, entry.name), 'latest')
-                for entry in workdir_lib.read_index(workdir)
-            ]
-            found = {
-                'identity': identity,
-                'correct': {split: [self._correct(model, split) for model in loaded] for split in _SPLITS},
-                'opening': [self._opening(model).tolist() for model in loaded],
-            }
-            files.write_json(path, found)
-        correct = {split: np.array(found['correct'][split], bool) for split in _SPLITS}
-        return Answers(config.seeds, correct, np.array(found['opening']))
+        """Trains and tests, unless that is done already."""
+        runs = seeded_runs.SeededRuns(config, os.path.join(self._output_dir, 'runs', name), self._dataset)
+        opening = [runs.find(seed, 'opening', self._opening)['opening'] for seed in runs.seeds]
+        return Answers(runs.seeds, {split: runs.correct(split) for split in _SPLITS}, np.array(opening))
 
-    def _identity(self, config: ml_collections.ConfigDict) -> Row:
-        """What answers depend on, as JSON gives it back."""
-        fields = {field: x for field, x in config.to_dict().items() if field not in ('dataset', 'runs_at_once')}
-        return json.loads(json.dumps({'config': fields, 'fingerprint': self._fingerprint}))
-
-    def _correct(self, loaded: checkpoint_lib.LoadedModel, split: str) -> list[int]:
-        clips = self._dataset.split(split)
-        return (loaded.logits(clips.landmarks, clips.video_ids).argmax(axis=-1) == clips.labels).astype(int).tolist()
-
-    def _opening(self, loaded: checkpoint_lib.LoadedModel) -> np.ndarray:
+    def _opening(self, loaded: LoadedModel) -> Row:
         (mask,) = masks.model_masks(loaded)
-        if mask.point_gates is not None:
-            return mask.point_gates
-        return np.isin(self.layout.points, loaded.fed_layout.points).astype(float)
+        is_fed = np.isin(self.layout.points, loaded.fed_layout.points).astype(float)
+        return {'opening': (is_fed if mask.point_gates is None else mask.point_gates).tolist()}
 
 
 # --- Tables

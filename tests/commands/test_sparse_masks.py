@@ -9,7 +9,7 @@ from experiments import recipes, sparse_masks
 from experiments.sparse_masks import ALL, ALONE, GATES, RANDOM
 from preprocessing import synthetic
 from preprocessing.formats import tfds_writer
-from slr_jax import errors, files, landmarks
+from slr_jax import errors, files, landmarks, train_lib
 from tests import in_process
 
 LAYOUT = landmarks.LAYOUTS['mediapipe_hand']
@@ -83,7 +83,7 @@ def test_the_command_trains_the_kept_points_alone(planted, tmp_path, capfd, monk
 
 def test_what_is_done_is_not_done_again(planted, monkeypatch):
     _, path, found, out = planted
-    monkeypatch.setattr(sparse_masks.train_lib, 'train_and_evaluate', None)
+    monkeypatch.setattr(train_lib, 'train_and_evaluate', None)
     again = sparse_masks.compare(make_experiment(path, out), [1.0])
     assert sparse_masks.make_runs(again) == sparse_masks.make_runs(found)
     monkeypatch.undo()
@@ -93,7 +93,7 @@ def test_what_is_done_is_not_done_again(planted, monkeypatch):
 
 def test_as_many_points_as_there_are_need_no_training(planted, monkeypatch):
     _, path, found, out = planted
-    monkeypatch.setattr(sparse_masks.train_lib, 'train_and_evaluate', None)
+    monkeypatch.setattr(train_lib, 'train_and_evaluate', None)
     experiment = make_experiment(path, out)
     for answers in (experiment.train_alone(np.arange(21), 'kept_0.1'), experiment.train_random(21)):
         np.testing.assert_array_equal(answers.correct['test'], found[ALL, None].correct['test'])
