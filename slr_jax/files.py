@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import csv
+import fcntl
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from typing import Any
@@ -15,6 +17,7 @@ from slr_jax import errors
 # Names of what is being written.
 UNFINISHED = '.unfinished'
 _PREFIX = f'{UNFINISHED}-'
+_LOCK = f'{_PREFIX}lock'
 
 
 def is_temporary(name: str) -> bool:
@@ -120,6 +123,52 @@ def unfinished_in(directory: str) -> Iterator[str]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def only_writer(directory: str) -> Iterator[None]:
+    """Lets one process at a time write to a directory, which is made where it is missing; a process that dies lets go.
+
+    Raises:
+        InputError: another process writes to it, or it is a file.
+    """
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise errors.InputError(f'{directory} is a file, expected a directory to write to')
+    made = make_directories(directory)
+    path = os.path.join(directory, _LOCK)
+    handle = None
+    try:
+        handle = _lock(path, directory)
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+            os.close(handle)
+        for new in reversed(made):
+            with contextlib.suppress(OSError):
+                os.rmdir(new)
+
+
+def _lock(path: str, directory: str) -> int:
+    """Creates and locks a file that says whose it is; returns its handle."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it may have removed it since.
+            if os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path)):
+                os.ftruncate(handle, 0)
+                os.write(handle, f'process {os.getpid()} on {socket.gethostname()}'.encode())
+                return handle
+        except BlockingIOError:
+            owner = os.read(handle, 1000).decode(errors='replace') or 'another process'
+            os.close(handle)
+            raise errors.InputError(f'{owner} writes to {directory}; wait for it or stop it') from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def read_bytes(path: str) -> bytes | None:

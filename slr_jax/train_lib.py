@@ -1,6 +1,7 @@
 """Training: from a config to the best epoch of every run."""
 
 from collections.abc import Callable
+import contextlib
 import functools
 import os
 from typing import Any
@@ -30,8 +31,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
         The metrics of the best epoch by validation accuracy; of several runs by name.
 
     Raises:
-        InputError: the config, the dataset or the workdir is not what it should be, or a loss is not finite; of
-            several runs when the others are done.
+        InputError: the config, the dataset or the workdir is not what it should be, another process trains in it, or a
+            loss is not finite; of several runs when the others are done.
     """
     runtime.tune_malloc()
     config = config_lib.resolve(config)
@@ -39,16 +40,17 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     dataset = dataset_lib.load_dataset(runs[0].config.dataset)
     # Loaded where it is needed: a run with a checkpoint of its own goes on where that is gone.
     source = functools.cache(lambda: fine_tune.load_source(config, dataset.description)) if config.init_from else None
-    trials = open_trials(runs, config, dataset, workdir, source)
-    try:
-        groups = make_groups(trials, dataset, source)
-        reporter = progress.TrainingProgress(*max(map(_steps, trials)), lambda: sum(x.steps_left for x in groups))
-        while unfinished := [group for group in groups if not group.is_done]:
-            min(unfinished, key=lambda group: group.epoch).train_epoch(reporter)
-        return finish(trials, workdir)
-    finally:
-        for trial in trials:
-            trial.log.close()
+    with files.only_writer(workdir) if devices.is_first_process() else contextlib.nullcontext():
+        trials = open_trials(runs, config, dataset, workdir, source)
+        try:
+            groups = make_groups(trials, dataset, source)
+            reporter = progress.TrainingProgress(*max(map(_steps, trials)), lambda: sum(x.steps_left for x in groups))
+            while unfinished := [group for group in groups if not group.is_done]:
+                min(unfinished, key=lambda group: group.epoch).train_epoch(reporter)
+            return finish(trials, workdir)
+        finally:
+            for trial in trials:
+                trial.log.close()
 
 
 def open_trials(

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
@@ -215,22 +214,14 @@ def open_store(
     """Makes a directory, or continues one of the same description, that one run at a time writes to.
 
     Raises:
-        InputError: it holds other things or another description, or another run writes to it.
+        InputError: it holds other things or another description, or another process writes to it.
     """
-    files.make_directories(path)
-    names = [name for name in os.listdir(path) if not name.startswith('.')]
-    if names and DESCRIPTION not in names:
-        raise errors.InputError(f'{path} holds {names[0]!r} and no {DESCRIPTION}, expected a new directory')
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.InputError(f'another run writes to {path}; wait for it or stop it') from None
+    with files.only_writer(path):
+        names = [name for name in os.listdir(path) if not name.startswith('.')]
+        if names and DESCRIPTION not in names:
+            raise errors.InputError(f'{path} holds {names[0]!r} and no {DESCRIPTION}, expected a new directory')
         with files.unfinished_in(path):
             yield LandmarkStore.create_or_continue(path, description, tolerance)
-    finally:
-        os.close(handle)
 
 
 def missing_frames(clip: clips_lib.Clip, landmarks: np.ndarray) -> int:

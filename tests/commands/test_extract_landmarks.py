@@ -1,7 +1,6 @@
 """The command that extracts landmarks: bad videos, reruns, refusals, full disks, and being killed."""
 
 import dataclasses
-import fcntl
 import functools
 import json
 import os
@@ -9,6 +8,7 @@ import pathlib
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +25,7 @@ import pandas as pd
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker, model_files, run_local
 from preprocessing.extraction import store as store_lib
-from slr_jax import errors
+from slr_jax import errors, files
 from tests.conftest import ROOT
 
 NO_VIDEO = 'the file is not a video, or has lost its end or its header (FFmpeg: moov atom not found)'
@@ -499,12 +499,8 @@ def test_damage_anywhere_in_a_file_is_found_or_harmless():
 
 def test_two_runs_at_once(command, whole):
     before = snapshot(whole)
-    handle = os.open(whole, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        refuse(command(WHOLE, whole), f'another run writes to {whole}; wait for it or stop it')
-    finally:
-        os.close(handle)
+    with files.only_writer(str(whole)):
+        refuse(command(WHOLE, whole), f'process {os.getpid()} on {socket.gethostname()} writes to {whole}; wait for it')
     assert snapshot(whole) == before
 
 

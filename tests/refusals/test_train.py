@@ -1,9 +1,11 @@
 """Configs, datasets and workdirs that training refuses."""
 
+import os
+
 import pytest
 
 from slr_jax import config as config_lib
-from slr_jax import dataset, errors
+from slr_jax import dataset, errors, files, train_lib
 from slr_jax import workdir as workdir_lib
 from tests import in_process
 from tests.refusals import world as world_lib
@@ -140,6 +142,16 @@ def test_workdir_of_something_else_is_refused(world, case):
             str(world / workdir), world_lib.make_config(world / 'data' / data), content.summary()
         )
     assert in_process.snapshot(world) == before
+
+
+@pytest.mark.usefixtures('workdirs')
+def test_a_workdir_in_which_another_process_trains_is_refused(world):
+    config = world_lib.make_config(world / 'data' / 'tiny')
+    with files.only_writer(str(world / 'run')):
+        before = in_process.snapshot(world)
+        with pytest.raises(errors.InputError, match=f'process {os.getpid()} on .* writes to {world}/run; wait for it'):
+            train_lib.train_and_evaluate(config, str(world / 'run'))
+        assert in_process.snapshot(world) == before
 
 
 # --- Values of a config: the field, the value, and what is said of the legal ones
