@@ -10,7 +10,7 @@ validation split; the test split has no say.
 
 Writes runs.csv, sparse_masks.csv (means over seeds), sparse_masks.md, points.json (the points of each price, and the
 command that trains them alone), and as PNG and SVG sparse_masks (accuracy against points) and kept_points (which stay
-for the favoured price). An interrupted command goes on when it is given again.
+for the favored price). An interrupted command goes on when it is given again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -186,7 +186,7 @@ def summarize(found: Found) -> list[Row]:
 
 
 def choose(summary: Sequence[Row]) -> Row:
-    """The row that the validation split favours: the fewest points within one standard error of the best accuracy.
+    """The row that the validation split favors: the fewest points within one standard error of the best accuracy.
 
     Chosen among the models that have no gates, with all points or with those that a price keeps: what one would use.
     The standard error is √(p(1 − p) / n) of the best, whose accuracy is p on n validation clips.
@@ -209,10 +209,12 @@ _CAVEATS = """\
   those of their last epoch: no epoch is chosen.
 - Test accuracies of other prices are shown to be seen, not to be chosen from. The validation accuracies chose the
   price, so that of the chosen one is somewhat too high.
-- Neighbouring points move together: which of two stays may be chance (`seeds` in points.json), and random points may
+- Neighboring points move together: which of two stays may be chance (`seeds` in points.json), and random points may
   do nearly as well. What is kept is enough for this recipe and these signs; a point that is closed is not useless.
 - With fewer points a model has fewer parameters and is regularized more: fewer points can score better for that reason
-  (arXiv 2304.13836). A model with gates also trains with their noise, those with points alone do not.
+  (arXiv 2304.13836). And class_query is as wide as its input, so that models of few points alone may be too narrow to
+  learn, where with gates the width stays: compare points alone with as many random ones. A model with gates also trains
+  with their noise, those with points alone do not.
 - A price has a meaning for this recipe only: other losses, optimizers and lengths of training need other prices.
 """
 
@@ -325,20 +327,22 @@ def draw(summary: Sequence[Row]) -> Figure:
 
 
 def draw_kept(experiment: Experiment, found: Found) -> Figure:
-    """Of each point, drawn on the signer, the share of the seeds that keep it, for the favoured price.
+    """Of each point, drawn on the signer, the share of the seeds that keep it, for the favored price.
 
-    Where all points are favoured, for the price whose points alone have the best validation accuracy.
+    Where all points are favored, for the price whose points alone have the best validation accuracy.
     """
     summary = summarize(found)
-    price, what = choose(summary)['price'], 'favoured'
+    price, what = choose(summary)['price'], 'favored'
     if price is None:
         alone = [row for row in summary if row['model'] == ALONE]
         price = max(alone, key=lambda row: row['validation_accuracy'])['price'] if alone else None
-        what = 'the best of those that keep some, all points are favoured'
+        what = 'the best of those that keep some, all points are favored'
     answers = found[ALL, None] if price is None else found[GATES, price]
     shares = (answers.opening > 0).mean(axis=0)
     mask = masks.Mask('kept', shares[:, None], experiment.layout, experiment.description.handedness)
-    title = 'all points' if price is None else f'price {price:g}, {what}: share of {len(answers.seeds)} seeds that keep'
+    title = 'all points'
+    if price is not None:
+        title = f'price {price:g}, {what}: as weights, the share of {len(answers.seeds)} seeds that keep a point'
     title = f'{experiment.description.name}, {title}'
     return figures.draw_body_and_hands(mask.anatomical_weights, mask.layout, title)
 

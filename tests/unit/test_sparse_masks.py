@@ -50,7 +50,7 @@ def test_means_and_what_is_kept_by_hand():
     assert FOUND[GATES, 2.0].kept.tolist() == list(range(4))
 
 
-def test_the_fewest_points_within_one_standard_error_are_favoured():
+def test_the_fewest_points_within_one_standard_error_are_favored():
     """The best is 80 % of 100 clips, and its standard error 4 %: 77 % is within it, and 75.5 % is not."""
     assert sparse_masks.choose(sparse_masks.summarize(FOUND))['price'] == 1.0
     nearer = FOUND | {(ALONE, 2.0): answers_of((4, 4), (76, 76))}
@@ -71,7 +71,7 @@ def test_the_page_gives_the_answer_and_its_interval(experiment):
     assert '**All 21 points**' in sparse_masks.to_markdown(experiment, only, quick=False)
     assert sparse_masks.points_json(experiment, only)['chosen'] is None
     assert 'all points' in sparse_masks.draw_kept(experiment, only).get_suptitle()
-    assert 'price 1, favoured: share of 2 seeds' in sparse_masks.draw_kept(experiment, FOUND).get_suptitle()
+    assert 'price 1, favored: as weights, the share of 2 seeds' in sparse_masks.draw_kept(experiment, FOUND).get_suptitle()
     worse = FOUND | {(ALONE, 1.0): answers_of((13, 13), (70, 70))}
     assert 'price 2, the best of those' in sparse_masks.draw_kept(experiment, worse).get_suptitle()
     nothing = {**only, (GATES, 2.0): answers_of((0, 0), (1, 1))}
