@@ -71,7 +71,7 @@ def test_the_page_gives_the_answer_and_its_interval(experiment):
     assert '**All 21 points**' in sparse_masks.to_markdown(experiment, only, quick=False)
     assert sparse_masks.points_json(experiment, only)['chosen'] is None
     assert 'all points' in sparse_masks.draw_kept(experiment, only).get_suptitle()
-    assert 'price 1, favored: as weights, the share of 2 seeds' in sparse_masks.draw_kept(experiment, FOUND).get_suptitle()
+    assert 'price 1, favored: as weights' in sparse_masks.draw_kept(experiment, FOUND).get_suptitle()
     worse = FOUND | {(ALONE, 1.0): answers_of((13, 13), (70, 70))}
     assert 'price 2, the best of those' in sparse_masks.draw_kept(experiment, worse).get_suptitle()
     nothing = {**only, (GATES, 2.0): answers_of((0, 0), (1, 1))}
