@@ -368,6 +368,7 @@ def draw(curves: Sequence[Curve]) -> Figure:
         if column == 0:
             ax.set_ylabel('validation accuracy')
         ax.set_xlabel('share of points removed')
+        ax.tick_params(labelbottom=True)
     axes[0, 0].legend(fontsize=8)
     return figure
 

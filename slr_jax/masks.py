@@ -190,7 +190,11 @@ def _mean_mask(masks: Sequence[Mask]) -> Mask:
 
 
 def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row per point: column, the signer's own point and group, mean and sample standard deviation, and each run."""
+    """A row per point: column, the signer's own point and group, mean and sample standard deviation, and each run.
+
+    Of models with shadows also whether the mean beats them.
+    """
+    mean = _mean_mask(masks)
     weights = np.array([mask.point_weights for mask in masks])
     deviations = weights.std(axis=0, ddof=1) if len(masks) > 1 else np.zeros(weights.shape[1])
     return [
@@ -198,6 +202,7 @@ def spread_table(masks: Sequence[Mask], names: Sequence[str]) -> list[dict[str, 
             **_name_point(masks[0], point),
             'mean': weights[:, point].mean(),
             'std': deviations[point],
+            **_significance(mean, point),
             **dict(zip(names, weights[:, point], strict=True)),
         }
         for point in range(weights.shape[1])
@@ -263,10 +268,15 @@ def point_table(mask: Mask, informative_points: Sequence[int] | None = None) -> 
             row['gate'] = opening[point]
         if mask.deviations is not None:
             row['std'] = mask.deviations[point]
-        if mask.q_values is not None and mask.significant is not None:
-            row |= {'q_value': mask.q_values[point], 'significant': int(mask.significant[point])}
+        row |= _significance(mask, point)
         rows.append(row if informative_points is None else row | {'informative': int(point in informative_points)})
     return rows
+
+
+def _significance(mask: Mask, point: int) -> dict[str, Any]:
+    if mask.q_values is None or mask.significant is None:
+        return {}
+    return {'q_value': mask.q_values[point], 'significant': int(mask.significant[point])}
 
 
 def shadow_table(mask: Mask) -> list[dict[str, Any]]:

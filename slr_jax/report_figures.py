@@ -107,12 +107,15 @@ def draw_spread(values: Sequence[float], low: float, high: float) -> str:
     return _svg(120, 18, '', f'<path class="gridline" d="M2,9H118"/>{dots}{mean}', 'range')
 
 
-def draw_mask(weights: np.ndarray, layout: landmarks_lib.Layout) -> list[tuple[str, str]]:
+def draw_mask(
+    weights: np.ndarray, layout: landmarks_lib.Layout, significant: np.ndarray | None = None
+) -> list[tuple[str, str]]:
     """Each point at its place on a drawn hand or body, its dot sized by its weight; the heaviest have their numbers.
 
     Args:
         weights: <float>[points], of the signer's own points.
         layout: of the points.
+        significant: <bool>[points], the points that are ringed.
 
     Returns:
         For each group of points: the title, and the SVG.
@@ -134,6 +137,8 @@ def draw_mask(weights: np.ndarray, layout: landmarks_lib.Layout) -> list[tuple[s
             name = html.escape(f'{number}: {layout.points[point]}, {weights[point]:.3f}')
             dot = f'<circle class="{color_class(group)}" cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}">'
             parts.append(f'{dot}<title>{name}</title></circle>')
+            if significant is not None and significant[point]:
+                parts.append(f'<circle class="ring" cx="{x:.0f}" cy="{y:.0f}" r="{radius + 2:.1f}"/>')
         for number, point in enumerate(points):
             if point in labeled:
                 (x, y), shift = places[point], 6 + 8 * fractions[point]

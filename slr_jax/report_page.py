@@ -25,6 +25,8 @@ from slr_jax.report_data import Report, RunReport
 from slr_jax.report_figures import Line
 
 _NUM_SPREAD = 10
+# Title of a column.
+_SIGNIFICANT = 'beats its shadows'
 
 
 def write_report(
@@ -231,9 +233,11 @@ def _mask_spread(report: Report) -> str:
                 html.Cell(f'{min(values):.3f} to {max(values):.3f}'),
                 html.Cell(report_figures.draw_spread(values, low, high)),
             ]
+            cells += [html.Cell('yes' if row['significant'] else '')] if 'significant' in row else []
             rows.append((html.escape(row['point']), cells))
         caption = f'{_mask_name(masks[0])} over {len(same)} seeds: the {len(rows)} points of the largest mean weight'
-        columns = ('point', 'group', 'mean weight', 's.d.', 'from, to', f'{low:.3f} to {high:.3f}')
+        columns = ['point', 'group', 'mean weight', 's.d.', 'from, to', f'{low:.3f} to {high:.3f}']
+        columns += [_SIGNIFICANT] * ('significant' in table[0])
         parts.append(html.sortable(caption, columns, rows))
     return f'<h3>Spread of the mask</h3>{"".join(parts)}'
 
@@ -400,9 +404,10 @@ def _masks(report: Report) -> str:
 
 
 def _mask(mask: Mask, informative: Sequence[int] | None) -> str:
+    significant = None if mask.significant is None else mask.on_signer(mask.significant)
     panels = ''.join(
         html.figure(drawing, html.escape(title))
-        for title, drawing in report_figures.draw_mask(mask.anatomical_weights, mask.layout)
+        for title, drawing in report_figures.draw_mask(mask.anatomical_weights, mask.layout, significant)
     )
     parts = [
         f'<h3>The {_mask_name(mask)}</h3><p>A point counts the more, the larger its dot: the learned weight of its '
@@ -410,6 +415,13 @@ def _mask(mask: Mask, informative: Sequence[int] | None) -> str:
         'and their weight. As the viewer sees the signer.</p>'
         f'<div class="columns">{panels}</div>'
     ]
+    if significant is not None:
+        num_significant = int(significant.sum())
+        parts.append(
+            f'<p>{html.number(num_significant, str(num_significant))} of {len(significant)} points, those '
+            'with a ring, beat their shadows, tracks of other clips that cannot matter, at a false discovery rate of '
+            f'{masks_lib.SIGNIFICANT}.</p>'
+        )
     if mask.point_gates is not None:
         num_open = int(np.count_nonzero(mask.point_gates))
         parts.append(
@@ -425,7 +437,7 @@ def _mask(mask: Mask, informative: Sequence[int] | None) -> str:
         )
     table = sorted(masks_lib.point_table(mask, informative), key=lambda row: row['rank'])
     # Column of the table -> column of the page.
-    answers = {'significant': 'beats its shadows', 'informative': 'informative'}
+    answers = {'significant': _SIGNIFICANT, 'informative': 'informative'}
     answers = {name: title for name, title in answers.items() if name in table[0]}
     columns = ['point', 'rank', 'weight', 'group', *answers.values()]
     rows = []

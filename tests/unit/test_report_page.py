@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import json
 import re
 
@@ -179,3 +180,22 @@ def test_a_chart_has_its_points_and_no_nan():
     assert (np.diff(places[:, 0]) > 0).all()
     assert (np.diff(places[:, 1]) > 0).all()
     assert report_figures.draw_lines([report_figures.Line('one', 'train', [(1.0, 0.5)])], 'loss')
+
+
+def test_points_that_beat_their_shadows_have_a_ring():
+    report = make_report(num_runs=3)
+    for number, run in enumerate(report.runs):
+        shadows = np.full((21, 2), 0.1)
+        weights = np.where(np.arange(21) < 4 + number, 2.0, 0.05)[:, None].repeat(2, axis=1)
+        (mask,) = run.masks
+        run.masks[:] = [
+            dataclasses.replace(mask, weights=weights, shadows=shadows, q_values=np.where(weights[:, 0] > 1, 0.01, 1.0))
+        ]
+    page = Page(report_page.render(report))
+    best = report.runs.index(report.best)
+    assert len(page.all('circle', **{'class': 'ring'})) == 4 + best
+    assert 4 + best in page.numbers
+    assert sum(data == 'beats its shadows' for _, data in page.texts) == 2
+    plain = Page(report_page.render(make_report(num_runs=3)))
+    assert not plain.all('circle', **{'class': 'ring'})
+    assert 'beats its shadows' not in {data for _, data in plain.texts}
