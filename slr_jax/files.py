@@ -158,8 +158,10 @@ def _lock(path: str, directory: str) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who had it may have removed it since.
             if os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path)):
-                os.ftruncate(handle, 0)
-                os.write(handle, f'process {os.getpid()} on {socket.gethostname()}'.encode())
+                # On a full disk, what is written next says so.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(handle, 0)
+                    os.write(handle, f'process {os.getpid()} on {socket.gethostname()}'.encode())
                 return handle
         except BlockingIOError:
             owner = os.read(handle, 1000).decode(errors='replace') or 'another process'

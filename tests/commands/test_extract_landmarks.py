@@ -500,7 +500,8 @@ def test_damage_anywhere_in_a_file_is_found_or_harmless():
 def test_two_runs_at_once(command, whole):
     before = snapshot(whole)
     with files.only_writer(str(whole)):
-        refuse(command(WHOLE, whole), f'process {os.getpid()} on {socket.gethostname()} writes to {whole}; wait for it')
+        owner = f'process {os.getpid()} on {socket.gethostname()}'
+        refuse(command(WHOLE, whole), f'{owner} writes to {whole}; wait for it or stop it')
     assert snapshot(whole) == before
 
 
@@ -540,7 +541,7 @@ def test_a_full_disk_leaves_nothing_half_written(command, tmp_path, blocks, writ
     output = tmp_path / 'out'
     clips = [make_clip('a', '69241.mp4', 11, 34)]
     refuse(command(clips, output), f'{output}/{written}: File too large', full_disk=blocks)
-    assert sorted(os.listdir(output)) == left
+    assert sorted(path.name for path in output.glob('*')) == left
 
 
 def test_a_disk_that_is_too_full_for_the_report(command, tmp_path):
