@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import os
+import textwrap
 from typing import Any
 
 import matplotlib
@@ -166,7 +167,8 @@ def draw_body_and_hands(
         ax.set(title=f'{panel_title(group)}, mean {weights[points].mean():.2f}', xlim=(-1.2, 1.2), ylim=(-1.1, 1.2))
         ax.set_aspect('equal')
         ax.axis('off')
-    figure.suptitle(f'{title}\nnumber and weight of each point, as the viewer sees the signer', fontsize=10)
+    lines = [*textwrap.wrap(title, 64 * len(groups)), 'number and weight of each point, as the viewer sees the signer']
+    figure.suptitle('\n'.join(lines), fontsize=10)
     return figure
 
 
