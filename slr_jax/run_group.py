@@ -219,7 +219,7 @@ class RunGroup:
         totals = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in epochs]
         pending: list[dict[str, Array]] = []
         for batch in self._steps.batches(epochs, self._trials[0].clips.bucket_lengths):
-            if self.is_done:
+            if self.steps_done >= self._steps.steps.total or not self._active():
                 break
             self._state, sums = self._steps.train_step(self._state, batch, self._step_keys, self._step_arguments)
             self.steps_done += 1
