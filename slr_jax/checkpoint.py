@@ -69,10 +69,29 @@ class _Preservation(checkpoint_managers.PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of a workdir, by step."""
+    """The checkpoints of a workdir, by step.
 
-    def __init__(self, workdir: str, *, read_only: bool = True, published: bool = False, num_latest: int = 1) -> None:
-        self._directory = os.path.abspath(os.path.join(workdir, 'checkpoints'))
+    Args:
+        workdir: of a run.
+        read_only: False to save and delete.
+        published: keep those that the published protocol keeps, too.
+        num_latest: how many of the latest are kept beside the best.
+        folder: of the workdir.
+
+    Raises:
+        InputError: there is no such folder, or it is damaged.
+    """
+
+    def __init__(
+        self,
+        workdir: str,
+        *,
+        read_only: bool = True,
+        published: bool = False,
+        num_latest: int = 1,
+        folder: str = 'checkpoints',
+    ) -> None:
+        self._directory = os.path.abspath(os.path.join(workdir, folder))
         if read_only and not os.path.isdir(self._directory):
             raise errors.InputError(f'{workdir} has no checkpoints yet')
         options = ocp.CheckpointManagerOptions(

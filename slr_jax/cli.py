@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import logging as stdlib_logging
 import re
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -15,8 +16,10 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
 
     Flags are defined here, not where the module is imported, so that commands can import one another. What comes with
     an extra is imported by `main`, so that a missing package or library is reported here.
-    Exits with status 1 after an error of the input or of the file system, 130 after an interrupt.
+    Exits with status 1 after an error of the input or of the file system, 130 after an interrupt (SIGINT), 143 after
+    SIGTERM, or 75 where a training has saved what it had done.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         define_flags()
         app.run(lambda _: main(), flags_parser=_parse_flags)
@@ -34,6 +37,9 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
         _exit(f'{where}{error.strerror or error}')
     except KeyboardInterrupt:
         sys.exit(130)
+    except errors.Terminated as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -67,6 +73,10 @@ def _silence_libraries() -> None:
     # Where a disk is full, Orbax's threads log the exception again.
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     sys.unraisablehook = lambda _: None
+
+
+def _terminate(*_: object) -> None:
+    raise errors.Terminated('ended by SIGTERM')
 
 
 def _asks_for_help(argv: list[str]) -> bool:

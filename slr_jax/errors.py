@@ -22,6 +22,20 @@ class InputError(Exception):
     """One sentence that names the file, row or field, what was found and what was expected."""
 
 
+class Terminated(BaseException):
+    """SIGTERM ended the process; the sentence says what is kept.
+
+    Attributes:
+        status: that the process ends with; 143, or SAVED where a training saved what it had done.
+    """
+
+    SAVED = 75
+
+    def __init__(self, sentence: str, status: int = 143) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
 def one_line(error: Exception) -> str:
     """The beginning and the end of an error of a library, in one line."""
     message: object = error

@@ -1,6 +1,7 @@
 """Runs that train in one program, step by step together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from slr_jax.train_step import Steps, TrainState
 from slr_jax.trial import Trial
 
 Array = jax.Array
+Sums = dict[str, float]
 
 # Losses are fetched, and checked, so many steps late, so that the device need not wait for the host.
 _FETCH_STEPS = 64
@@ -36,6 +38,8 @@ class RunGroupSteps:
     Attributes:
         train_step: (state, batch, keys, swept hyperparameters) -> state and sums, as train_step.make_train_step has
             them; where there are several runs, with an axis of runs.
+        unmapped_step: the same of one device, not compiled.
+        shard_runs: whether each device has some of the runs.
         eval_step: (params, batch) -> logits, likewise.
     """
 
@@ -44,7 +48,7 @@ class RunGroupSteps:
     ) -> None:
         self.num_runs, self.steps = num_runs, steps
         num_devices = jax.device_count()
-        self._shard_runs = num_runs > 1 and jax.process_count() == 1 and num_devices > 1 and num_runs % num_devices == 0
+        self.shard_runs = num_runs > 1 and jax.process_count() == 1 and num_devices > 1 and num_runs % num_devices == 0
         self._config = config
         self._model = models.model_from_config(config, num_classes)
         step = train_step.make_train_step(
@@ -52,13 +56,14 @@ class RunGroupSteps:
             config,
             steps,
             prepare=augment.make_preparation(config, layout),
-            divide_batch=not self._shard_runs,
+            divide_batch=not self.shard_runs,
         )
         eval_step = inference.eval_function(self._model)
         if num_runs > 1:
             step, eval_step = jax.vmap(step), jax.vmap(eval_step)
-        self.train_step = devices.map_train_step(step, shard_runs=self._shard_runs)
-        self.eval_step = devices.map_eval_step(eval_step, shard_runs=self._shard_runs)
+        self.unmapped_step = step
+        self.train_step = devices.map_train_step(step, shard_runs=self.shard_runs)
+        self.eval_step = devices.map_eval_step(eval_step, shard_runs=self.shard_runs)
 
     def initial_state(self, dim: int, seed: int, swept: Mapping[str, Any]) -> TrainState:
         """The state of one run before its first step."""
@@ -90,7 +95,7 @@ class RunGroupSteps:
         for parts in zip(*batches_per_run, strict=True):
             (batch,) = self._merge([iter([[piece]]) for _, piece in parts])
             answers = np.asarray(self.eval_step(params, batch[0]))
-            if not self._shard_runs:
+            if not self.shard_runs:
                 answers = np.moveaxis(answers, 1, 0)
             answers = answers.reshape(self.num_runs, -1, answers.shape[-1])
             for run_parts, (clips, _), run_answers in zip(parts_per_run, parts, answers, strict=True):
@@ -99,14 +104,14 @@ class RunGroupSteps:
 
     def _devices(self) -> tuple[int, range]:
         """The devices that the batch of a run is divided over, and those of this process among them."""
-        return (1, range(1)) if self._shard_runs else (jax.device_count(), devices.local_devices())
+        return (1, range(1)) if self.shard_runs else (jax.device_count(), devices.local_devices())
 
     def _merge(self, batches_per_run: Sequence[Iterator[Any]]) -> Iterator[Any]:
         if self.num_runs == 1:
             yield from batches_per_run[0]
             return
         for batch in input_pipeline.stack_runs(batches_per_run):
-            yield jax.tree.map(lambda x: self._shard(x[0]), batch) if self._shard_runs else batch
+            yield jax.tree.map(lambda x: self._shard(x[0]), batch) if self.shard_runs else batch
 
     def _shard(self, x: Any) -> Any:
         """[runs, …] -> [local devices, runs / devices, …]."""
@@ -117,20 +122,20 @@ class RunGroupSteps:
         if self.num_runs == 1:
             return trees[0]
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *trees)
-        return jax.tree.map(self._shard, stacked) if self._shard_runs else stacked
+        return jax.tree.map(self._shard, stacked) if self.shard_runs else stacked
 
     def stack_and_place(self, states: Sequence[Any]) -> Any:
         """Stacks states with the steps' own sharding, so that the step compiles once."""
         # From the host, as several processes cannot send what one of them has on its devices.
         stacked = jax.device_get(self.stack(states))
-        return jax.device_put(stacked, devices.state_sharding(shard_runs=self._shard_runs))
+        return jax.device_put(stacked, devices.state_sharding(shard_runs=self.shard_runs))
 
     def unstack(self, tree: Any) -> list[Any]:
         """What each run has, on the host."""
         tree = jax.device_get(tree)
         if self.num_runs == 1:
             return [tree]
-        if self._shard_runs:
+        if self.shard_runs:
             tree = jax.tree.map(lambda x: x.reshape(self.num_runs, *x.shape[2:]), tree)
         return [jax.tree.map(lambda x, i=i: np.asarray(x[i]), tree) for i in range(self.num_runs)]
 
@@ -170,7 +175,9 @@ class RunGroup:
         states = [group_steps.initial_state(dim, seed, x) for seed, x in zip(seeds, self._swept, strict=True)]
         self.num_parameters = models.count_parameters(states[0].params)
         self.num_frozen = train_step.count_frozen(trials[0].run.config, states[0].params)
-        self.epoch, states = _restore(trials, states, source)
+        self.epoch, states, self._sums = _restore(trials, states, source)
+        rows = trials[0].log.rows
+        self._steps_before_epoch = int(rows[-1]['step']) if rows else 0
         self._state = group_steps.stack_and_place(states)
         self.steps_done = int(np.ravel(self._state.step)[0])
         self._step_keys = group_steps.stack([_keys(seed)[1] for seed in seeds])
@@ -191,11 +198,24 @@ class RunGroup:
         """The indices of the runs that did not diverge."""
         return [i for i, trial in enumerate(self._trials) if not trial.log.diverged]
 
-    def train_epoch(self, reporter: progress.TrainingProgress) -> None:
-        """Trains an epoch, validates, and keeps both."""
+    def train_epoch(self, reporter: progress.TrainingProgress, is_terminated: Callable[[], bool]) -> bool:
+        """Trains an epoch, validates, and keeps both.
+
+        Args:
+            reporter: of all runs.
+            is_terminated: says before each step whether to stop, and save the epoch until there.
+
+        Returns:
+            Whether the epoch came to its end.
+        """
         epoch, start = self.epoch + 1, time.perf_counter()
-        sums = self._train(epoch, reporter)
-        seconds = time.perf_counter() - start
+        is_whole = self._train(epoch, reporter, is_terminated)
+        sums, seconds = self._sums, time.perf_counter() - start
+        for run_sums in sums:
+            run_sums['seconds'] += seconds
+        if not is_whole:
+            self._save_unfinished_epoch()
+            return False
         validation = self._validate()
         states = self._steps.unstack(self._state)
         for i in self._active():
@@ -206,41 +226,50 @@ class RunGroup:
                 train_loss=sums[i]['loss'] / sums[i]['clips'],
                 train_accuracy=sums[i]['correct'] / sums[i]['clips'],
                 learning_rate=self._steps.learning_rate(self.steps_done - 1, self._swept[i]),
-                clips_per_second=sums[i]['clips'] / seconds,
+                clips_per_second=sums[i]['clips'] / sums[i]['seconds'],
                 **validation[i],
             )
             log.record(metrics, _checkpoint_items(states[i]))
             speed = f'{metrics.clips_per_second:.1f} clips/s'
             reporter.epoch_done(log.prefix, epoch, f'{run_log.describe(log.rows[-1])} | {speed}')
-        self.epoch = epoch
+        self.epoch, self._sums = epoch, _no_sums(len(self._trials))
+        self._steps_before_epoch = self.steps_done
+        return True
 
-    def _train(self, epoch: int, reporter: progress.TrainingProgress) -> list[dict[str, float]]:
+    def _save_unfinished_epoch(self) -> None:
+        states = self._steps.unstack(self._state)
+        for i in self._active():
+            self._trials[i].log.save_unfinished_epoch(self.steps_done, _checkpoint_items(states[i]), self._sums[i])
+
+    def _train(self, epoch: int, reporter: progress.TrainingProgress, is_terminated: Callable[[], bool]) -> bool:
+        """Adds the rest of an epoch to the sums; returns whether it came to its end."""
         epochs = [trial.clips.epoch(epoch) for trial in self._trials]
-        totals = [dict.fromkeys(('loss', 'correct', 'clips'), 0.0) for _ in epochs]
+        batches = self._steps.batches(epochs, self._trials[0].clips.bucket_lengths)
         pending: list[dict[str, Array]] = []
-        for batch in self._steps.batches(epochs, self._trials[0].clips.bucket_lengths):
+        for batch in itertools.islice(batches, self.steps_done - self._steps_before_epoch, None):
             if self.steps_done >= self._steps.steps.total or not self._active():
                 break
+            if is_terminated():
+                self._add(pending, epoch, reporter)
+                return False
             self._state, sums = self._steps.train_step(self._state, batch, self._step_keys, self._step_arguments)
             self.steps_done += 1
             pending.append(sums)
             if len(pending) == _FETCH_STEPS or reporter.is_first_step:
-                self._accumulate(totals, pending)
-                self._report_progress(reporter, len(pending), epoch, totals)
+                self._add(pending, epoch, reporter)
                 pending = []
-        self._accumulate(totals, pending)
-        self._report_progress(reporter, len(pending), epoch, totals)
-        return totals
+        self._add(pending, epoch, reporter)
+        return True
 
-    def _report_progress(
-        self, reporter: progress.TrainingProgress, num_steps: int, epoch: int, totals: Sequence[dict[str, float]]
-    ) -> None:
-        """Reports the last steps, with the loss of the first active run."""
+    def _add(self, pending: Sequence[dict[str, Array]], epoch: int, reporter: progress.TrainingProgress) -> None:
+        """Adds the sums of the last steps, and reports them with the loss of the first active run."""
+        self._accumulate(pending)
         for i in self._active()[:1]:
-            loss = totals[i]['loss'] / totals[i]['clips']
-            reporter.steps_done(num_steps, self._trials[i].log.prefix, epoch, self.steps_done, loss)
+            if pending:
+                loss = self._sums[i]['loss'] / self._sums[i]['clips']
+                reporter.steps_done(len(pending), self._trials[i].log.prefix, epoch, self.steps_done, loss)
 
-    def _accumulate(self, totals: Sequence[dict[str, float]], pending: Sequence[dict[str, Array]]) -> None:
+    def _accumulate(self, pending: Sequence[dict[str, Array]]) -> None:
         """Adds the sums of the last steps; a run whose loss is not finite diverged."""
         first = self.steps_done - len(pending) + 1
         for step, step_sums in enumerate(jax.device_get(pending), start=first):
@@ -252,7 +281,7 @@ class RunGroup:
                         'lower config.learning_rate or config.grad_clip_norm, in a new workdir, may help'
                     )
                 for name, values in sums.items():
-                    totals[i][name] += float(values[i])
+                    self._sums[i][name] += float(values[i])
 
     def _validate(self) -> dict[int, dict[str, float]]:
         """Validation loss and accuracy of the active runs, by their index."""
@@ -273,24 +302,54 @@ def _step_arguments(trial: Trial, swept: Mapping[str, Any]) -> dict[str, Any]:
     return dict(swept) if weights is None else {**swept, 'class_weights': weights}
 
 
+def _no_sums(num_runs: int) -> list[Sums]:
+    return [dict.fromkeys(('loss', 'correct', 'clips', 'seconds'), 0.0) for _ in range(num_runs)]
+
+
 def _restore(
     trials: Sequence[Trial], states: Sequence[TrainState], source: Callable[[], fine_tune.Source] | None
-) -> tuple[int, list[TrainState]]:
-    """The epoch and the states of the latest checkpoint that all runs have; where there is none, of the beginning."""
+) -> tuple[int, list[TrainState], list[Sums]]:
+    """The epochs done, the states of the latest checkpoint that all runs have, and the sums of the epoch after it.
+
+    Where there is no checkpoint, of the beginning.
+    """
     steps = set.intersection(*(trial.log.steps for trial in trials))
+    no_sums = _no_sums(len(trials))
+    unfinished = _restore_unfinished_epoch(trials, states, max(steps, default=None))
+    if unfinished is not None:
+        return unfinished
     if not steps and source is None:
-        return 0, list(states)
+        return 0, list(states), no_sums
     if not steps and source is not None:
         for trial in trials:
             trial.log.check_init(source().summary(states[0].params))
-        return 0, [state.begin_with(source().take(state.params)) for state in states]
+        return 0, [state.begin_with(source().take(state.params)) for state in states], no_sums
     restored = []
     for trial, state in zip(trials, states, strict=True):
         found = trial.log.resume(max(steps), _checkpoint_items(state))
         restored.append(_restored_state(found))
     epoch = len(trials[0].log.rows)
     progress.report(f'{trials[0].log.prefix}going on after epoch {epoch}')
-    return epoch, restored
+    return epoch, restored, no_sums
+
+
+def _restore_unfinished_epoch(
+    trials: Sequence[Trial], states: Sequence[TrainState], step: int | None
+) -> tuple[int, list[TrainState], list[Sums]] | None:
+    """As _restore, of the epoch that SIGTERM ended after the checkpoint of a step, where all runs have it."""
+    found = [
+        trial.log.read_unfinished_epoch(step, _checkpoint_items(state))
+        for trial, state in zip(trials, states, strict=True)
+    ]
+    whole = [x for x in found if x is not None]
+    steps = {int(items['training']['step']) for items, _ in whole}
+    if len(whole) < len(trials) or len(steps) > 1:
+        return None
+    for trial in trials:
+        trial.log.forget_after(step)
+    epoch = len(trials[0].log.rows)
+    progress.report(f'{trials[0].log.prefix}going on after step {min(steps)}, in epoch {epoch + 1}')
+    return epoch, [_restored_state(items) for items, _ in whole], [sums for _, sums in whole]
 
 
 def _checkpoint_items(state: TrainState) -> dict[str, Any]:

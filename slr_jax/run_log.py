@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import os
+import shutil
 import time
 from typing import Any
 
@@ -15,6 +16,8 @@ from slr_jax import errors, figures, files, progress
 from slr_jax import workdir as workdir_lib
 
 _CURVES_SECONDS = 30.0
+# The folder of the checkpoint of an epoch that SIGTERM ended.
+_UNFINISHED_EPOCH = 'unfinished_epoch'
 
 Row = dict[str, Any]
 
@@ -97,11 +100,48 @@ class RunLog:
 
     def resume(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
         """Restores a checkpoint and forgets what came after it; see Checkpoints.restore."""
-        self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
         restored = self._checkpoints.restore(step, target)
-        if self._is_writer:
-            self._checkpoints.delete_after(step)
+        self.forget_after(step)
         return restored
+
+    def forget_after(self, step: int | None) -> None:
+        """Goes back to the epoch of a checkpoint; None: to the beginning."""
+        if step is not None:
+            self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
+        if self._is_writer:
+            self._checkpoints.delete_after(-1 if step is None else step)
+
+    def save_unfinished_epoch(self, step: int, items: Mapping[str, Any], sums: Mapping[str, float]) -> None:
+        """Keeps an epoch until `step` of it: the named trees of a checkpoint, and sums over its clips so far."""
+        if not self._is_writer:
+            return
+        self._delete_unfinished_epoch()
+        checkpoints = checkpoint_lib.Checkpoints(self._path, read_only=False, folder=_UNFINISHED_EPOCH)
+        checkpoints.save(step, items, {**sums, 'epoch': len(self.rows) + 1})
+
+    def read_unfinished_epoch(
+        self, step: int | None, target: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float]] | None:
+        """The trees and sums of the epoch that SIGTERM ended after checkpoint `step`, None: the first epoch.
+
+        Returns:
+            None where it ended none, or what was saved of it is damaged, which is reported.
+        """
+        if not os.path.isdir(os.path.join(self._path, _UNFINISHED_EPOCH)):
+            return None
+        epoch = 1 if step is None else self._metrics[step]['epoch'] + 1
+        try:
+            checkpoints = checkpoint_lib.Checkpoints(self._path, folder=_UNFINISHED_EPOCH)
+            for unfinished_step, metrics in checkpoints.metrics().items():
+                if metrics['epoch'] == epoch:
+                    sums = {name: value for name, value in metrics.items() if name != 'epoch'}
+                    return checkpoints.restore(unfinished_step, target), sums
+        except errors.InputError as error:
+            progress.report(f'{self.prefix}epoch {epoch} begins anew: {error}')
+        return None
+
+    def _delete_unfinished_epoch(self) -> None:
+        shutil.rmtree(os.path.join(self._path, _UNFINISHED_EPOCH), ignore_errors=True)
 
     def record(self, metrics: EpochMetrics, items: Mapping[str, Any]) -> None:
         """Keeps an epoch: its metrics, and the named trees of a checkpoint."""
@@ -122,6 +162,7 @@ class RunLog:
                 self._writer.add_scalar(name, value, row['step'])
         self._writer.flush()
         self._checkpoints.save(row['step'], items, row)
+        self._delete_unfinished_epoch()
 
     def mark_diverged(self, reason: str) -> None:
         """Notes why the run cannot go on; InputError where it is the only one."""

@@ -1,12 +1,17 @@
-"""What is set up before jax starts: memory, compiled programs, and the other processes of a training."""
+"""How a process runs: memory, compiled programs, the other processes of a training, and SIGTERM."""
 
+from collections.abc import Callable, Iterator
 import contextlib
 import ctypes
+import itertools
 import os
+import signal
 import sys
+import threading
 import warnings
 
 import jax
+from jax.experimental import multihost_utils
 
 from slr_jax import errors
 
@@ -62,3 +67,25 @@ def join_processes(coordinator: str | None, num_processes: int | None, process_i
         raise errors.InputError(f'the other processes cannot be joined: {errors.one_line(error)}') from error
     if jax.process_index():
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+
+
+@contextlib.contextmanager
+def noting_sigterm() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM, by which schedulers announce that a machine is taken, where else it ends the process.
+
+    Gives a function that says whether to save and end, to be called before each step; of several processes all find
+    the same, at the same step, whichever got the signal.
+    """
+    if jax.process_count() > 1:
+        # jax catches SIGTERM since the processes were joined.
+        steps = itertools.count()
+        yield lambda: multihost_utils.reached_preemption_sync_point(next(steps))
+    elif threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+    else:
+        received = threading.Event()
+        previous = signal.signal(signal.SIGTERM, lambda *_: received.set())
+        try:
+            yield received.is_set
+        finally:
+            signal.signal(signal.SIGTERM, previous)

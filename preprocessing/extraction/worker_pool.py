@@ -119,7 +119,7 @@ class _Worker:
     def __init__(self, context: Any, start: Callable[[], Work]) -> None:
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, start), daemon=True)
-        with _ignoring_sigint():
+        with _ignoring_signals():
             self._process.start()
         theirs.close()
         self.ready = False
@@ -154,16 +154,17 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _ignoring_sigint() -> Iterator[None]:
-    """Child processes started here ignore SIGINT; the parent terminates them."""
+def _ignoring_signals() -> Iterator[None]:
+    """Child processes started here ignore SIGINT and SIGTERM; the parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _wait(workers: Sequence[_Worker], time_limit: float) -> list[_Worker]:

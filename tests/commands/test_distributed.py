@@ -1,6 +1,9 @@
 """Two processes of four devices each, against one process with one device."""
 
+import contextlib
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,44 +20,77 @@ FIELDS = {'num_heads': 7, 'num_layers': 1, 'mlp_dim': 8, 'batch_size': 6, 'learn
 FIELDS |= {'dropout_rate': 0.0, 'noise_std': 0.0}
 
 
-def train_in_two_processes(dataset, workdir, **fields):
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        coordinator = f'localhost:{free.getsockname()[1]}'
+# Of the ports that jax takes under Slurm.
+FIRST_PORT, NUM_PORTS = 61440, 4096
+
+
+def free_port():
+    for port in range(FIRST_PORT + os.getpid() % NUM_PORTS, FIRST_PORT + NUM_PORTS):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(('localhost', port))
+            return port
+    raise AssertionError('no port is free')
+
+
+def as_slurm_does(number):
+    """Flags and environment of a process that srun starts."""
+    job = {'JOB_ID': free_port() - FIRST_PORT, 'STEP_NODELIST': 'localhost', 'STEP_NUM_NODES': 1, 'NTASKS': 2}
+    job |= {'PROCID': number, 'LOCALID': number}
+    return ['--distributed'], {f'SLURM_{name}': str(value) for name, value in job.items()}
+
+
+def by_flags(number):
+    return [f'--coordinator=localhost:{free_port()}', '--num_processes=2', f'--process_id={number}'], {}
+
+
+def start_two_processes(launch, dataset, workdir, **fields):
     options = [f'--config.{name}={value}' for name, value in (FIELDS | {'dataset': dataset} | fields).items()]
     command = [sys.executable, '-m', 'slr_jax.train', '--config=configs/default.py', f'--workdir={workdir}', *options]
     environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=4', 'JAX_PLATFORMS': 'cpu'}
-    processes = [
-        subprocess.Popen(
-            [*command, f'--coordinator={coordinator}', '--num_processes=2', f'--process_id={number}'],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
+    launched = [launch(number) for number in range(2)]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    return [
+        subprocess.Popen([*command, *options], cwd=ROOT, env=environment | variables, text=True, **pipes)
+        for options, variables in launched
     ]
+
+
+def finish(processes, status=0):
+    """What the first prints; the other prints nothing."""
     printed = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    assert 'epoch' not in printed[1][0]  # the first alone tells
-    return printed[0][0]
+    assert [process.returncode for process in processes] == [status] * 2, printed
+    assert 'epoch' not in printed[1][0]
+    return ''.join(printed[0])
+
+
+def begin(dataset, workdir):
+    """Begins a long run, which SIGTERM to the second process ends in an epoch; returns the number of that."""
+    processes = start_two_processes(as_slurm_does, dataset, workdir, num_epochs=300)
+    for line in processes[0].stdout:
+        if line.startswith('epoch 1/300 | train'):
+            break
+    processes[1].send_signal(signal.SIGTERM)
+    return int(re.search(r'ended by SIGTERM: step \d+, in epoch (\d+), is saved', finish(processes, 75))[1])
 
 
 @pytest.mark.parametrize('seeds', [None, pytest.param((379, 5), marks=pytest.mark.long)])
 def test_two_processes_and_one_give_the_same_losses(tiny_dir, tmp_path, seeds):
     workdir = tmp_path / 'two'
     fields = {} if seeds is None else {'seeds': ','.join(map(str, seeds))}
-    assert '8 device(s)' in train_in_two_processes(tiny_dir, workdir, num_epochs=1, **fields)
-    if seeds is None:  # the first part of a longer run, whose config differs in its epochs alone
+    num_epochs = 1
+    if seeds is None:
+        num_epochs = begin(tiny_dir, workdir)
         config_json = workdir / 'config.json'
-        config_json.write_text(config_json.read_text().replace('"num_epochs": 1,', '"num_epochs": 2,'))
-        assert 'going on after epoch 1' in train_in_two_processes(tiny_dir, workdir, num_epochs=2)
+        config_json.write_text(config_json.read_text().replace('"num_epochs": 300,', f'"num_epochs": {num_epochs},'))
+    processes = start_two_processes(by_flags, tiny_dir, workdir, num_epochs=num_epochs, **fields)
+    printed = finish(processes)
+    assert '8 device(s)' in printed
+    assert ('going on after step' in printed) == (seeds is None)
     for seed in seeds or (379,):
         of_run = workdir / f'seed_{seed}' if seeds else workdir
         alone = tmp_path / f'alone_{seed}'
         train_lib.train_and_evaluate(
-            make_tiny_config(tiny_dir, **FIELDS | {'seed': seed, 'num_epochs': 1 if seeds else 2}), str(alone)
+            make_tiny_config(tiny_dir, **FIELDS | {'seed': seed, 'num_epochs': num_epochs}), str(alone)
         )
         tables = [pd.read_csv(folder / 'metrics.csv') for folder in (of_run, alone)]
         for column in ('train_loss', 'validation_loss', 'train_accuracy', 'validation_accuracy'):

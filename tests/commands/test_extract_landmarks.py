@@ -363,15 +363,18 @@ def heeds_interrupts():
 
 
 @pytest.mark.usefixtures('heeds_interrupts')
-def test_interrupted_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp_path):
+@pytest.mark.parametrize(
+    ('number', 'status', 'printed'), [(signal.SIGINT, 130, b''), (signal.SIGTERM, 143, b'ended by SIGTERM\n')]
+)
+def test_ended_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp_path, number, status, printed):
     output = tmp_path / 'out'
     argv = command(WHOLE, output, 'num_workers=2')
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
         assert wait_until(lambda: any(output.glob('*.npz')), 60)
         workers = children(parent)
-        parent.send_signal(signal.SIGINT)
-        assert parent.wait(10) == 130
-        assert parent.stderr.read() == b''
+        parent.send_signal(number)
+        assert parent.wait(10) == status
+        assert parent.stderr.read() == printed
     assert len(workers) >= 2
     assert wait_until(lambda: not any(map(runs, workers)), 2)
     assert {path.name for path in output.iterdir()} <= set(os.listdir(whole)) - {'report.csv'}

@@ -1,5 +1,7 @@
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,28 +119,69 @@ def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
 
     def start(workdir):
         command = [sys.executable, '-m', 'slr_jax.train', '--config=configs/default.py', f'--workdir={workdir}']
-        return subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+        return subprocess.Popen([*command, *options], cwd=ROOT, text=True, **pipes)
 
-    assert start(tmp_path / 'unbroken').wait() == 0
+    unbroken = start(tmp_path / 'unbroken')
+    unbroken.communicate()
+    assert unbroken.returncode == 0
     rng = np.random.default_rng(0)
     workdir = tmp_path / 'broken'
-    for epochs in (1, 6):
+    for epochs, number in ((1, signal.SIGKILL), (6, signal.SIGTERM)):
         process = start(workdir)
         for line in process.stdout:
             if ' | validation loss' in line and int(line.split()[1].split('/')[0]) >= epochs:
                 break
         time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        process.send_signal(number)
+        _, printed = process.communicate()
+        assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL)
+        assert number == signal.SIGKILL or re.match(r'ended by SIGTERM: step \d+, in epoch \d+, is saved', printed)
         assert len(pd.read_csv(workdir / 'metrics.csv')) < 14
     last = start(workdir)
-    assert 'going on after epoch' in last.communicate()[0]
+    assert 'going on after step' in last.communicate()[0]
     for step in ('latest', 'best'):
         assert_equal_bits(params_of(workdir, step), params_of(tmp_path / 'unbroken', step))
     tables = [pd.read_csv(folder / 'metrics.csv') for folder in (workdir, tmp_path / 'unbroken')]
     pd.testing.assert_frame_equal(*(table.drop(columns='clips_per_second') for table in tables))
     assert not [path for path in (workdir / 'checkpoints').iterdir() if 'tmp' in path.name]
+    assert {path.name for path in workdir.iterdir()} == {path.name for path in (tmp_path / 'unbroken').iterdir()}
+
+
+def terminate_at(monkeypatch, count):
+    """Sends SIGTERM to this process before the last of so many batches."""
+    counted = itertools.count(1)
+    make_batches = RunGroupSteps.batches
+
+    def batches(self, *args):
+        for batch in make_batches(self, *args):
+            if next(counted) == count:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(RunGroupSteps, 'batches', batches)
+
+
+def assert_equal_runs(one, other):
+    assert_equal_bits(params_of(one), params_of(other))
+    tables = [pd.read_csv(folder / 'metrics.csv').drop(columns='clips_per_second') for folder in (one, other)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+@pytest.mark.parametrize('seeds', [(), (3, 5)])
+def test_sigterm_saves_an_epoch_that_is_not_done(tiny_dir, tmp_path, monkeypatch, seeds):
+    config = make_tiny_config(tiny_dir, num_epochs=2, **({'seeds': seeds, 'runs_at_once': 2} if seeds else {}))
+    train_lib.train_and_evaluate(config, str(tmp_path / 'unbroken'))
+    # Four batches an epoch; a run that goes on assembles those of its epoch again.
+    for count, steps_done in ((1, 0), (3, 2), (7, 6)):
+        with monkeypatch.context() as patch, pytest.raises(errors.Terminated, match=f'step {steps_done},') as caught:
+            terminate_at(patch, count)
+            train_lib.train_and_evaluate(config, str(tmp_path / 'w'))
+        assert caught.value.status == 75
+    train_lib.train_and_evaluate(config, str(tmp_path / 'w'))
+    for name in map('seed_{}'.format, seeds) if seeds else ('',):
+        assert_equal_runs(tmp_path / 'w' / name, tmp_path / 'unbroken' / name)
+        assert not (tmp_path / 'w' / name / 'unfinished_epoch').exists()
 
 
 def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
