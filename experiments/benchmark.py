@@ -9,7 +9,7 @@ operations of the real frames (see flops_of_clip) over the time, beside those of
 before every row. The time to the first step is that of `slr_jax.train` in a process of its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import os
 import platform
 import statistics
@@ -70,7 +70,8 @@ def xla_flops_of_clip(dim: int, frames: int, mlp_dim: int) -> float:
     return compiled.cost_analysis()['flops']  # type: ignore[index]
 
 
-def _seconds(call: Callable[[], Any], repetitions: int) -> list[float]:
+def repeat(call: Callable[[], Any], repetitions: int) -> list[float]:
+    """Seconds of each of so many calls, after one that is not timed."""
     jax.block_until_ready(call())
     seconds = []
     for _ in range(repetitions):
@@ -84,11 +85,11 @@ def matrix_product_flops() -> float:
     """Floating-point operations per second of a large float32 matrix product, on all local devices together."""
     product = jax.pmap(lambda x: jnp.matmul(x, x, precision='highest'))
     x = jnp.ones((jax.local_device_count(), _PRODUCT_SIZE, _PRODUCT_SIZE))
-    seconds = statistics.median(_seconds(lambda: product(x), _REPETITIONS))
+    seconds = statistics.median(repeat(lambda: product(x), _REPETITIONS))
     return jax.local_device_count() * 2 * _PRODUCT_SIZE**3 / seconds
 
 
-class _Case:
+class Case:
     """One model with its data.
 
     Args:
@@ -96,15 +97,20 @@ class _Case:
         lengths: frames of each clip.
         batch_size: of each seed.
         num_seeds: in one program.
+
+    Attributes:
+        steps: compiled, of all seeds.
+        batches: of one pass over the clips.
+        padding: padded frames for each real frame.
     """
 
     def __init__(self, dim: int, lengths: np.ndarray, batch_size: int, num_seeds: int = 1) -> None:
         config = default.get_config()
         config.num_heads, config.batch_size = _HEADS[dim], batch_size
         self._num_seeds, self._dim, self._lengths, self._config = num_seeds, dim, lengths, config
-        self._steps = RunGroupSteps(config, _NUM_CLASSES, Steps(len(lengths), len(lengths)), num_seeds)
-        self._batches = self._make_batches()
-        padding_masks = [piece['padding_mask'] for batch in self._batches for piece in batch]
+        self.steps = RunGroupSteps(config, _NUM_CLASSES, Steps(len(lengths), len(lengths)), num_seeds)
+        self.batches = self._make_batches()
+        padding_masks = [piece['padding_mask'] for batch in self.batches for piece in batch]
         padded = sum(padding_mask.size for padding_mask in padding_masks)
         real = sum(padding_mask.sum() for padding_mask in padding_masks)
         self.padding = padded / real
@@ -117,30 +123,34 @@ class _Case:
         buckets = input_pipeline.length_buckets(lengths, batch_size)
         orders = [input_pipeline.shuffle_buckets(buckets, batch_size, seed, 1) for seed in range(self._num_seeds)]
         epochs = [(features, labels, order) for order in orders]
-        return list(self._steps.batches(epochs, [lengths[bucket].max() for bucket in buckets]))
+        return list(self.steps.batches(epochs, [lengths[bucket].max() for bucket in buckets]))
 
     def train_seconds(self, repetitions: int) -> list[float]:
         """Seconds of one pass over the clips, `repetitions` times."""
-        steps, seeds = self._steps, range(self._num_seeds)
+        return self.pass_seconds(self.steps.train_step, self.batches, repetitions)
+
+    def pass_seconds(self, train_step: Callable[..., Any], batches: Sequence[Any], repetitions: int) -> list[float]:
+        """Seconds of calling a step with each of the batches, `repetitions` times."""
+        steps, seeds = self.steps, range(self._num_seeds)
         state = steps.stack_and_place([steps.initial_state(self._dim, seed, {}) for seed in seeds])
         keys = steps.stack([jax.random.key(seed) for seed in seeds])
         swept = steps.stack([{} for _ in seeds])
 
         def one_pass() -> Any:
             nonlocal state
-            for batch in self._batches:
-                state, sums = steps.train_step(state, batch, keys, swept)
+            for batch in batches:
+                state, sums = train_step(state, batch, keys, swept)
             return state, sums
 
-        return _seconds(one_pass, repetitions)
+        return repeat(one_pass, repetitions)
 
     def eval_seconds(self, repetitions: int) -> list[float]:
         """Seconds of answering to all clips, `repetitions` times."""
-        steps = self._steps
+        steps = self.steps
         params = steps.stack_and_place([steps.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
-        pieces = [piece for batch in self._batches for piece in batch]
+        pieces = [piece for batch in self.batches for piece in batch]
         inputs = [{name: piece[name] for name in ('landmarks', 'padding_mask')} for piece in pieces]
-        return _seconds(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions)
+        return repeat(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions)
 
     def row(self, phase: str, peak: float, repetitions: int) -> dict[str, Any]:
         """Measures 'train' or 'evaluate'; a row of the table."""
@@ -167,17 +177,17 @@ class _Case:
         }
 
 
-def _cases(lengths: np.ndarray, *, quick: bool) -> Iterator[tuple[str, _Case, tuple[str, ...]]]:
+def _cases(lengths: np.ndarray, *, quick: bool) -> Iterator[tuple[str, Case, tuple[str, ...]]]:
     """The lengths' name, the case and what is measured of it."""
     both = ('train', 'evaluate')
     for dim in (150,) if quick else (150, 42):
         for batch_size in (1, 32) if quick else (1, 8, 32, 128):
-            yield '60', _Case(dim, np.full(max(batch_size, 32), _FRAMES), batch_size), both
+            yield '60', Case(dim, np.full(max(batch_size, 32), _FRAMES), batch_size), both
         for batch_size in (32,) if quick else (1, 8, 32, 128):
             # Clip by clip, some of them are enough.
-            yield 'real', _Case(dim, lengths[::4] if batch_size == 1 else lengths, batch_size), both
+            yield 'real', Case(dim, lengths[::4] if batch_size == 1 else lengths, batch_size), both
     for batch_size, num_seeds in ((1, 4),) if quick else ((1, 4), (1, 16), (8, 4), (8, 16)):
-        yield '60', _Case(150, np.full(8 * batch_size, _FRAMES), batch_size, num_seeds), ('train',)
+        yield '60', Case(150, np.full(8 * batch_size, _FRAMES), batch_size, num_seeds), ('train',)
 
 
 def measure_steps(lengths: np.ndarray, *, quick: bool) -> Iterator[dict[str, Any]]:
@@ -226,6 +236,23 @@ def measure_start(path: str) -> list[dict[str, Any]]:
     return rows
 
 
+def set_up(device: str | None) -> str:
+    """Sets up jax for a device, None: the best that there is; describes the machine in words.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if device:
+        jax.config.update('jax_platforms', device)
+        os.environ['JAX_PLATFORMS'] = device
+    runtime.tune_malloc()
+    runtime.use_compilation_cache()
+    try:
+        return _describe_machine()
+    except RuntimeError as error:
+        raise errors.InputError(f'--device={device} cannot be used: {errors.one_line(error)}') from error
+
+
 def _describe_machine() -> str:
     cpu = platform.processor() or platform.machine()
     if os.path.isfile('/proc/cpuinfo'):
@@ -246,15 +273,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Measures as the flags say."""
     values = flags.FLAGS
-    if values.device:
-        jax.config.update('jax_platforms', values.device)
-        os.environ['JAX_PLATFORMS'] = values.device
-    runtime.tune_malloc()
-    runtime.use_compilation_cache()
-    try:
-        machine = _describe_machine()
-    except RuntimeError as error:
-        raise errors.InputError(f'--device={values.device} cannot be used: {errors.one_line(error)}') from error
+    machine = set_up(values.device)
     clips = dataset_lib.load_dataset(values.dataset).split('train').landmarks
     lengths = np.array([len(clip) for clip in clips])
     print(machine, flush=True)

@@ -1,7 +1,9 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark
+from experiments import accelerator, benchmark
 from tests import in_process
 
 
@@ -31,3 +33,18 @@ def test_benchmark_refuses(tmp_path, capfd, monkeypatch, options, facts):
     argv = in_process.argv(f'experiments.benchmark {options} --output_dir={{out}}/b', out=tmp_path)
     in_process.check_refusal(*in_process.run_here(argv, capfd, monkeypatch), facts)
     assert not list(tmp_path.iterdir())
+
+
+def test_several_steps_in_a_call_are_those_of_single_calls():
+    def step(state, batch, key, rate):
+        state = state * rate + batch['x'].sum() + key
+        return state, {'sum': state}
+
+    batches = [{'x': np.full((1, 2), i, np.float32)} for i in range(5)]
+    (stacked, other) = accelerator.stack_steps(batches, 2)
+    assert stacked['x'].shape == (1, 2, 2)
+    assert (other['x'][0, :, 0] == [2, 3]).all()
+    batch = jax.tree.map(lambda x: x[0], stacked)
+    state, sums = accelerator.several_steps(step)(jnp.float32(3), batch, jnp.float32(1), 2.0)
+    # 3 · 2 + 0 + 1 = 7; 7 · 2 + 2 + 1 = 17
+    assert (state, sums['sum'].tolist()) == (17, [7, 17])
