@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
-from experiments import comparison, markdown, recipes
-from slr_jax import cli, errors, figures, files, folds, input_pipeline, models, progress, run_log, runtime, train_lib
+from experiments import comparison, markdown, recipes, results
+from slr_jax import cli, errors, folds, input_pipeline, models, progress, run_log, runtime, train_lib
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
@@ -308,14 +308,9 @@ def write_table(trainings: Sequence[Training], heading: str, output_dir: str) ->
         return
     rows = [row for repeats in trained.values() for repeat in repeats for row in repeat or ()]
     summary = summarize(rows, {training.recipe: training.num_parameters for training in trainings})
-    with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
-        files.write_csv(os.path.join(scratch, 'recipes.csv'), summary)
-        with files.atomic_write(os.path.join(scratch, 'recipes.md')) as file:
-            file.write(f'{heading}\n\n{to_markdown(summary)}')
-        if any(row['difference'] is not None for row in summary):
-            figures.save(draw(summary), os.path.join(scratch, 'recipes'))
-    progress.report(f'{to_markdown(summary)}written to {output_dir}')
+    pictures = {'recipes': draw(summary)} if any(row['difference'] is not None for row in summary) else {}
+    page = f'{heading}\n\n{to_markdown(summary)}'
+    results.write(output_dir, 'recipes', page, {'runs': rows, 'recipes': summary}, pictures)
 
 
 # --- The command

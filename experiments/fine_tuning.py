@@ -20,9 +20,9 @@ import ml_collections
 import numpy as np
 
 from configs import ksl13
-from experiments import markdown
+from experiments import markdown, results
 from preprocessing.formats import tfds_writer
-from slr_jax import cli, errors, evaluation, files, progress, runtime, train_lib
+from slr_jax import cli, errors, evaluation, progress, runtime, train_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import metrics as metrics_lib
 
@@ -149,12 +149,8 @@ def main() -> None:
     values = flags.FLAGS
     rows = compare(values.dataset, values.output_dir, (0, 1) if values.quick else (0, 1, 2), quick=values.quick)
     summary = summarize(rows)
-    with files.replace_files_in(values.output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
-        files.write_csv(os.path.join(scratch, 'fine_tuning.csv'), summary)
-        with files.atomic_write(os.path.join(scratch, 'fine_tuning.md')) as file:
-            file.write(markdown.record_table(summary))
-    progress.report(f'{markdown.record_table(summary)}written to {values.output_dir}')
+    tables = {'runs': rows, 'fine_tuning': summary}
+    results.write(values.output_dir, 'fine_tuning', markdown.record_table(summary), tables)
 
 
 if __name__ == '__main__':

@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 import numpy as np
 import scipy.stats
 
-from experiments import comparison, markdown, recipes, seeded_runs
+from experiments import comparison, markdown, recipes, results, seeded_runs
 from experiments.seeded_runs import SeededRuns
-from slr_jax import attribution, cli, figures, files, inference, progress, runtime, tracks
+from slr_jax import attribution, cli, inference, progress, runtime, tracks
 from slr_jax import dataset as dataset_lib
 from slr_jax.inference import LoadedModel
 
@@ -422,13 +422,8 @@ def compare(
         f'clips; of retraining the rankings {", ".join(retrained)}.'
     )
     page = to_markdown(curves, summary, heading)
-    with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), run_rows(curves))
-        files.write_csv(os.path.join(scratch, 'faithfulness.csv'), summary)
-        figures.save(draw(curves), os.path.join(scratch, 'mask_faithfulness'))
-        with files.atomic_write(os.path.join(scratch, 'mask_faithfulness.md')) as file:
-            file.write(page)
-    progress.report(f'{page}written to {output_dir}')
+    tables = {'runs': run_rows(curves), 'faithfulness': summary}
+    results.write(output_dir, 'mask_faithfulness', page, tables, {'mask_faithfulness': draw(curves)})
     return summary
 
 

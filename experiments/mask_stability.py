@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 import numpy as np
 import scipy.stats
 
-from experiments import comparison, markdown, recipes, seeded_runs
+from experiments import comparison, markdown, recipes, results, seeded_runs
 from experiments.seeded_runs import SeededRuns
 from preprocessing.formats import tfds_writer
-from slr_jax import cli, figures, files, masks, progress, runtime
+from slr_jax import cli, masks, runtime
 from slr_jax import dataset as dataset_lib
 from slr_jax import metrics as metrics_lib
 
@@ -330,14 +330,8 @@ def compare(path: str, output_dir: str, rankings: Sequence[str], num_seeds: int,
     ]
     shadows = shadow_rows(dataset, found['shadows', _OF_SHADOWS])
     page = to_markdown(summary, shadows, accuracies, dataset.description.name)
-    with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), _importance_rows(dataset, found))
-        files.write_csv(os.path.join(scratch, 'stability.csv'), summary)
-        files.write_csv(os.path.join(scratch, 'shadows.csv'), shadows)
-        figures.save(draw(summary, shadows), os.path.join(scratch, 'mask_stability'))
-        with files.atomic_write(os.path.join(scratch, 'mask_stability.md')) as file:
-            file.write(page)
-    progress.report(f'{page}written to {output_dir}')
+    tables = {'runs': _importance_rows(dataset, found), 'stability': summary, 'shadows': shadows}
+    results.write(output_dir, 'mask_stability', page, tables, {'mask_stability': draw(summary, shadows)})
     return summary
 
 

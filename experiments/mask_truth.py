@@ -23,10 +23,10 @@ import ml_collections
 import numpy as np
 
 from configs import synthetic as synthetic_config
-from experiments import markdown
+from experiments import markdown, results
 from preprocessing import synthetic
 from preprocessing.formats import tfds_writer
-from slr_jax import attribution, checkpoint, cli, errors, figures, files, masks, progress, runtime, train_lib
+from slr_jax import attribution, checkpoint, cli, errors, files, masks, progress, runtime, train_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
 from slr_jax import metrics as metrics_lib
@@ -361,13 +361,8 @@ def compare(output_dir: str, tasks: Sequence[str], num_seeds: int, epochs: float
         # A process may hold some 80 compiled programs of a CPU.
         jax.clear_caches()
     summary = summarize(rows)
-    with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), rows)
-        files.write_csv(os.path.join(scratch, 'mask_truth.csv'), summary)
-        figures.save(draw(summary), os.path.join(scratch, 'mask_truth'))
-        with files.atomic_write(os.path.join(scratch, 'mask_truth.md')) as file:
-            file.write(to_markdown(summary))
-    progress.report(f'{to_markdown(summary)}written to {output_dir}')
+    tables = {'runs': rows, 'mask_truth': summary}
+    results.write(output_dir, 'mask_truth', to_markdown(summary), tables, {'mask_truth': draw(summary)})
     return summary
 
 

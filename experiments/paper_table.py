@@ -26,9 +26,9 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
-from experiments import comparison, markdown, recipes
+from experiments import comparison, markdown, recipes, results
 from slr_jax import checkpoint as checkpoint_lib
-from slr_jax import cli, errors, evaluation, figures, files, models, progress, runtime, train_lib
+from slr_jax import cli, errors, evaluation, files, models, progress, runtime, train_lib
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
@@ -492,12 +492,9 @@ def write(sections: Sequence[Section], output_dir: str, *, quick: bool) -> None:
         'runs': [row for of_model in answers for row in of_model.runs],
         'pairs': [row for section in sections for row in section.pairs],
     }
-    with files.replace_files_in(output_dir) as scratch:
-        for name in (name for name, rows in tables.items() if rows):
-            files.write_csv(os.path.join(scratch, f'{name}.csv'), tables[name])
-        with files.atomic_write(os.path.join(scratch, 'paper_table.md')) as file:
-            file.write('\n'.join(to_markdown(section, quick=quick) for section in sections))
-        figures.save(draw(sections), os.path.join(scratch, 'paper_table'))
+    page = '\n'.join(to_markdown(section, quick=quick) for section in sections)
+    found = {name: rows for name, rows in tables.items() if rows}
+    results.write(output_dir, 'paper_table', page, found, {'paper_table': draw(sections)})
     # Of another choice of models.
     for name in (name for name, rows in tables.items() if not rows):
         pathlib.Path(output_dir, f'{name}.csv').unlink(missing_ok=True)
@@ -527,7 +524,6 @@ def main() -> None:
             todo -= 1
         sections.append(Section(answers, compare(answers)))
         write(sections, values.output_dir, quick=values.quick)
-        progress.report(f'{to_markdown(sections[-1], quick=values.quick)}\nwritten to {values.output_dir}')
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import ml_collections
 import numpy as np
 
-from experiments import comparison, markdown, recipes, seeded_runs
+from experiments import comparison, markdown, recipes, results, seeded_runs
 from slr_jax import cli, errors, figures, files, masks, progress, runtime
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
@@ -367,15 +367,10 @@ def compare(experiment: Experiment, prices: Sequence[float]) -> dict[tuple[str, 
 def write(experiment: Experiment, found: Found, output_dir: str, *, quick: bool = False) -> None:
     """Writes tables, page and pictures."""
     page = to_markdown(experiment, found, quick=quick)
-    with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'runs.csv'), make_runs(found))
-        files.write_csv(os.path.join(scratch, 'sparse_masks.csv'), summarize(found))
-        files.write_json(os.path.join(scratch, 'points.json'), points_json(experiment, found))
-        figures.save(draw(summarize(found)), os.path.join(scratch, 'sparse_masks'))
-        figures.save(draw_kept(experiment, found), os.path.join(scratch, 'kept_points'))
-        with files.atomic_write(os.path.join(scratch, 'sparse_masks.md')) as file:
-            file.write(page)
-    progress.report(f'{page}written to {output_dir}')
+    summary = summarize(found)
+    pictures = {'sparse_masks': draw(summary), 'kept_points': draw_kept(experiment, found)}
+    results.write(output_dir, 'sparse_masks', page, {'runs': make_runs(found), 'sparse_masks': summary}, pictures)
+    files.write_json(os.path.join(output_dir, 'points.json'), points_json(experiment, found))
 
 
 def parse_prices(words: Sequence[str]) -> list[float]:
