@@ -4,6 +4,7 @@ Clips are extracted and saved by the function of the local runner. Where the wor
 the Beam runner's.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 import contextlib
 import io
@@ -36,23 +37,29 @@ def extract(
     require_all: bool = False,
     tolerance: int = store_lib.DEFAULT_TOLERANCE,
 ) -> list[store_lib.Row]:
-    """As `run_local.extract`, by the Beam runner of a name, whose options are given as on a command line."""
-    pipeline_options = _parse(beam_options)
+    """As `run_local.extract`, by the Beam runner of a name, whose options are given as on a command line.
+
+    Raises:
+        InputError: see `run_local.extract`; or an option has an illegal value or is unknown, or the runner failed.
+    """
+    pipeline_options = _parse(beam_options, runner)
     description = options.describe(model_files.read_models(model_dir, options.model_files, _BeamStore.read))
     if require_all:
         missing = [clip for clip in clips if not _exists(video_files.video_path(clip, videos, options.input))]
         store_lib.require_videos(clips, missing, videos)
-    unfinished = os.path.join(output, files.UNFINISHED)
-    for directory in (output, unfinished):
-        if not FileSystems.exists(directory):
-            FileSystems.mkdirs(directory)
-    try:
-        store = _BeamStore.create_or_continue(output, description, tolerance)
-        rows = _run(clips, _Extract(videos, model_dir, options, store), runner, pipeline_options, unfinished)
-        report = [rows[clip.video_id] for clip in clips]
-        store.save_report(report)
-    finally:
-        FileSystems.delete([unfinished])
+    # Other file systems have no locks.
+    with contextlib.nullcontext() if '://' in output else files.only_writer(output):
+        unfinished = os.path.join(output, files.UNFINISHED)
+        for directory in (output, unfinished):
+            if not FileSystems.exists(directory):
+                FileSystems.mkdirs(directory)
+        try:
+            store = _BeamStore.create_or_continue(output, description, tolerance)
+            rows = _run(clips, _Extract(videos, model_dir, options, store), runner, pipeline_options, unfinished)
+            report = [rows[clip.video_id] for clip in clips]
+            store.save_report(report)
+        finally:
+            FileSystems.delete([unfinished])
     return report
 
 
@@ -81,12 +88,20 @@ def _run(
     return {row['video_id']: row for row in map(json.loads, lines)}
 
 
-def _parse(beam_options: str) -> PipelineOptions:
-    """Parses the runner's options; InputError where one has an illegal value."""
-    options = PipelineOptions(beam_options.split())
+def _parse(beam_options: str, runner: str) -> PipelineOptions:
+    """Parses the runner's options; InputError where one has an illegal value or is unknown."""
+    words = beam_options.split()
+    options = PipelineOptions(words)
+
+    def check(parser: argparse.ArgumentParser) -> None:
+        _, unknown = parser.parse_known_args(words)
+        # The server that runs Flink's jobs has options of its own.
+        if unknown and runner != 'FlinkRunner':
+            raise errors.InputError(f'--beam_options={beam_options}: {unknown[0]} is no option of {runner}')
+
     with contextlib.redirect_stderr(io.StringIO()) as printed:
         try:
-            options.get_all_options()
+            options.get_all_options(add_extra_args_fn=check)
         except SystemExit:
             message = printed.getvalue().splitlines()[-1].split('error: ')[-1]
             raise errors.InputError(f'--beam_options={beam_options}: {message}') from None

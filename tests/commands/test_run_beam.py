@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ pytest.importorskip('apache_beam')
 import pandas as pd
 
 from preprocessing import clips as clips_lib
+from slr_jax import files
 from tests.conftest import ROOT
 
 TWO_PROCESSES = '--direct_num_workers=2 --direct_running_mode=multi_processing'
@@ -145,12 +147,24 @@ def test_other_options_are_refused(call, ordinary):
     assert snapshot(ordinary[0]) == before
 
 
-def test_options_that_the_runner_does_not_take(call, tmp_path):
-    options = '--beam_options=--direct_num_workers=many'
-    refuse(
-        call(tmp_path / 'out', *beam(options)),
-        f"{options}: argument --direct_num_workers: invalid int value: 'many'",
-    )
+@pytest.mark.parametrize(
+    ('options', 'cause'),
+    [
+        ('--direct_num_workers=many', "argument --direct_num_workers: invalid int value: 'many'"),
+        ('--direct_num_worker=2', '--direct_num_worker=2 is no option of DirectRunner'),
+        ('two workers', 'two is no option of DirectRunner'),
+    ],
+)
+def test_options_that_the_runner_does_not_take(call, tmp_path, options, cause):
+    refuse(call(tmp_path / 'out', *beam(f'--beam_options={options}')), f'--beam_options={options}: {cause}')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_another_process_writes_to(call, tmp_path):
+    with files.only_writer(str(tmp_path / 'out')):
+        done = call(tmp_path / 'out', *beam())
+    owner = f'process {os.getpid()} on {socket.gethostname()}'
+    refuse(done, f'{owner} writes to {tmp_path}/out; wait for it or stop it')
     assert list(tmp_path.iterdir()) == []
 
 
