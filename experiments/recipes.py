@@ -65,7 +65,7 @@ WithQuick = tuple[Callable[[], ml_collections.ConfigDict], Mapping[str, Any]]
 
 # Name of a dataset -> its recipe.
 OF_DATASETS: dict[str, WithQuick] = {
-    'ksl13': (_ksl13, {'mlp_dim': 512, 'num_epochs': 6, 'warmup_epochs': 1.0}),
+    'ksl13': (_ksl13, {'mlp_dim': 512, 'num_epochs': 3, 'warmup_epochs': 1.0}),
     'synthetic': (synthetic.get_config, {'num_epochs': 5, 'warmup_epochs': 1.0}),
     'wlasl100_hands': (_hands, {**_TRIMMED, 'mlp_dim': 512, 'num_epochs': 20, 'warmup_epochs': 2.0}),
 }

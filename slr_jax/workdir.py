@@ -2,7 +2,8 @@
 
 config.json (the format of the workdir and the resolved config), dataset.json (what the dataset said of itself, with its
 fingerprint), environment.json (versions and devices), init.json (where it began with another run: which, and what was
-taken of it), checkpoints/<step>, metrics.csv, curves and TensorBoard events.
+taken of it), checkpoints/<step>, unfinished_epoch/<step> (where SIGTERM ended an epoch), metrics.csv, curves and
+TensorBoard events.
 A workdir of several runs has runs.json, which lists them and which of them diverged, and a folder for each run that is
 a workdir like that of a run alone.
 """
