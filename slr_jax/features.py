@@ -21,6 +21,11 @@ COORDINATES = {'xy': 2, 'xyz': 3}
 _CLIPS_PER_CALL, _FRAMES_PER_CALL = 128, 128 * 1024
 
 
+def num_blocks(differences: int, presence: bool) -> int:
+    """Parts of a frame's features, each as wide as its coordinates: these, their differences and their presence."""
+    return 1 + differences + presence
+
+
 @dataclasses.dataclass(frozen=True)
 class Features:
     """Maps landmarks to features; a pure function of one clip, usable under jit and vmap.
@@ -37,7 +42,7 @@ class Features:
         num_frames: that every clip is resampled to; None for none.
         differences: to so many later frames, beside the coordinates.
         presence: whether it is fed which coordinates are there.
-        points: names of points and groups that are fed, see landmarks.find_points; None for all.
+        points: indices of the points that are fed, ascending; None for all.
         shadow_seed: of the tracks of other clips that are fed beside the points; None for none.
     """
 
@@ -52,7 +57,7 @@ class Features:
     num_frames: int | None = None
     differences: int = 0
     presence: bool = False
-    points: tuple[str, ...] | None = None
+    points: tuple[int, ...] | None = None
     shadow_seed: int | None = None
 
     @classmethod
@@ -60,37 +65,26 @@ class Features:
         """The features that a config asks for; InputError where its points are not points of the layout."""
         special = ('layout', 'points', 'shadow_seed')
         fields = [field.name for field in dataclasses.fields(cls) if field.name not in special]
-        features = cls(
+        points = config.points
+        return cls(
             layout,
             **{name: config[name] for name in fields},
-            points=None if config.points is None else tuple(config.points),
+            points=None if points is None else landmarks_lib.find_points(landmarks_lib.LAYOUTS[layout], points),
             shadow_seed=config.seed if config.shadow_points else None,
         )
-        features._fed_points  # noqa: B018
-        return features
 
     @property
     def dim(self) -> int:
         """Features per frame."""
-        return self.fed_layout.num_points * COORDINATES[self.coordinates] * self._num_blocks
+        return self.fed_layout.num_points * COORDINATES[self.coordinates] * num_blocks(self.differences, self.presence)
 
     @property
     def fed_layout(self) -> landmarks_lib.Layout:
         """Of the points that are fed, in their order; shadows after the others."""
         layout = landmarks_lib.LAYOUTS[self.layout]
-        if self._fed_points is not None:
-            layout = landmarks_lib.subset(layout, self._fed_points)
+        if self.points is not None:
+            layout = landmarks_lib.subset(layout, self.points)
         return layout if self.shadow_seed is None else landmarks_lib.with_shadows(layout)
-
-    @property
-    def _num_blocks(self) -> int:
-        return 1 + self.differences + self.presence
-
-    @functools.cached_property
-    def _fed_points(self) -> tuple[int, ...] | None:
-        if self.points is None:
-            return None
-        return landmarks_lib.find_points(landmarks_lib.LAYOUTS[self.layout], self.points)
 
     @property
     def fed_for_missing(self) -> float:
@@ -114,8 +108,8 @@ class Features:
         """
         layout = landmarks_lib.LAYOUTS[self.layout]
         normalized = normalize.normalize(self.normalize, landmarks[..., : COORDINATES[self.coordinates]], layout)
-        if self._fed_points is not None:
-            normalized = normalized[:, jnp.array(self._fed_points)]
+        if self.points is not None:
+            normalized = normalized[:, jnp.array(self.points)]
         is_missing = jnp.isnan(normalized)
         blocks = [jnp.where(is_missing, jnp.float32(self.fed_for_missing), normalized)]
         for lag in range(1, self.differences + 1):
@@ -185,7 +179,7 @@ class Features:
         computed = _map(Features.compute_padded, self, landmarks)
         if self.shadow_seed is None or not computed:
             return computed
-        return tracks.add_shadows(computed, self._num_blocks, self.shadow_seed)
+        return tracks.add_shadows(computed, num_blocks(self.differences, self.presence), self.shadow_seed)
 
     def select_frames_of_clips(self, landmarks: Sequence[np.ndarray]) -> list[np.ndarray]:
         """`select_frames` of many clips, <float32>[frames, points, 3] each."""

@@ -194,7 +194,7 @@ class MaskedTransformer(LandmarkTransformer):
 
     @property
     def _num_blocks(self) -> int:
-        return 1 + self.differences + self.presence
+        return features_lib.num_blocks(self.differences, self.presence)
 
     def _num_coordinates(self, landmarks: Array) -> int:
         return landmarks.shape[-1] // self._num_blocks

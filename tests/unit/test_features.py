@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
+from slr_jax import errors, landmarks
 from slr_jax.features import Features
 from tests.conftest import make_tiny_config
 
@@ -135,12 +135,14 @@ def test_some_points_are_fed_as_they_are_among_all():
     clip = np.random.default_rng(0).uniform(0.2, 0.8, (5, 75, 3)).astype(np.float32)
     fields = {'normalize': 'centered', 'differences': 1, 'presence': True}
     (among_all,) = Features('mediapipe_hands_pose', **fields).compute([clip])
-    features = Features('mediapipe_hands_pose', **fields, points=('pose_nose', 'left_hand,right_hand_wrist'))
+    names = 'pose_nose', 'left_hand,right_hand_wrist'
+    points = landmarks.find_points(landmarks.LAYOUTS['mediapipe_hands_pose'], names)
+    assert points == (0, *range(21, 42), 42)
+    features = Features('mediapipe_hands_pose', **fields, points=points)
     (found,) = features.compute([clip])
-    points = [0, *range(21, 42), 42]
     assert features.fed_layout.points[0] == 'right_hand_wrist'
     assert features.fed_layout.points[-1] == 'pose_nose'
-    expected = among_all.reshape(5, 3, 75, 2)[:, :, points].reshape(5, -1)
+    expected = among_all.reshape(5, 3, 75, 2)[:, :, list(points)].reshape(5, -1)
     np.testing.assert_array_equal(found, expected)
     assert features.dim == expected.shape[1]
 
