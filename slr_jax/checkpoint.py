@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shutil
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from slr_jax import workdir as workdir_lib
 from slr_jax.inference import LoadedModel, MeanOfModels
 
 WINDOW_EPOCHS = 10
+# The latest may be damaged, or of one of two runs that train together when the machine dies.
+_NUM_LATEST = 2
 
 Metrics = Mapping[str, Any]
 
@@ -52,20 +55,33 @@ def published_steps(checkpoints: Mapping[int, Metrics]) -> set[int]:
 
 @dataclasses.dataclass
 class _Preservation(checkpoint_managers.PreservationPolicy):
-    """Keeps the latest checkpoints, the best, and those that the published protocol keeps, where asked for."""
+    """Keeps the latest checkpoints, the best, and those that the published protocol keeps, where asked for.
+
+    Those with damaged metrics stay, too: one of them may be the best.
+    """
 
     published: bool
-    num_latest: int
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         metrics = {info.step: info.metrics for info in checkpoints if info.metrics is not None}
-        kept = set(sorted(info.step for info in checkpoints)[-self.num_latest :])
+        kept = set(sorted(info.step for info in checkpoints)[-_NUM_LATEST:])
+        kept |= {info.step for info in checkpoints if info.metrics is None}
         if metrics:
             kept.add(max(metrics, key=lambda step: selection_key(metrics[step])))
         if self.published:
             kept |= published_steps(metrics)
         return [info.step in kept for info in checkpoints]
+
+
+class _Manager(ocp.CheckpointManager):
+    """One that can be made where the metrics of a checkpoint are damaged; it has none then."""
+
+    def metrics(self, step: int) -> Any:
+        try:
+            return super().metrics(step)
+        except (ValueError, OSError):
+            return None
 
 
 class Checkpoints:
@@ -75,7 +91,6 @@ class Checkpoints:
         workdir: of a run.
         read_only: False to save and delete.
         published: keep those that the published protocol keeps, too.
-        num_latest: how many of the latest are kept beside the best.
         folder: of the workdir.
 
     Raises:
@@ -83,46 +98,49 @@ class Checkpoints:
     """
 
     def __init__(
-        self,
-        workdir: str,
-        *,
-        read_only: bool = True,
-        published: bool = False,
-        num_latest: int = 1,
-        folder: str = 'checkpoints',
+        self, workdir: str, *, read_only: bool = True, published: bool = False, folder: str = 'checkpoints'
     ) -> None:
         self._directory = os.path.abspath(os.path.join(workdir, folder))
+        self._deleted = os.path.join(self._directory, files.UNFINISHED)
         if read_only and not os.path.isdir(self._directory):
             raise errors.InputError(f'{workdir} has no checkpoints yet')
         options = ocp.CheckpointManagerOptions(
             best_fn=lambda metrics: metrics['epoch'],
-            preservation_policy=_Preservation(published, num_latest),
+            preservation_policy=_Preservation(published),
             # Every process reads for itself, and the first alone writes.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 primary_host=jax.process_index(), active_processes={jax.process_index()}
             ),
             enable_async_checkpointing=False,
             cleanup_tmp_directories=not read_only,
+            # Moved there at once and then removed, so that no checkpoint is ever half-deleted.
+            todelete_subdir=None if read_only else files.UNFINISHED,
             read_only=read_only,
             create=False,
         )
         if not read_only:
             os.makedirs(self._directory, exist_ok=True)
+            self._remove_deleted()
         try:
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
+            self._manager = _Manager(self._directory, options=options)
         except ValueError as error:
             raise errors.InputError(f'{self._directory} is damaged: {errors.one_line(error)}') from error
 
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
     def metrics(self) -> dict[int, Metrics]:
-        """Step -> metrics, of every whole checkpoint."""
-        found = {}
-        for step in sorted(self._manager.all_steps()):
-            try:
-                found[step] = self._manager.metrics(step)
-            except ValueError as error:
-                cause = errors.one_line(error)
-                raise errors.InputError(f'{self._directory}/{step}/metrics is damaged: {cause}') from error
-        return {step: metrics for step, metrics in found.items() if metrics is not None}
+        """Step -> metrics, of every checkpoint; InputError where those of one are damaged."""
+        return {step: self.read_metrics(step) for step in self.steps()}
+
+    def read_metrics(self, step: int) -> Metrics:
+        """The metrics of a checkpoint; InputError where they are damaged or missing."""
+        found = self._manager.metrics(step)
+        if not isinstance(found, dict) or 'epoch' not in found:
+            path = os.path.join(self._directory, str(step), 'metrics')
+            raise errors.InputError(f'{path} is missing or damaged, expected the metrics of the checkpoint')
+        return found
 
     def save(self, step: int, items: Mapping[str, Any], metrics: Metrics) -> None:
         """Saves trees of arrays by name; InputError where the disk is full or the like."""
@@ -130,6 +148,7 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.Composite(**args), metrics=dict(metrics))
             self._manager.wait_until_finished()
+            self._remove_deleted()
         # TensorStore has errors of its own for a full disk and the like.
         except (OSError, ValueError, RuntimeError) as error:
             for unfinished in pathlib.Path(self._directory).glob('*.orbax-checkpoint-tmp'):
@@ -143,6 +162,10 @@ class Checkpoints:
         for later in self._manager.all_steps():
             if later > step:
                 self._manager.delete(later)
+        self._remove_deleted()
+
+    def _remove_deleted(self) -> None:
+        shutil.rmtree(self._deleted, ignore_errors=True)
 
     def restore(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
         """Reads the named trees of a step; `target` has their structures, shapes and dtypes.

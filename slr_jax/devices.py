@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+import numpy as np
 
 AXIS = 'devices'
 
@@ -58,6 +59,11 @@ def barrier(name: str) -> None:
     """Waits until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def in_every_process(holds: bool) -> bool:
+    """Whether something holds in every process."""
+    return bool(np.all(multihost_utils.process_allgather(np.array(holds))))
 
 
 @contextlib.contextmanager

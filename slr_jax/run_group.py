@@ -1,6 +1,6 @@
 """Runs that train in one program, step by step together."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import itertools
 import time
 from typing import Any
@@ -10,7 +10,18 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import augment, devices, fine_tune, inference, input_pipeline, models, progress, run_log, train_step
+from slr_jax import (
+    augment,
+    devices,
+    errors,
+    fine_tune,
+    inference,
+    input_pipeline,
+    models,
+    progress,
+    run_log,
+    train_step,
+)
 from slr_jax import metrics as metrics_lib
 from slr_jax.run_log import EpochMetrics
 from slr_jax.train_step import Steps, TrainState
@@ -309,9 +320,12 @@ def _no_sums(num_runs: int) -> list[Sums]:
 def _restore(
     trials: Sequence[Trial], states: Sequence[TrainState], source: Callable[[], fine_tune.Source] | None
 ) -> tuple[int, list[TrainState], list[Sums]]:
-    """The epochs done, the states of the latest checkpoint that all runs have, and the sums of the epoch after it.
+    """The epochs done, the states of the latest checkpoint that all runs can restore, and the sums of the next epoch.
 
-    Where there is no checkpoint, of the beginning.
+    Where they have none in common, those of the beginning.
+
+    Raises:
+        InputError: all checkpoints that they have in common are damaged.
     """
     steps = set.intersection(*(trial.log.steps for trial in trials))
     no_sums = _no_sums(len(trials))
@@ -324,13 +338,42 @@ def _restore(
         for trial in trials:
             trial.log.check_init(source().summary(states[0].params))
         return 0, [state.begin_with(source().take(state.params)) for state in states], no_sums
-    restored = []
-    for trial, state in zip(trials, states, strict=True):
-        found = trial.log.resume(max(steps), _checkpoint_items(state))
-        restored.append(_restored_state(found))
-    epoch = len(trials[0].log.rows)
-    progress.report(f'{trials[0].log.prefix}going on after epoch {epoch}')
+    epoch, restored = _restore_latest(steps, trials, states)
     return epoch, restored, no_sums
+
+
+def _restore_latest(
+    steps: Iterable[int], trials: Sequence[Trial], states: Sequence[TrainState]
+) -> tuple[int, list[TrainState]]:
+    """The epochs and states of the latest of some checkpoints that is whole; InputError where none is."""
+    damage = []
+    for step in sorted(steps, reverse=True):
+        try:
+            restored = _restore_step(step, trials, states)
+        except errors.InputError as error:
+            damage.append(error)
+            progress.report(f'left out: {error}')
+            continue
+        for trial in trials:
+            trial.log.forget_after(step)
+        epoch = len(trials[0].log.rows)
+        progress.report(f'{trials[0].log.prefix}going on after epoch {epoch}')
+        return epoch, restored
+    raise damage[0]
+
+
+def _restore_step(step: int, trials: Sequence[Trial], states: Sequence[TrainState]) -> list[TrainState]:
+    """The states of a checkpoint of all runs; InputError where it is damaged for any process."""
+    restored: list[TrainState] = []
+    damage = None
+    try:
+        for trial, state in zip(trials, states, strict=True):
+            restored.append(_restored_state(trial.log.restore(step, _checkpoint_items(state))))
+    except errors.InputError as error:
+        damage = error
+    if not devices.in_every_process(damage is None):
+        raise damage or errors.InputError(f'another process cannot read checkpoint {step}')
+    return restored
 
 
 def _restore_unfinished_epoch(
@@ -343,7 +386,7 @@ def _restore_unfinished_epoch(
     ]
     whole = [x for x in found if x is not None]
     steps = {int(items['training']['step']) for items, _ in whole}
-    if len(whole) < len(trials) or len(steps) > 1:
+    if not devices.in_every_process(len(whole) == len(trials) and len(steps) == 1):
         return None
     for trial in trials:
         trial.log.forget_after(step)

@@ -58,7 +58,6 @@ class RunLog:
         run: which run.
         workdir: of all runs.
         is_writer: False in all processes but the first, which only read.
-        in_group: True when it trains in a group whose members may be one checkpoint apart.
         diverged: why the run cannot go on; '' where it can.
 
     Attributes:
@@ -66,21 +65,15 @@ class RunLog:
         diverged: see above.
     """
 
-    def __init__(
-        self, run: config_lib.Run, workdir: str, *, is_writer: bool, in_group: bool, diverged: str = ''
-    ) -> None:
+    def __init__(self, run: config_lib.Run, workdir: str, *, is_writer: bool, diverged: str = '') -> None:
         self.diverged = diverged
         self.rows: list[Row] = []
         self._run, self._root = run, workdir
         self._path = workdir_lib.run_path(workdir, run.name)
         self._is_writer = is_writer
         self._checkpoints = checkpoint_lib.Checkpoints(
-            self._path,
-            read_only=not is_writer,
-            published=run.config.keep_published_checkpoints,
-            num_latest=2 if in_group else 1,
+            self._path, read_only=not is_writer, published=run.config.keep_published_checkpoints
         )
-        self._metrics = self._checkpoints.metrics()
         self._writer: tensorboardX.SummaryWriter | None = None
         self._last_drawn = time.perf_counter()
 
@@ -92,22 +85,22 @@ class RunLog:
     @property
     def steps(self) -> set[int]:
         """The steps of the checkpoints."""
-        return set(self._metrics)
+        return set(self._checkpoints.steps())
 
     def check_init(self, init_json: Mapping[str, Any]) -> None:
         """See workdir.check_init."""
         workdir_lib.check_init(self._path, init_json)
 
-    def resume(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
-        """Restores a checkpoint and forgets what came after it; see Checkpoints.restore."""
-        restored = self._checkpoints.restore(step, target)
-        self.forget_after(step)
-        return restored
+    def restore(self, step: int, target: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads a checkpoint; InputError where it or its metrics are damaged. See Checkpoints.restore."""
+        self._checkpoints.read_metrics(step)
+        return self._checkpoints.restore(step, target)
 
     def forget_after(self, step: int | None) -> None:
-        """Goes back to the epoch of a checkpoint; None: to the beginning."""
+        """Goes back to the epoch of a checkpoint, None: to the beginning; deletes the checkpoints after it."""
         if step is not None:
-            self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), self._metrics[step]['epoch'])
+            epoch = self._checkpoints.read_metrics(step)['epoch']
+            self.rows = read_rows(os.path.join(self._path, 'metrics.csv'), epoch)
         if self._is_writer:
             self._checkpoints.delete_after(-1 if step is None else step)
 
@@ -129,15 +122,15 @@ class RunLog:
         """
         if not os.path.isdir(os.path.join(self._path, _UNFINISHED_EPOCH)):
             return None
-        epoch = 1 if step is None else self._metrics[step]['epoch'] + 1
         try:
+            epoch = 1 if step is None else self._checkpoints.read_metrics(step)['epoch'] + 1
             checkpoints = checkpoint_lib.Checkpoints(self._path, folder=_UNFINISHED_EPOCH)
             for unfinished_step, metrics in checkpoints.metrics().items():
                 if metrics['epoch'] == epoch:
                     sums = {name: value for name, value in metrics.items() if name != 'epoch'}
                     return checkpoints.restore(unfinished_step, target), sums
         except errors.InputError as error:
-            progress.report(f'{self.prefix}epoch {epoch} begins anew: {error}')
+            progress.report(f'{self.prefix}left out: {error}')
         return None
 
     def _delete_unfinished_epoch(self) -> None:

@@ -77,16 +77,12 @@ def open_trials(
         paths = [workdir, *(workdir_lib.run_path(workdir, run.name) for run in runs)]
         is_new = not all(map(workdir_lib.exists, paths))
         init = source().summary(shapes) if source and is_new else None
-    in_group = _runs_per_program(config, len(runs)) > 1
     is_first = devices.is_first_process()
     with devices.first_process_first():
         if is_first:
             workdir_lib.create_or_check_all(workdir, config, runs, dataset.summary(), init)
         diverged = {entry.name: entry.diverged for entry in workdir_lib.read_index(workdir)}
-        logs = [
-            RunLog(run, workdir, is_writer=is_first, in_group=in_group, diverged=diverged.get(run.name, ''))
-            for run in runs
-        ]
+        logs = [RunLog(run, workdir, is_writer=is_first, diverged=diverged.get(run.name, '')) for run in runs]
     if init is not None:
         progress.report(fine_tune.describe(init))
     return [Trial(*parts) for parts in zip(runs, clips, logs, strict=True)]
