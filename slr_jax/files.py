@@ -32,9 +32,11 @@ def create_atomically(path: str) -> Iterator[str]:
     Raises:
         InputError: `path` exists already.
     """
+    parent = os.path.dirname(os.path.abspath(path))
     if os.path.exists(path):
+        _remove_abandoned(parent)
         raise errors.InputError(f'{path} exists already, expected a new path')
-    with _scratch(os.path.dirname(os.path.abspath(path)), path) as scratch:
+    with _scratch(parent, path) as scratch:
         temporary = os.path.join(scratch, os.path.basename(os.path.abspath(path)))
         try:
             yield temporary
@@ -60,7 +62,8 @@ def replace_files_in(directory: str) -> Iterator[str]:
 @contextlib.contextmanager
 def _scratch(parent: str, path: str) -> Iterator[str]:
     made = make_directories(parent)
-    scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+    _remove_abandoned(parent)
+    scratch, handle = _make_locked(parent)
     try:
         with _naming(path):
             yield scratch
@@ -70,9 +73,44 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
         remove_tree_retrying(scratch)
         raise
     finally:
+        os.close(handle)
         for directory in reversed(made):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
+
+
+def _make_locked(parent: str) -> tuple[str, int]:
+    """A new folder, and a handle that locks it until the process closes it or dies."""
+    while True:
+        scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        # Another process may have taken it for abandoned, before it was locked.
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(scratch, os.O_RDONLY)
+            if _is_free(handle) is not False and os.path.exists(scratch):
+                return scratch, handle
+            os.close(handle)
+
+
+def _is_free(handle: int) -> bool | None:
+    """Locks a folder; False where another process has locked it, None where the file system cannot lock folders."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove_abandoned(parent: str) -> None:
+    """Removes what commands that were killed have left in a folder."""
+    for entry in list(os.scandir(parent)):
+        if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                handle = os.open(entry.path, os.O_RDONLY)
+                if _is_free(handle):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                os.close(handle)
 
 
 @contextlib.contextmanager

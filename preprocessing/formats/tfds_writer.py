@@ -82,7 +82,7 @@ def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
 
     Raises:
         InputError: the name or a label name is not valid, a clip is not (see dataset.check_clips), there are no clips,
-            or the directory exists.
+            the directory exists, or another process writes to it.
     """
     name = dataset.description.name
     check_name(name)
@@ -96,7 +96,7 @@ def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
             duplicate = next(v for i, v in enumerate(clips.video_ids) if v in clips.video_ids[:i])
             raise errors.InputError(f'{where}: duplicate video_id {duplicate}')
     path = os.path.join(data_dir, name, VERSION)
-    with files.create_atomically(path) as temporary:
+    with files.only_writer(os.path.dirname(path)), files.create_atomically(path) as temporary:
         try:
             data_dir = _write(dataset, os.path.dirname(temporary))
         except OSError:

@@ -44,6 +44,24 @@ def test_a_writer_that_was_killed_lets_go(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize('writes', ['replace_files_in(sys.argv[1])', "create_atomically(sys.argv[1] + '/file')"])
+def test_what_a_killed_command_left_is_removed_by_the_next(tmp_path, writes):
+    hold = HOLD.replace('only_writer(sys.argv[1])', writes)
+    with subprocess.Popen([sys.executable, '-c', hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == 'holds\n'
+        (left,) = os.listdir(tmp_path)
+        assert files.is_temporary(left)
+        with files.replace_files_in(str(tmp_path)):
+            # What another process still writes to is let be.
+            assert left in os.listdir(tmp_path)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert os.listdir(tmp_path) == [left]
+    with files.replace_files_in(str(tmp_path)):
+        assert left not in os.listdir(tmp_path)
+    assert not os.listdir(tmp_path)
+
+
 def test_what_was_made_for_nothing_is_gone(tmp_path):
     with pytest.raises(ZeroDivisionError), files.only_writer(str(tmp_path / 'new' / 'folder')):
         raise ZeroDivisionError
