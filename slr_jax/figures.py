@@ -17,8 +17,10 @@ matplotlib.rcParams.update({'svg.fonttype': 'none', 'svg.hashsalt': 'slr_jax', '
 
 
 def save(figure: Figure, path: str) -> None:
-    """Writes `path`.png and `path`.svg."""
+    """Writes `path`.png and `path`.svg to a folder that is there."""
     directory, name = os.path.split(os.path.abspath(path))
+    # One that was moved away is not made anew.
+    os.stat(directory)
     with files.replace_files_in(directory) as scratch:
         figure.savefig(os.path.join(scratch, f'{name}.png'), dpi=150)
         figure.savefig(os.path.join(scratch, f'{name}.svg'), metadata={'Date': None})

@@ -65,7 +65,7 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
     _remove_abandoned(parent)
     scratch, handle = _make_locked(parent)
     try:
-        with _naming(path):
+        with naming(path):
             yield scratch
         made = []
         shutil.rmtree(scratch, ignore_errors=True)
@@ -114,7 +114,7 @@ def _remove_abandoned(parent: str) -> None:
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
     """Names the path in errors of writing, such as a full disk, which name none."""
     try:
         yield
@@ -274,7 +274,7 @@ def atomic_write(path: str) -> Iterator[Any]:
     """Opens a text file that replaces `path` at the end, and is gone after an error."""
     temporary = f'{path}{UNFINISHED}'
     try:
-        with _naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
+        with naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
             yield file
         os.replace(temporary, path)
     finally:

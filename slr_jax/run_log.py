@@ -1,6 +1,7 @@
 """What a run writes while it trains: metrics.csv, curves, TensorBoard events and checkpoints."""
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -8,7 +9,8 @@ import time
 from typing import Any
 
 import pandas as pd
-import tensorboardX
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import config as config_lib
@@ -51,6 +53,40 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(EpochMetrics))
 _REQUIRED = [field.name for field in dataclasses.fields(EpochMetrics) if field.default is dataclasses.MISSING]
 
 
+class EventFile:
+    """TensorBoard events of a run.
+
+    Not a SummaryWriter: its thread ends where the disk is full for a moment, and training would then wait for it for
+    ever.
+
+    Args:
+        directory: of the events.
+        first_step: earlier events of later steps are hidden.
+    """
+
+    def __init__(self, directory: str, first_step: int) -> None:
+        self._directory = directory
+        os.makedirs(directory, exist_ok=True)
+        with files.naming(directory):
+            self._writer = event_file_writer.EventsWriter(os.path.join(directory, 'events'))
+            log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=first_step, session_log=log))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values of a step; OSError, which names the directory, where the disk is full or the like."""
+        with files.naming(self._directory):
+            for name, value in values.items():
+                scalar = summary.scalar(name, value)
+                self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=scalar))
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        # What could not be written was reported.
+        with contextlib.suppress(OSError):
+            self._writer.close()
+
+
 class RunLog:
     """The files of one run.
 
@@ -74,7 +110,7 @@ class RunLog:
         self._checkpoints = checkpoint_lib.Checkpoints(
             self._path, read_only=not is_writer, published=run.config.keep_published_checkpoints
         )
-        self._writer: tensorboardX.SummaryWriter | None = None
+        self._events: EventFile | None = None
         self._last_drawn = time.perf_counter()
 
     @property
@@ -108,6 +144,7 @@ class RunLog:
         """Keeps an epoch until `step` of it: the named trees of a checkpoint, and sums over its clips so far."""
         if not self._is_writer:
             return
+        self._check_is_there()
         self._delete_unfinished_epoch()
         checkpoints = checkpoint_lib.Checkpoints(self._path, read_only=False, folder=_UNFINISHED_EPOCH)
         checkpoints.save(step, items, {**sums, 'epoch': len(self.rows) + 1})
@@ -139,23 +176,37 @@ class RunLog:
     def record(self, metrics: EpochMetrics, items: Mapping[str, Any]) -> None:
         """Keeps an epoch: its metrics, and the named trees of a checkpoint."""
         row = dataclasses.asdict(metrics)
-        if self._writer is None and self._is_writer:
-            first_step = self.rows[-1]['step'] if self.rows else 0
-            self._writer = tensorboardX.SummaryWriter(
-                os.path.join(self._path, 'tensorboard'), purge_step=first_step, write_to_disk=True
-            )
-        self.rows.append(row)
-        if self._writer is None:
+        if not self._is_writer:
+            self.rows.append(row)
             return
+        self._check_is_there()
+        if self._events is None:
+            first_step = self.rows[-1]['step'] if self.rows else 0
+            self._events = EventFile(os.path.join(self._path, 'tensorboard'), first_step)
+        self.rows.append(row)
         files.write_csv(os.path.join(self._path, 'metrics.csv'), self.rows, dict.fromkeys((*COLUMNS, *self.rows[0])))
         if time.perf_counter() - self._last_drawn > _CURVES_SECONDS:
             self._draw_curves()
-        for name, value in row.items():
-            if value is not None and name not in ('epoch', 'step'):
-                self._writer.add_scalar(name, value, row['step'])
-        self._writer.flush()
-        self._checkpoints.save(row['step'], items, row)
+        values = {name: x for name, x in row.items() if x is not None and name not in ('epoch', 'step')}
+        self._events.write(row['step'], values)
+        try:
+            self._checkpoints.save(row['step'], items, row)
+        finally:
+            self._check_is_there()
         self._delete_unfinished_epoch()
+
+    def _check_is_there(self) -> None:
+        """Raises InputError where the workdir was moved away while the run wrote to it."""
+        if workdir_lib.exists(self._path):
+            return
+        # Orbax makes the folders of a checkpoint anew.
+        if os.path.isdir(self._path) and os.listdir(self._path) == ['checkpoints']:
+            shutil.rmtree(self._path)
+            with contextlib.suppress(OSError):
+                os.rmdir(self._root)
+        raise errors.InputError(
+            f'{self._path} is not there any more: it was moved or removed while the run wrote to it'
+        )
 
     def mark_diverged(self, reason: str) -> None:
         """Notes why the run cannot go on; InputError where it is the only one."""
@@ -177,6 +228,7 @@ class RunLog:
     def finish(self) -> Row:
         """Draws the curves; returns the metrics of the best epoch."""
         if self._is_writer:
+            self._check_is_there()
             self._draw_curves()
         self.close()
         if self.stops_early():
@@ -188,9 +240,9 @@ class RunLog:
 
     def close(self) -> None:
         """Closes the event file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def _draw_curves(self) -> None:
         figures.save(figures.draw_curves(self.rows), os.path.join(self._path, 'curves'))

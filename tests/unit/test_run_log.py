@@ -1,0 +1,97 @@
+import os
+import shutil
+import struct
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from slr_jax import config as config_lib
+from slr_jax import errors, figures, run_log
+from slr_jax import workdir as workdir_lib
+from tests.conftest import make_tiny_config
+
+
+def read_events(directory):
+    (path,) = directory.iterdir()
+    content, events = path.read_bytes(), []
+    while content:
+        (length,) = struct.unpack('Q', content[:8])
+        events.append(event_pb2.Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    return events
+
+
+def test_events_are_written_at_once_and_again_after_a_full_disk(tmp_path):
+    directory = tmp_path / 'tensorboard'
+    events = run_log.EventFile(str(directory), first_step=4)
+    events.write(8, {'train_loss': 0.5, 'train_accuracy': 0.25})
+    version, start, *scalars = read_events(directory)
+    assert (version.file_version, start.step) == ('brain.Event:2', 4)
+    assert start.session_log.status == event_pb2.SessionLog.START
+    values = [(event.step, event.summary.value[0].tag, event.summary.value[0].simple_value) for event in scalars]
+    assert values == [(8, 'train_loss', 0.5), (8, 'train_accuracy', 0.25)]
+    record = events._writer._py_recordio_writer
+    whole = record._writer
+    record._writer = open('/dev/full', 'wb', buffering=0)  # noqa: SIM115
+    with pytest.raises(OSError, match='No space left on device') as found:
+        events.write(12, {'train_loss': 0.5})
+    assert found.value.filename == str(directory)
+    record._writer = whole
+    events.write(16, {'train_loss': 0.5})
+    assert [event.step for event in read_events(directory)] == [0, 4, 8, 8, 16]
+    events.close()
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / 'w'
+    path.mkdir()
+    workdir_lib.write_description(str(path), make_tiny_config(''), {})
+    run = config_lib.Run('', {}, make_tiny_config(''))
+    return run_log.RunLog(run, str(path), is_writer=True), path
+
+
+METRICS = run_log.EpochMetrics(
+    epoch=1, step=4, train_loss=1.0, train_accuracy=0.5, learning_rate=0.1, clips_per_second=1.0
+)
+
+
+@pytest.mark.parametrize('when', ['before an epoch', 'before the end'])
+def test_a_workdir_that_was_moved_is_not_made_anew(log, tmp_path, when):
+    log, path = log
+    if when == 'before the end':
+        log.record(METRICS, {'params': {'a': 1.0}})
+    os.rename(path, tmp_path / 'moved')
+    with pytest.raises(errors.InputError, match=rf'{path} is not there any more'):
+        log.record(METRICS, {}) if when == 'before an epoch' else log.finish()
+    assert os.listdir(tmp_path) == ['moved']
+
+
+def test_what_orbax_made_anew_is_removed(log, tmp_path):
+    log, path = log
+    save = log._checkpoints.save
+
+    def move_and_save(*given):
+        os.rename(path, tmp_path / 'moved')
+        (path / 'checkpoints').mkdir(parents=True)
+        save(*given)
+
+    log._checkpoints.save = move_and_save
+    with pytest.raises(errors.InputError, match=rf'{path} is not there any more'):
+        log.record(METRICS, {'params': {'a': 1.0}})
+    assert os.listdir(tmp_path) == ['moved']
+
+
+def test_a_folder_with_other_files_is_never_removed(log):
+    log, path = log
+    (path / 'config.json').unlink()
+    shutil.rmtree(path / 'tensorboard', ignore_errors=True)
+    with pytest.raises(errors.InputError, match='is not there any more'):
+        log.record(METRICS, {})
+    assert {'checkpoints', 'dataset.json', 'environment.json'} <= set(os.listdir(path))
+
+
+def test_a_picture_does_not_make_its_folder_anew(tmp_path):
+    with pytest.raises(FileNotFoundError, match='gone'):
+        figures.save(figures.Figure(), str(tmp_path / 'gone' / 'bars'))
+    assert not os.listdir(tmp_path)
