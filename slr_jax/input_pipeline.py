@@ -112,20 +112,37 @@ def length_buckets(lengths: np.ndarray, batch_size: int, num_buckets: int = _NUM
     if not len(ends):
         return [order]
     # Matrices are [start, end], in batches; the first, perhaps smaller batch takes all rows of a batch.
-    batches_before = np.arange(len(ends) + 1)
-    num_batches = batches_before[None, :] - batches_before[:, None]
-    longest = np.concatenate([[0], lengths[order[ends - 1]]])
-    cost = np.concatenate([[0.0], np.full(len(ends), np.inf)])
+    longest = lengths[order[ends - 1]]
+    num_buckets = min(num_buckets, len(ends))
+    cuts = np.array([0, *_possible_cuts(longest, num_buckets)])
+    num_batches = cuts[None, :] - cuts[:, None]
+    longest = np.concatenate([[0], longest[cuts[1:] - 1]])
+    cost = np.where(cuts > 0, np.inf, 0.0)
     starts = []
-    for _ in range(min(num_buckets, len(ends))):
+    for _ in range(num_buckets):
         candidates = np.where(num_batches > 0, cost[:, None] + num_batches * longest[None, :], np.inf)
         starts.append(candidates.argmin(axis=0))
         cost = candidates.min(axis=0)
-    cuts, end = [], len(ends)
+    chosen, end = [], len(cuts) - 1
     for start in reversed(starts):
-        cuts.append(end)
+        chosen.append(cuts[end])
         end = start[end]
-    return np.split(order, ends[np.array(cuts[:0:-1], int) - 1])
+    return np.split(order, ends[np.array(chosen[:0:-1], int) - 1])
+
+
+def _possible_cuts(longest: np.ndarray, num_buckets: int) -> np.ndarray:
+    """After how many batches a bucket may end: after all of one length, as the matrices would be too large else.
+
+    Where there are fewer lengths than buckets, batches of one length are divided, from its first on.
+
+    Args:
+        longest: <int>[batches], ascending.
+        num_buckets: to divide them into.
+    """
+    is_end = np.append(longest[1:] != longest[:-1], True)
+    first = np.searchsorted(longest, longest)
+    to_divide = num_buckets - is_end.sum()
+    return np.flatnonzero(is_end | (np.arange(len(longest)) - first < to_divide)) + 1
 
 
 def shuffle_buckets(buckets: Sequence[np.ndarray], batch_size: int, seed: int, epoch: int) -> np.ndarray:

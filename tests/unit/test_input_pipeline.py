@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -59,6 +60,43 @@ def test_buckets_pad_as_little_as_possible(num_clips, batch_size, num_buckets):
         cost(cuts) for count in range(num_buckets) for cuts in itertools.combinations(range(1, len(ends)), count)
     )
     assert sum(-(-len(bucket) // batch_size) * batch_size * lengths[bucket].max() for bucket in found) == cheapest
+
+
+def divide_by_every_cut(lengths, batch_size, num_buckets):
+    """Clips of each bucket where a bucket may end after any batch; of equal costs the one that begins first."""
+    ascending = np.sort(lengths).tolist()
+    ends = list(range(len(lengths), 0, -batch_size))[::-1]
+    found = {0: (0, [])}
+    for _ in range(min(num_buckets, len(ends))):
+        longer = {}
+        for end in range(1, len(ends) + 1):
+            longest = ascending[ends[end - 1] - 1]
+            options = [(cost + (end - start) * longest, start) for start, (cost, _) in found.items() if start < end]
+            if options:
+                cost, start = min(options)
+                longer[end] = cost, [*found[start][1], end]
+        found = longer
+    cuts = [0, *(ends[end - 1] for end in found[len(ends)][1])]
+    return np.diff(cuts).tolist()
+
+
+def test_buckets_end_where_every_cut_would_give_the_same():
+    rng = np.random.default_rng(0)
+    for most in (1, 2, 5, 12, 40) * 12:
+        lengths = rng.integers(1, most + 1, rng.integers(1, 40))
+        batch_size, num_buckets = rng.integers(1, 4), rng.integers(1, 10)
+        found = input_pipeline.length_buckets(lengths, batch_size, num_buckets)
+        assert list(map(len, found)) == divide_by_every_cut(lengths, batch_size, num_buckets)
+
+
+def test_buckets_of_many_clips_need_little_memory():
+    lengths = np.random.default_rng(0).integers(20, 300, 50_000)
+    tracemalloc.start()
+    found = input_pipeline.length_buckets(lengths, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, found)) == 50_000
+    assert peak < 30e6
 
 
 def test_bucket_order_mixes_clips_and_buckets():
