@@ -135,9 +135,10 @@ def _check_fits(path: str, data: dataset_lib.Description, workdir: str, trained_
 
 def _describe_unknown(names: Iterable[str], known: Sequence[str]) -> str:
     """The glosses that a model does not know, with those that may be meant."""
-    similar = {name: dataset_lib.similar_gloss(name, known) for name in names}
+    names = list(names)
+    similar = {name: dataset_lib.similar_gloss(name, known) for name in names[:_NUM_NAMED]}
     texts = [f'{name!r} (did you mean {close!r}?)' if close else repr(name) for name, close in similar.items()]
-    text = ', '.join(texts[:_NUM_NAMED]) + (f' and {len(texts) - _NUM_NAMED} more' if len(texts) > _NUM_NAMED else '')
+    text = ', '.join(texts) + (f' and {len(names) - _NUM_NAMED} more' if len(names) > _NUM_NAMED else '')
     if not dataset_lib.has_numbers_only(known):
         return text
     return f'{text} (its {len(known)} classes have numbers only; slr_jax.import_torch --label_names gives them glosses)'
@@ -314,10 +315,9 @@ def _write(directory: str, metrics: dict[str, Any], logits: np.ndarray, evaluato
     files.write_csv(os.path.join(directory, 'predictions.csv'), predictions)
     files.write_csv(os.path.join(directory, 'per_class.csv'), _per_class(confusion, names, classes))
     header = ['true \\ predicted', *names]
-    rows = ([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
-    files.write_csv(
-        os.path.join(directory, 'confusion.csv'), [dict(zip(header, row, strict=True)) for row in rows], header
-    )
+    # Row by row: all of them are as many numbers as the square of the classes.
+    rows = (dict(zip(header, [name, *row.tolist()], strict=True)) for name, row in zip(names, confusion, strict=True))
+    files.write_csv(os.path.join(directory, 'confusion.csv'), rows, header)
     figures.save(figures.draw_confusion(confusion, names), os.path.join(directory, 'confusion'))
 
 

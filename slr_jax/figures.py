@@ -15,6 +15,9 @@ from slr_jax import landmarks as landmarks_lib
 # Text stays text, and the same picture gives the same file.
 matplotlib.rcParams.update({'svg.fonttype': 'none', 'svg.hashsalt': 'slr_jax', 'font.size': 9})
 
+# For which a confusion matrix has room.
+_MOST_NAMES = 200
+
 
 def save(figure: Figure, path: str) -> None:
     """Writes `path`.png and `path`.svg to a folder that is there."""
@@ -45,7 +48,10 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def draw_confusion(matrix: np.ndarray, label_names: Sequence[str]) -> Figure:
-    """The confusion matrix, each row as fractions of its true class; numbers where there is room for them."""
+    """The confusion matrix, each row as fractions of its true class; numbers where there is room for them.
+
+    Of more than 200 classes every second is named, or every third, and so on.
+    """
     num_classes = len(matrix)
     size = float(np.clip(0.45 * num_classes, 4, 16))
     figure = Figure(figsize=(size + 1.5, size), layout='constrained')
@@ -54,8 +60,10 @@ def draw_confusion(matrix: np.ndarray, label_names: Sequence[str]) -> Figure:
     image = ax.imshow(fractions, cmap='Blues', vmin=0, vmax=1)
     figure.colorbar(image, ax=ax, shrink=0.8, label='fraction of the true class')
     font = 9 if num_classes <= 30 else 5
-    ax.set_xticks(range(num_classes), label_names, rotation=90, fontsize=font)
-    ax.set_yticks(range(num_classes), label_names, fontsize=font)
+    named = range(0, num_classes, -(-num_classes // _MOST_NAMES))
+    names = [label_names[label] for label in named]
+    ax.set_xticks(named, names, rotation=90, fontsize=font)
+    ax.set_yticks(named, names, fontsize=font)
     ax.set(xlabel='predicted', ylabel='true')
     if num_classes <= 30:
         for true, predicted in np.argwhere(matrix):

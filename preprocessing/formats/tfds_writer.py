@@ -1,5 +1,6 @@
 """Clips in memory -> a TFDS directory in the array_record format, without TensorFlow."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 import contextlib
 import io
@@ -93,7 +94,7 @@ def write_dataset(dataset: dataset_lib.Dataset, data_dir: str) -> str:
         where = f'{name}, {split}'
         dataset_lib.check_clips(clips, dataset.layout.num_points, dataset.description.num_classes, where)
         if len(set(clips.video_ids)) != len(clips):
-            duplicate = next(v for i, v in enumerate(clips.video_ids) if v in clips.video_ids[:i])
+            duplicate = next(name for name, count in Counter(clips.video_ids).items() if count > 1)
             raise errors.InputError(f'{where}: duplicate video_id {duplicate}')
     path = os.path.join(data_dir, name, VERSION)
     with files.only_writer(os.path.dirname(path)), files.create_atomically(path) as temporary:
