@@ -140,7 +140,7 @@ def test_temporary_names():
 
 @pytest.mark.slow
 def test_a_command_of_the_project(tmp_path):
-    flags = [f'--output_dir={tmp_path}', '--kills=2', '--only=kill/build_dataset,twice/build_dataset']
+    flags = [f'--output_dir={tmp_path}', '--only=twice/build_dataset']
     done = subprocess.run(
         [sys.executable, '-m', 'experiments.fault_injection', *flags],
         cwd=ROOT,
@@ -151,6 +151,6 @@ def test_a_command_of_the_project(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f'written to {tmp_path}' in done.stdout
-    rows = (tmp_path / 'faults.csv').read_text().splitlines()[1:]
-    assert [row.split(',')[:2] for row in rows] == [['kill', 'build_dataset'], ['twice', 'build_dataset']]
-    assert all('as expected' in row for row in rows)
+    (row,) = (tmp_path / 'faults.csv').read_text().splitlines()[1:]
+    assert row.split(',')[:2] == ['twice', 'build_dataset']
+    assert 'as expected' in row
