@@ -2,7 +2,7 @@
 
 import re
 
-_MAX_CAUSE = 240
+_MAX_CAUSE, _MAX_SENTENCE = 240, 2000
 
 _OWN_PACKAGES = ('slr_jax', 'preprocessing', 'configs', 'experiments', 'tests')
 # Package -> the extra that brings it; the others come with slr_jax itself.
@@ -19,7 +19,19 @@ _SYSTEM_PACKAGES = 'libgl1 libglib2.0-0 libegl1 libgles2'
 
 
 class InputError(Exception):
-    """One sentence that names the file, row or field, what was found and what was expected."""
+    """One sentence that names the file, row or field, what was found and what was expected.
+
+    What it quotes of a file may be anything: it is shortened, and signs that cannot be printed are escaped.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(_shorten(''.join(map(_printable, sentence)), _MAX_SENTENCE))
+
+
+def _printable(sign: str) -> str:
+    if sign.isspace():
+        return ' '
+    return sign if sign.isprintable() else ascii(sign)[1:-1]
 
 
 class Terminated(BaseException):
@@ -43,8 +55,12 @@ def one_line(error: Exception) -> str:
     while isinstance(message, KeyError | AttributeError) and message.args:
         message = message.args[0]
     text = ' '.join(str(message).replace('\\n', ' ').split()) or type(error).__name__
-    half = _MAX_CAUSE // 2
-    return text if len(text) <= _MAX_CAUSE else f'{text[:half]} … {text[-half:]}'
+    return _shorten(text, _MAX_CAUSE)
+
+
+def _shorten(text: str, length: int) -> str:
+    """Leaves out the middle of a longer text."""
+    return text if len(text) <= length else f'{text[: length // 2 - 1]} … {text[2 - length // 2 :]}'
 
 
 def missing_dependency(error: Exception) -> str | None:
