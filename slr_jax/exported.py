@@ -137,7 +137,8 @@ def _read_description(folder: str) -> Mapping[str, Any]:
             description = json.load(file)
     except (FileNotFoundError, NotADirectoryError):
         raise ExportError(f'{folder} is not an export: it has no {DESCRIPTION}') from None
-    except ValueError as error:
+    # Of JSON that is nested too deeply Python says the latter.
+    except (ValueError, RecursionError) as error:
         raise ExportError(f'{path} is damaged, expected JSON: {_one_line(error)}') from None
     found = description.get('format') if isinstance(description, dict) else None
     if found != FORMAT:

@@ -226,13 +226,24 @@ def write_json(path: str, content: Mapping[str, Any]) -> None:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says; ValueError where it is none, is nested too deeply, or has text that no file can hold."""
+    try:
+        content = json.loads(text)
+        # An escape may stand for half of a character.
+        json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError('it is nested too deeply') from None
+    return content
+
+
 def read_json(path: str, kind: type = dict) -> Any:
     """Reads a JSON object, or with `kind=list` a list; InputError where the file holds something else."""
     try:
         with open(path, encoding='utf-8-sig') as file:
-            content = json.load(file)
+            content = parse_json(file.read())
     except ValueError as error:
-        raise errors.InputError(f'{path} is damaged, expected JSON: {error}') from error
+        raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
     if not isinstance(content, kind):
         expected = 'JSON object' if kind is dict else 'JSON list'
         raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a {expected}')

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, models
+from slr_jax import errors, files, models
 from slr_jax import features as features_lib
 from slr_jax.inference import LoadedModel
 
@@ -55,8 +55,8 @@ def read(path: str) -> tuple[ml_collections.ConfigDict, dataset_lib.Description,
         with safetensors.safe_open(path, framework='np') as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        config = config_lib.from_json(json.loads(metadata['config']), is_old=False)
-        description = dataset_lib.Description(**json.loads(metadata['description']))
+        config = config_lib.from_json(files.parse_json(metadata['config']), is_old=False)
+        description = dataset_lib.Description(**files.parse_json(metadata['description']))
         model = models.model_from_config(config, description.num_classes)
         dim = features_lib.Features.from_config(config, description.layout).dim
         params = _nest(tensors)

@@ -96,7 +96,7 @@ def read_description(directory: str) -> tuple[dict[str, Any], str]:
 
 def _parse_description(path: str, content: bytes) -> tuple[dict[str, Any], str]:
     try:
-        description = json.loads(content)
+        description = files.parse_json(content)
     except ValueError as error:
         raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
     if not isinstance(description, dict) or description.pop('format', None) not in (FORMAT, _OLD_FORMAT):

@@ -76,7 +76,7 @@ def _read_source(path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     if 'source' not in arrays:
         return {'kind': 'npz'}
     try:
-        return dict(json.loads(str(arrays['source'])))
+        return dict(files.parse_json(str(arrays['source'])))
     except (ValueError, TypeError):
         raise errors.InputError(f'{path}: source is not a JSON object') from None
 

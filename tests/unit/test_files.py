@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from preprocessing.extraction import store
 from slr_jax import errors, files
 
 HOLD = """
@@ -17,6 +18,26 @@ with files.only_writer(sys.argv[1]):
     print('holds', flush=True)
     time.sleep(60)
 """
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('{"a": ', 'expected JSON'),
+        ('{"a": ' + '[' * 100_000 + ']' * 100_000 + '}', 'nested too deeply'),
+        ('{"a": "\\ud800"}', 'surrogates not allowed'),
+        ('{"\\ud800": 1}', 'surrogates not allowed'),
+        ('{"a": ' + '9' * 5000 + '}', 'integer string conversion'),
+    ],
+)
+def test_json_that_nothing_can_be_made_of_is_refused(text, words, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    with pytest.raises(errors.InputError, match=f'{path} is damaged, expected JSON.*{words}|{path}.*{words}'):
+        files.read_json(str(path))
+    (tmp_path / 'extraction.json').write_text(text)
+    with pytest.raises(errors.InputError, match=f'{tmp_path}/extraction.json is damaged'):
+        store.read_description(str(tmp_path))
 
 
 def test_a_second_writer_is_refused_and_a_later_one_is_not(tmp_path):
