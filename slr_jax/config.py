@@ -421,6 +421,11 @@ def _config_of_one_run(
 def _check(config: ml_collections.ConfigDict) -> None:
     if not config.dataset:
         raise errors.InputError('config.dataset is not set, expected a TFDS directory')
+    check_values(config)
+
+
+def check_values(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError, naming the field, where the values of one run are not legal; it need not have a dataset."""
     for field, allowed in _choices().items():
         if config[field] not in allowed:
             raise errors.InputError(f'config.{field} is {config[field]!r}, expected one of {", ".join(allowed)}')
@@ -494,6 +499,9 @@ def from_json(fields: Mapping[str, Any], *, is_old: bool) -> ml_collections.Conf
         fields: of the saved config.
         is_old: saved by slr_jax 0.1.0, where `missing_value` was given before 0.5 was subtracted, and `num_seeds` was
             another way to give seeds.
+
+    Raises:
+        Exception: of several kinds, for damaged fields; InputError where a value is not legal.
     """
     fields = dict(fields)
     if is_old:
@@ -502,4 +510,6 @@ def from_json(fields: Mapping[str, Any], *, is_old: bool) -> ml_collections.Conf
             fields['seeds'] = tuple(range(fields['seed'], fields['seed'] + num_seeds))
         if 'missing_value' in fields:
             fields['missing_value'] -= 0.5
-    return _update_default(fields)
+    config = _update_default(fields)
+    check_values(config)
+    return config
