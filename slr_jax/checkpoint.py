@@ -137,9 +137,9 @@ class Checkpoints:
     def read_metrics(self, step: int) -> Metrics:
         """The metrics of a checkpoint; InputError where they are damaged or missing."""
         found = self._manager.metrics(step)
-        if not isinstance(found, dict) or 'epoch' not in found:
+        if not _is_valid(found):
             path = os.path.join(self._directory, str(step), 'metrics')
-            raise errors.InputError(f'{path} is missing or damaged, expected the metrics of the checkpoint')
+            raise errors.InputError(f'{path} is missing or damaged, expected the metrics of an epoch')
         return found
 
     def save(self, step: int, items: Mapping[str, Any], metrics: Metrics) -> None:
@@ -183,6 +183,16 @@ class Checkpoints:
         except Exception as error:
             cause = errors.one_line(error)
             raise errors.InputError(f'{self._directory}/{step} is damaged or of another model: {cause}') from error
+
+
+def _is_valid(metrics: Any) -> bool:
+    """Whether checkpoints can be compared by their metrics."""
+    if not isinstance(metrics, dict) or not isinstance(metrics.get('epoch'), int):
+        return False
+    names = ('train_accuracy', 'validation_accuracy', 'validation_loss')
+    numbers = {name: metrics[name] for name in names if metrics.get(name) is not None}
+    has_pair = ('validation_accuracy' in numbers) == ('validation_loss' in numbers)
+    return has_pair and all(isinstance(number, int | float) for number in numbers.values())
 
 
 def _os_error_text(error: Exception) -> str:

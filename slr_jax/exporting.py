@@ -152,5 +152,9 @@ def read_evaluations(workdir: str, step: int) -> dict[str, dict[str, Any]]:
         if metrics.get('checkpoint') == step and missing:
             raise errors.InputError(f'{path} has no {missing[0]}, expected what slr_jax.evaluate writes: test again')
         if metrics.get('checkpoint') == step:
+            interval = metrics['accuracy_wilson95']
+            numbers = [metrics['accuracy'], metrics['top5'], *(interval if isinstance(interval, list) else ())]
+            if len(numbers) != 4 or not all(isinstance(number, int | float) for number in numbers):
+                raise errors.InputError(f'{path} is damaged: expected numbers as accuracy, accuracy_wilson95 and top5')
             found[os.path.basename(os.path.dirname(path))] = metrics
     return found

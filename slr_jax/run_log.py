@@ -263,6 +263,15 @@ def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
         found = f'no column {lacking[0]!r}' if lacking else f'{len(table)} rows'
         rows = 'rows' if num_rows is None else f'{num_rows} rows'
         raise errors.InputError(f'{path} is damaged: it has {found}, expected {rows} of {", ".join(_REQUIRED)}')
+    for column in table.columns.intersection(COLUMNS):
+        is_wrong = pd.to_numeric(table[column], errors='coerce').isna() & (
+            table[column].notna() | (column in _REQUIRED)
+        )
+        if is_wrong.any():
+            row = int(is_wrong.to_numpy().argmax())
+            raise errors.InputError(
+                f'{path} is damaged: row {row + 2}, column {column}: found {table[column][row]!r}, expected a number'
+            )
     rows = table.where(table.notna(), None).to_dict('records')
     return [dict.fromkeys(COLUMNS) | row for row in rows]
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,22 @@ def test_latest_best_and_published_are_kept(tmp_path, published):
     assert reopened.restore(2, like)['params']['a'].tolist() == [2, 2]
     with pytest.raises(errors.InputError, match=r'checkpoints/2\b'):
         reopened.restore(2, {'params': {'b': np.zeros(3)}})
+
+
+@pytest.mark.parametrize(
+    'metrics',
+    [
+        1,
+        [row(1, 0.5, 0.5)],
+        {'validation_accuracy': 0.5},
+        row('1', 0.5, 0.5),
+        row(1, 0.5, 'high'),
+        row(1, [0.5], 0.5),
+        row(1, 0.5, 0.5, None),
+    ],
+)
+def test_damaged_metrics_are_refused(tmp_path, metrics):
+    checkpoint.Checkpoints(str(tmp_path), read_only=False).save(1, {'params': {'a': np.zeros(1)}}, row(1, 0.5, 0.5))
+    (tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics').write_text(json.dumps(metrics))
+    with pytest.raises(errors.InputError, match='checkpoints/1/metrics is damaged: expected the metrics of an epoch'):
+        checkpoint.Checkpoints(str(tmp_path)).metrics()

@@ -235,6 +235,10 @@ AGAIN = 'python -m slr_jax.export --workdir='
 DAMAGES = {
     'no export': (lambda folder: os.remove(folder / 'model.json'), ['is not an export', 'model.json']),
     'cut': (lambda folder: change(folder / 'model.json', lambda x: x[:100]), ['model.json', 'damaged', 'JSON']),
+    'nested': (
+        lambda folder: (folder / 'model.json').write_text('[' * 100_000 + ']' * 100_000),
+        ['model.json', 'damaged', 'JSON', 'recursion'],
+    ),
     'a list': (lambda folder: (folder / 'model.json').write_text('[1]'), ['model.json', 'format', exported.FORMAT]),
     'newer': (
         lambda folder: change_description(folder, format='slr_jax export 2'),
@@ -294,6 +298,22 @@ def test_numbers_of_an_older_evaluation_are_refused(tmp_path):
     path.write_text('{"checkpoint": 3, "split": "test", "clips": 6, "accuracy": 0.5}')
     assert exporting.read_evaluations(str(tmp_path), 2) == {}
     with pytest.raises(errors.InputError, match=f'{path} has no accuracy_wilson95'):
+        exporting.read_evaluations(str(tmp_path), 3)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [('accuracy', 'high'), ('accuracy_wilson95', [0.5]), ('accuracy_wilson95', None), ('top5', [1.0]), ('top5', None)],
+)
+def test_a_damaged_evaluation_is_refused(field, value, tmp_path):
+    path = tmp_path / 'evaluation' / 'test_best' / 'metrics.json'
+    path.parent.mkdir(parents=True)
+    good = {'checkpoint': 3, 'split': 'test', 'clips': 6, 'accuracy': 0.5, 'accuracy_wilson95': [0.2, 0.8], 'top5': 1}
+    good['selected_by'] = 'the latest'
+    path.write_text(json.dumps(good))
+    assert exporting.read_evaluations(str(tmp_path), 3) == {'test_best': good}
+    path.write_text(json.dumps(good | {field: value}))
+    with pytest.raises(errors.InputError, match=f'{path} is damaged: expected numbers as accuracy'):
         exporting.read_evaluations(str(tmp_path), 3)
 
 

@@ -10,6 +10,8 @@ from slr_jax import errors, figures, run_log
 from slr_jax import workdir as workdir_lib
 from tests.conftest import make_tiny_config
 
+HEADER = 'epoch,step,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,clips_per_second'
+
 
 def read_events(directory):
     (path,) = directory.iterdir()
@@ -95,3 +97,29 @@ def test_a_picture_does_not_make_its_folder_anew(tmp_path):
     with pytest.raises(FileNotFoundError, match='gone'):
         figures.save(figures.Figure(), str(tmp_path / 'gone' / 'bars'))
     assert not os.listdir(tmp_path)
+
+
+def test_columns_without_values_are_none(tmp_path):
+    path = tmp_path / 'metrics.csv'
+    path.write_text(f'{HEADER},notes\n1,6,1.5,0.5,,,0.001,9,begun\n2,12,1.0,0.75,,,0.001,9,\n')
+    first, second = run_log.read_rows(str(path))
+    assert (first['epoch'], first['train_loss'], first['validation_loss'], first['notes']) == (1, 1.5, None, 'begun')
+    assert second['notes'] is None
+
+
+@pytest.mark.parametrize(
+    ('row', 'words'),
+    [
+        ('2,12,low,0.75,,,0.001,9', "row 3, column train_loss: found 'low', expected a number"),
+        ('2,12,1.0,0.75,1.0,0..5,0.001,9', r"row 3, column validation_accuracy: found '0\.\.5', expected a number"),
+        ('2,12,1.0', 'row 3, column train_accuracy: found nan, expected a number'),
+        (',12,1.0,0.75,,,0.001,9', 'row 3, column epoch: found nan, expected a number'),
+        ('2,12,1.0,0.75,,,0.001,9,9', 'Expected 8 fields in line 3, saw 9'),
+    ],
+)
+def test_a_damaged_row_is_refused(row, words, tmp_path):
+    path = tmp_path / 'metrics.csv'
+    path.write_text(f'{HEADER}\n1,6,1.5,0.5,,,0.001,9\n{row}\n')
+    with pytest.raises(errors.InputError, match=f'{path} is damaged: .*{words}'):
+        run_log.read_rows(str(path), 2)
+    assert len(run_log.read_rows(str(path), 1)) == 1
