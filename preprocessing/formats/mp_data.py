@@ -54,14 +54,14 @@ def read_item(path: str) -> clip_folders.Points | None:
     if os.path.isdir(path):
         names = [name for name in os.listdir(path) if name.endswith('.npy')]
         files = [os.path.join(path, name) for name in sorted(names, key=clip_folders.frame_order)]
-        rows = [_check(file, _read_array(file)) for file in files]
+        rows = [_check(file, _read_array(file), 1) for file in files]
         if not rows:
             return None
         if len({row.size for row in rows}) > 1:
             raise errors.InputError(f'{path}: {files[0]} has {rows[0].size} numbers, but not every frame has as many')
         return landmarker_lib.LAYOUT, _to_points(np.stack(rows))
     path = f'{path}.npy'
-    return landmarker_lib.LAYOUT, _to_points(_check(path, _read_array(path)))
+    return landmarker_lib.LAYOUT, _to_points(_check(path, _read_array(path), 2))
 
 
 def _read_array(path: str) -> np.ndarray:
@@ -76,10 +76,14 @@ def _read_array(path: str) -> np.ndarray:
         raise errors.InputError(f'{path} is damaged, or not an array of numbers: {kind}') from error
 
 
-def _check(path: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.float32 or array.ndim not in (1, 2) or array.shape[-1] not in _BEFORE_HANDS:
+def _check(path: str, array: np.ndarray, num_axes: int) -> np.ndarray:
+    """Refuses what is not the numbers of a frame, or of a row per frame."""
+    if array.dtype != np.float32 or array.ndim != num_axes or array.shape[-1] not in _BEFORE_HANDS:
         expected = ', '.join(map(str, _BEFORE_HANDS))
-        raise errors.InputError(f'{path} is {array.dtype}{list(array.shape)}, expected {expected} numbers per frame')
+        rows = 'one row' if num_axes == 1 else 'a row each'
+        raise errors.InputError(
+            f'{path} is {array.dtype}{list(array.shape)}, expected {expected} numbers per frame, {rows}'
+        )
     return array
 
 

@@ -73,13 +73,14 @@ def _read_keypoints(path: str, person: dict[str, Any], part: str) -> np.ndarray:
     numbers = person[name] if name else []
     counts = (25, 18) if part == 'pose' else (21,)
     try:
-        keypoints = np.array(numbers, np.float32).reshape(-1, 3)
-    except (ValueError, TypeError):
-        keypoints = np.zeros((1, 3), np.float32)
-    if len(keypoints) not in (0, *counts):
+        keypoints = np.array(numbers, np.float32)
+    except (ValueError, TypeError, OverflowError):
+        keypoints = None
+    if keypoints is None or keypoints.ndim != 1 or keypoints.size not in (0, *(3 * count for count in counts)):
+        found = 'no list of numbers' if keypoints is None else f'{keypoints.size} numbers'
         expected = ' or '.join(str(count * 3) for count in counts)
-        raise errors.InputError(f'{path}: {name} has {np.size(numbers)} numbers, expected {expected}')
-    return keypoints
+        raise errors.InputError(f'{path}: {name} has {found}, expected {expected}')
+    return keypoints.reshape(-1, 3)
 
 
 def arrange(body: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

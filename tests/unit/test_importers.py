@@ -124,6 +124,7 @@ def test_empty_folders_of_mp_data_are_left_out(tmp_path, capsys):
     [
         (np.zeros(63), r'float32\[63\], expected 126, 258, 1662, 1692 numbers per frame'),
         (np.zeros(258), r'0\.npy has 126 numbers, but not every frame'),
+        (np.zeros((1, 126)), r'float32\[1, 126\], expected 126, 258, 1662, 1692 numbers per frame, one row'),
         (np.array(['a'] * 126), r'<U1\[126\]'),
         (np.array([None] * 126), 'not an array of numbers'),
     ],
@@ -132,6 +133,14 @@ def test_other_arrays_are_refused(tmp_path, array, facts):
     write_mp_data(tmp_path / 'MP_Data', 126)
     np.save(tmp_path / 'MP_Data' / 'book' / '3' / '11.npy', array)
     with pytest.raises(errors.InputError, match=rf'MP_Data/book/3.*{facts}'):
+        read('mp_data', input=tmp_path / 'MP_Data')
+
+
+def test_an_array_of_a_frame_among_those_of_clips_is_refused(tmp_path):
+    write_mp_data(tmp_path / 'MP_Data', 126, per_frame=False)
+    path = sorted((tmp_path / 'MP_Data' / 'book').glob('*.npy'))[-1]
+    np.save(path, np.zeros(126))
+    with pytest.raises(errors.InputError, match=rf'{path} is float32\[126\], expected .*, a row each'):
         read('mp_data', input=tmp_path / 'MP_Data')
 
 
@@ -268,6 +277,9 @@ def test_openpose_of_a_clips_table(tmp_path):
         ('[1, 2]', 'holds a list, expected a JSON object'),
         ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', 'pose_keypoints_2d has 3 numbers, expected 75 or 54'),
         ('{"people": [{"hand_left_keypoints_2d": [1, 2]}]}', 'hand_left_keypoints_2d has 2 numbers, expected 63'),
+        ('{"people": [{"hand_left_keypoints_2d": [[1], 2]}]}', 'hand_left_keypoints_2d has no list of numbers, exp'),
+        ('{"people": [{"hand_left_keypoints_2d": {"x": 1}}]}', 'hand_left_keypoints_2d has no list of numbers, exp'),
+        ('{"people": [{"hand_left_keypoints_2d": 5}]}', 'hand_left_keypoints_2d has 1 numbers, expected 63'),
         ('{"people"', 'damaged'),
     ],
 )
