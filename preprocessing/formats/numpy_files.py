@@ -14,6 +14,7 @@ import numpy as np
 
 _MAX_PICKLE_BYTES = 64 * 2**20
 _CHUNK_ROWS = 2**12
+_LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 
 
 class _Array:
@@ -78,7 +79,16 @@ def read_array(file: IO[bytes], *, as_float32: bool = False) -> np.ndarray:
         return _read_as_float32(file, shape, dtype)
     file.seek(0)
     array = np.lib.format.read_array(file, allow_pickle=False)
+    if dtype.kind == 'U' and array.size and dtype.itemsize:
+        _check_text(array)
     return array.astype(np.float32, copy=False) if as_float32 and dtype.kind in 'fiu' else array
+
+
+def _check_text(array: np.ndarray) -> None:
+    """Refuses text of numbers that are no characters, which Python cannot make, or of halves of some."""
+    codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if (codes > _LAST_CHARACTER).any() or ((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1])).any():
+        raise ValueError('it holds numbers that are no characters')
 
 
 def _read_as_float32(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -99,7 +109,9 @@ def _read_objects(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
     if not isinstance(array, _Array) or array.shape != shape or len(items) != math.prod(shape):
         raise ValueError('it is not an array')
     for item in items:
-        if not isinstance(item, str | int | float):
+        if isinstance(item, str):
+            item.encode()
+        elif not isinstance(item, int | float):
             raise ValueError(f'it holds {item!r}' if item is None else f'it holds a {type(item).__name__}')
     if any(isinstance(item, str) for item in items):
         # What pandas has for an empty cell is NaN.

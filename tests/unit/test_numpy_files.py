@@ -50,6 +50,22 @@ def test_other_objects_are_refused(item):
         read(array)
 
 
+@pytest.mark.parametrize('code', [0x110000, 0xFFFFFFFF, 0xD800, 0xDFFF])
+@pytest.mark.parametrize('order', '<>')
+def test_text_of_numbers_that_are_no_characters_is_refused(code, order):
+    text = np.array(['yes', 'grüßen 👋'], f'{order}U8')
+    assert read(text).tolist() == ['yes', 'grüßen 👋']
+    codes = text.view(f'{order}u4')
+    codes[2] = code
+    with pytest.raises(ValueError, match='no characters'):
+        read(text)
+
+
+def test_objects_of_half_a_character_are_refused():
+    with pytest.raises(ValueError, match='surrogates not allowed'):
+        read(np.array(['yes', '\ud800'], object))
+
+
 def test_nothing_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match='mkdir'):
