@@ -102,7 +102,7 @@ def _open(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStre
     with av.logging.Capture() as log:
         try:
             # FFmpeg takes what is before a colon for a protocol.
-            container = av.open(f'file:{path}')
+            container = av.open(f'file:{path}', metadata_errors='replace')
         except av.FFmpegError as error:
             raise VideoError(f'{_NO_VIDEO} ({_message(error)})') from error
     with container:

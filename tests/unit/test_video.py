@@ -116,6 +116,14 @@ def test_frames_per_second(tmp_path, shared):
     assert video.frames_per_second(str(tmp_path / 'text.mp4')) is None
 
 
+def test_a_title_in_another_encoding(tmp_path):
+    write_video(tmp_path / 'video.mp4', 3)
+    content = (tmp_path / 'video.mp4').read_bytes()
+    assert content.count(b'Lavf') == 1
+    (tmp_path / 'video.mp4').write_bytes(content.replace(b'Lavf', b'\xe9avf'))
+    assert len(read(tmp_path / 'video.mp4')) == 3
+
+
 def test_a_video_of_one_frame(tmp_path):
     check(read(write_video(tmp_path / 'a.mp4', 1)), [1], 6)
     check(read(write_folder(tmp_path / 'a', 1)), [1], 6)
