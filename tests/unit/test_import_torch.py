@@ -11,8 +11,9 @@ import optax
 import pytest
 from safetensors import numpy
 
+from experiments.fuzzing import torch_files, trial
+from experiments.fuzzing.kinds import KINDS
 from slr_jax import checkpoint, errors, models, torch_models, workdir
-from tests import mutated_checkpoints, torch_files
 
 GOLDEN = {'originalSpoterPE': models.SpoterPE, 'ownModelwquery': models.ClassQuery}
 # Of the published models; the others have no checkpoints of PyTorch.
@@ -271,13 +272,16 @@ def test_files_of_other_kinds_are_named(content, words, tmp_path):
     refuse(tmp_path / 'model.pth', words)
 
 
-def test_mutated_files_import_or_are_refused(tmp_path):
-    """`python -m tests.mutated_checkpoints` tries 1,000."""
-    before = mutated_checkpoints.peak_memory()
-    outcomes, longest = mutated_checkpoints.try_files(mutated_checkpoints.make_sources(tmp_path), tmp_path, 100, seed=1)
-    assert outcomes.total() == 100
-    assert longest < 30
-    assert mutated_checkpoints.peak_memory() - before < 2**31
+@pytest.mark.parametrize('name', ['torch', 'safetensors'])
+def test_damaged_files_import_or_are_refused(name, tmp_path):
+    """`python -m experiments.fuzz` tries 1,000 of each."""
+    kind = KINDS[name]
+    assert trial.prepare(kind, str(tmp_path)) == ''
+    copy = trial.Copy(str(tmp_path))
+    outcomes = [trial.try_file(kind, copy, 1, index) for index in range(50)]
+    assert [outcome for outcome in outcomes if outcome.failure] == []
+    assert max(outcome.seconds for outcome in outcomes) < 30
+    assert max(outcome.megabytes for outcome in outcomes) < 2000
 
 
 class Evil:
@@ -341,9 +345,9 @@ HOSTILE = {
 @pytest.mark.parametrize('kind', HOSTILE)
 def test_hostile_pickles_are_refused(kind, tmp_path):
     torch_files.save_pickle(tmp_path / 'evil.pth', b'\x80\x04' + HOSTILE[kind])
-    before = mutated_checkpoints.peak_memory()
+    before = trial.peak_bytes()
     refuse(tmp_path / 'evil.pth', 'evil')
-    assert mutated_checkpoints.peak_memory() - before < 2**30
+    assert trial.peak_bytes() - before < 2**30
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):

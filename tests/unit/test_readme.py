@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from configs import default
+from experiments.fuzzing import torch_files
 from slr_jax import cli, dataset, models, train_lib
-from tests import torch_files
 from tests.conftest import ROOT, make_tiny_config
 
 PAGES = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])

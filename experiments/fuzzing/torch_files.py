@@ -1,12 +1,14 @@
-"""Writes files as torch.save does, without PyTorch: for tests of their import."""
+"""Writes files as torch.save does, without PyTorch."""
 
 import collections
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools
 import io
 import pickle
 import sys
 import types
+from typing import IO, Any
 import zipfile
 
 import numpy as np
@@ -21,13 +23,13 @@ class _Module(_Named):
 
 
 @functools.cache
-def _named(path, base=_Named):
+def _named(path: str, base: type = _Named) -> Any:
     module, name = path.rsplit('.', 1)
     return type(name, (base,), {'__module__': module, '__qualname__': name})
 
 
 @contextlib.contextmanager
-def _importable():
+def _importable() -> Iterator[None]:
     """Pretends that the modules of these classes are there, as the pickler asks for."""
     before = set(sys.modules)
     for kind in {*_Named.__subclasses__(), *_Module.__subclasses__()} - {_Module}:
@@ -41,11 +43,12 @@ def _importable():
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file, storages, legacy=False):
+    def __init__(self, file: IO[bytes], storages: list[np.ndarray], legacy: bool = False) -> None:
         super().__init__(file, protocol=2)
-        self._storages, self._legacy, self._classes = storages, legacy, set()
+        self._storages, self._legacy = storages, legacy
+        self._classes: set[type] = set()
 
-    def persistent_id(self, thing):
+    def persistent_id(self, thing: Any) -> Any:
         if isinstance(thing, _Storage):
             self._storages.append(thing.numbers)
             view = (None,) if self._legacy else ()
@@ -57,15 +60,15 @@ class _Pickler(pickle.Pickler):
 
 
 class _Storage:
-    def __init__(self, numbers):
+    def __init__(self, numbers: np.ndarray) -> None:
         self.numbers = np.ascontiguousarray(numbers, '<f4')
 
 
 class _Tensor:
-    def __init__(self, numbers):
+    def __init__(self, numbers: np.ndarray) -> None:
         self._numbers = np.asarray(numbers, np.float32)
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         shape = self._numbers.shape
         stride = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
         return _REBUILD, (_Storage(self._numbers), 0, shape, stride, False, collections.OrderedDict())
@@ -76,17 +79,18 @@ _REBUILD = _named('torch._utils._rebuild_tensor_v2')
 _REBUILD.__call__ = lambda *_: None
 
 
-def save(path, content, prefix='archive'):
+def save(path: Any, content: Any, prefix: str = 'archive') -> None:
     """Writes `content`, in which NumPy arrays are tensors."""
-    storages, data = [], io.BytesIO()
+    storages: list[np.ndarray] = []
+    data = io.BytesIO()
     with _importable():
         _Pickler(data, storages).dump(_as_tensors(content))
     save_pickle(path, data.getvalue(), storages, prefix)
 
 
-def save_legacy(path, content, little_endian=True):
+def save_legacy(path: Any, content: Any, little_endian: bool = True) -> None:
     """As `save`, in the format of PyTorch before 1.6."""
-    storages = []
+    storages: list[np.ndarray] = []
     with open(path, 'wb') as file, _importable():
         for head in (0x1950A86A20F9469CFC6C, 1001, {'protocol_version': 1001, 'little_endian': little_endian}):
             pickle.dump(head, file, protocol=2)
@@ -96,7 +100,7 @@ def save_legacy(path, content, little_endian=True):
             file.write(numbers.size.to_bytes(8, 'little') + numbers.tobytes())
 
 
-def save_pickle(path, data, storages=(), prefix='archive'):
+def save_pickle(path: Any, data: bytes, storages: Sequence[np.ndarray] = (), prefix: str = 'archive') -> None:
     """Writes the bytes of a pickle and the storages it refers to."""
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr(f'{prefix}/data.pkl', data)
@@ -105,7 +109,7 @@ def save_pickle(path, data, storages=(), prefix='archive'):
             archive.writestr(f'{prefix}/data/{i}', numbers.tobytes())
 
 
-def _as_tensors(content):
+def _as_tensors(content: Any) -> Any:
     if isinstance(content, np.ndarray):
         return _Tensor(content)
     if isinstance(content, dict):
@@ -115,7 +119,7 @@ def _as_tensors(content):
     return content
 
 
-def module(path, state, num_heads, **attributes):
+def module(path: str, state: Mapping[str, np.ndarray], num_heads: int, **attributes: Any) -> Any:
     """A pickled module of the class `path`, as nested as its names are, with the tensors of a state dict.
 
     Its encoder's layers have further `attributes`.
@@ -135,24 +139,24 @@ def module(path, state, num_heads, **attributes):
     return root
 
 
-def wrap(path, name, inner):
+def wrap(path: str, name: str, inner: Any) -> Any:
     """A module of the class `path` that holds another: DataParallel and the like."""
     outer = _module(path)
     outer._modules[name] = inner
     return outer
 
 
-def _module(path):
+def _module(path: str) -> Any:
     thing = _named(path, _Module)()
     thing.__dict__.update(training=False, _parameters=collections.OrderedDict(), _modules=collections.OrderedDict())
     return thing
 
 
-def state_dict(name, params, old_mask_name=False):
+def state_dict(name: str, params: Mapping[str, Any], old_mask_name: bool = False) -> dict[str, np.ndarray]:
     """Parameters of this project under the names of the published models."""
     params = {key: _to_numpy(value) for key, value in params.items()}
-    state = collections.OrderedDict()
-    vectors = {
+    state: dict[str, np.ndarray] = collections.OrderedDict()
+    vectors: dict[str, tuple[str, tuple[int, ...] | None]] = {
         'position': ('pos', (1, 1, -1)),
         'row_embed': ('row_embed', None),
         'class_query': ('class_query', (1, -1)),
@@ -184,11 +188,11 @@ def state_dict(name, params, old_mask_name=False):
     return state
 
 
-def _to_numpy(tree):
+def _to_numpy(tree: Any) -> Any:
     return {key: _to_numpy(value) for key, value in tree.items()} if isinstance(tree, dict) else np.asarray(tree)
 
 
-def _put(state, prefix, layer, i):
+def _put(state: dict[str, np.ndarray], prefix: str, layer: Mapping[str, Any], i: int | None) -> None:
     for ours, theirs in (('kernel', 'weight'), ('scale', 'weight'), ('bias', 'bias')):
         if ours in layer:
             numbers = layer[ours] if i is None else layer[ours][i]

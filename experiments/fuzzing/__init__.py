@@ -1,0 +1,1 @@
+"""Damaged files of every kind that the project reads, and what its readers make of them."""
