@@ -139,7 +139,7 @@ class Landmarker:
                 min_hand_presence_confidence=options.min_presence_confidence,
                 min_tracking_confidence=options.min_tracking_confidence,
             )
-            self._hands = vision.HandLandmarker.create_from_options(hands)
+            self._hands = _create(vision.HandLandmarker, hands, options.model_files['hands'])
         if 'pose' in options.parts:
             pose = vision.PoseLandmarkerOptions(
                 base_options=base_options(model_asset_buffer=models['pose']),
@@ -148,7 +148,7 @@ class Landmarker:
                 min_pose_detection_confidence=options.min_detection_confidence,
                 min_tracking_confidence=options.min_tracking_confidence,
             )
-            self._pose = vision.PoseLandmarker.create_from_options(pose)
+            self._pose = _create(vision.PoseLandmarker, pose, options.model_files['pose'])
 
     def find(self, frame: np.ndarray, milliseconds: int) -> Found:
         """Finds the bodies and hands in a frame.
@@ -180,6 +180,15 @@ class Landmarker:
         for landmarker in (self._hands, self._pose):
             if landmarker is not None:
                 landmarker.close()
+
+
+def _create(kind: Any, options: Any, model_file: str) -> Any:
+    try:
+        return kind.create_from_options(options)
+    # MediaPipe raises many kinds of errors for networks that it cannot use.
+    except Exception as error:
+        cause = errors.one_line(error)
+        raise errors.InputError(f'{model_file} cannot be used by MediaPipe: {cause}; get it again') from error
 
 
 def _detect(landmarker: Any, tracks: bool, image: Any, milliseconds: int) -> Any:

@@ -6,7 +6,9 @@ pytest.importorskip('cv2')
 
 import numpy as np
 
+from experiments.fuzzing import sources
 from preprocessing.extraction import landmarker, model_files, people, video
+from slr_jax import errors
 
 # As MediaPipe counts the points of a body.
 LEFT_WRIST, RIGHT_WRIST = 15, 16
@@ -100,6 +102,16 @@ def test_distances_are_those_of_the_picture():
 
 
 # --- MediaPipe
+
+
+@pytest.mark.parametrize('part', landmarker.PARTS)
+def test_a_model_file_that_mediapipe_cannot_use_is_named(part, tmp_path):
+    pytest.importorskip('mediapipe')
+    sources.write_task(str(tmp_path))
+    options = landmarker.Options(parts=(part,))
+    models = model_files.read_models(str(tmp_path), options.model_files)
+    with pytest.raises(errors.InputError, match=f'{options.model_files[part]} cannot be used by MediaPipe: .*Flatbuf'):
+        landmarker.Landmarker(options, models)
 
 
 # In frame 30 MediaPipe calls both hands right, and is surer of the one that is.
