@@ -59,5 +59,5 @@ def test_latest_best_and_published_are_kept(tmp_path, published):
 def test_damaged_metrics_are_refused(tmp_path, metrics):
     checkpoint.Checkpoints(str(tmp_path), read_only=False).save(1, {'params': {'a': np.zeros(1)}}, row(1, 0.5, 0.5))
     (tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics').write_text(json.dumps(metrics))
-    with pytest.raises(errors.InputError, match='checkpoints/1/metrics is missing or damaged, expected the metrics of an epoch'):
+    with pytest.raises(errors.InputError, match='1/metrics is missing or damaged, expected the metrics of an epoch'):
         checkpoint.Checkpoints(str(tmp_path)).metrics()
