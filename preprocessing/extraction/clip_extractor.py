@@ -184,9 +184,9 @@ def extract_video(
     """
     rows = {}
     for clip in clips:
-        row = store.read_row(clip)
-        if row is not None:
-            rows[clip] = row
+        found = store.read_clip(clip)
+        if found is not None:
+            rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
     to_do = [clip for clip in clips if clip not in rows]
     path = find_video() if to_do else None
     results = _results(extractor, to_do, path, store.tolerance) if path else iter(())

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 import functools
 import os
-import time
-from typing import TypeVar
 
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import clip_extractor, model_files, people, video_files, worker_pool
@@ -12,12 +10,6 @@ from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
 from slr_jax import errors
 from slr_jax.progress import Progress
-
-# After each result, for clips that were done before.
-_SECONDS_OF_READING = 1.0
-_REMOVED = 'its landmarks were removed while the others were extracted'
-
-T = TypeVar('T')
 
 
 def start_worker(
@@ -100,8 +92,7 @@ def extract(
         The rows of the report, in the order of `clips`.
 
     Raises:
-        InputError: models are missing, or videos where all are required, or `output` is of another kind, or a file of
-            it is damaged or of another clip, which is found while the others are extracted.
+        InputError: models are missing, or videos where all are required, or `output` is of another kind.
     """
     if not os.path.isdir(videos):
         raise errors.InputError(f'{videos} is not a directory, expected one of {options.input}')
@@ -111,31 +102,18 @@ def extract(
         store_lib.require_videos(clips, missing, videos)
     with store_lib.open_store(output, options.describe(models), tolerance) as store:
         rows = {clip: store_lib.missing_row(clip) for clip in missing}
-        done: list[clips_lib.Clip] = []
-        to_do: list[clips_lib.Clip] = []
         for clip in clips:
-            if clip not in rows:
-                (done if store.has(clip) else to_do).append(clip)
+            found = None if clip in rows else store.read_clip(clip)
+            if found is not None:
+                rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
+        to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
-        # Read while workers work: thousands take longer than MediaPipe takes to start.
-        done_rows = ((clip, store.read_row(clip) or store_lib.failed_row(clip, _REMOVED)) for clip in done)
         progress = Progress('clips', len(to_do))
         start = functools.partial(start_worker, options, model_dir, videos, store)
         for clip, result in worker_pool.run_tasks(clip_extractor.group_by_video(to_do), start, num_workers, time_limit):
             failed = isinstance(result, worker_pool.Failure)
             row = rows[clip] = store_lib.failed_row(clip, result.reason) if failed else result
             progress.add(row['frames'], row['status'] != 'done' and f'{clip.video_id}: {row["reason"]}')
-            rows.update(_for_a_while(done_rows, _SECONDS_OF_READING))
-        rows.update(done_rows)
         report = [rows[clip] for clip in clips]
         store.save_report(report)
     return report
-
-
-def _for_a_while(items: Iterator[T], seconds: float) -> Iterator[T]:
-    """The next items, of which there may be more; no new one after so many seconds."""
-    end = time.monotonic() + seconds
-    for item in items:
-        yield item
-        if time.monotonic() > end:
-            return

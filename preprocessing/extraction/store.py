@@ -198,15 +198,6 @@ class LandmarkStore:
             )
         return found
 
-    def has(self, clip: clips_lib.Clip) -> bool:
-        """Whether a clip has a file, whatever it holds."""
-        return os.path.exists(os.path.join(self.path, f'{clip.video_id}.npz'))
-
-    def read_row(self, clip: clips_lib.Clip) -> Row | None:
-        """The row of the report of a clip's file; see `read_clip`."""
-        found = self.read_clip(clip)
-        return None if found is None else done_row(clip, found.landmarks, found.hands_given_up)
-
     def save(self, clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None = None) -> None:
         """Writes a clip's file."""
         self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint, hands_given_up))
