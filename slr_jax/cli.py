@@ -19,7 +19,7 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
     Exits with status 1 after an error of the input or of the file system, 130 after an interrupt (SIGINT), 143 after
     SIGTERM, or 75 where a training has saved what it had done.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         define_flags()
         app.run(lambda _: main(), flags_parser=_parse_flags)
@@ -40,6 +40,8 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
     except errors.Terminated as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
