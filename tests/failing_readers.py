@@ -36,7 +36,7 @@ def raise_other(path):
         raise ValueError('damaged')
 
 
-def hang(path):
+def wait(path):
     if not is_whole(path):
         time.sleep(60)
 
@@ -63,11 +63,12 @@ def keep_growing(path):
             kept.append(np.ones(2_000_000))
 
 
-READERS = (read_any, refuse, refuse_without_name, raise_other, hang, spin, die, grow, keep_growing)
+READERS = (read_any, refuse, refuse_without_name, raise_other, die, grow, keep_growing)
+HANGING = (wait, spin)
 
 
 def write_whole(folder):
-    for reader in READERS:
+    for reader in READERS + HANGING:
         with open(os.path.join(folder, reader.__name__), 'wb') as file:
             file.write(WHOLE)
 

@@ -307,7 +307,7 @@ def try_file(kind: Kind, copy: Copy, seed: int, index: int) -> Outcome:
         source.read(os.path.join(copy.path, source.path))
     except errors.InputError as error:
         message = str(error)
-        if problem := find_problem(message):
+        if problem := find_problem(message, damaged):
             failure, message = 'sentence', f'{problem}: {message[:_LONGEST_SENTENCE]!r}'
     except BaseException:
         failure, message = 'traceback', traceback.format_exc()[-_LONGEST_DETAIL:]
@@ -319,13 +319,14 @@ def try_file(kind: Kind, copy: Copy, seed: int, index: int) -> Outcome:
     return Outcome(index, damaged, failure, message, seconds, grown / 1e6)
 
 
-def find_problem(sentence: str) -> str:
-    """Why a text is not one sentence for a user; '' where it is."""
+def find_problem(sentence: str, damaged: str) -> str:
+    """Why a text is not one sentence for a user about a damaged file; '' where it is."""
     if not sentence.isprintable():
         return 'not one printable line'
     if not 0 < len(sentence) <= _LONGEST_SENTENCE:
         return f'{len(sentence)} characters'
-    return '' if os.sep in sentence or sentence.startswith(NAME) else 'no file or dataset is named'
+    is_named = os.sep in sentence or os.path.basename(damaged) in sentence or sentence.startswith(NAME)
+    return '' if is_named else 'no file or dataset is named'
 
 
 def _reset_peak() -> int:

@@ -60,7 +60,9 @@ def assert_equal_runs(workdir, expected):
     assert steps[0] == steps[1]
 
 
-@pytest.mark.parametrize('damage', [cut, zero, empty, lose_training, lose_metrics])
+@pytest.mark.parametrize(
+    'damage', [cut, lose_training, *(pytest.param(x, marks=pytest.mark.long) for x in (zero, empty, lose_metrics))]
+)
 def test_the_one_before_is_taken(tiny_dir, run, tmp_path, capsys, damage):
     workdir = shutil.copytree(run, tmp_path / 'w')
     newest = workdir / 'checkpoints' / str(STEPS[-1])

@@ -60,6 +60,7 @@ def test_kills_that_hit_are_counted_and_nothing_is_wrong(world):
     assert outcome.tried == sum(outcome.where.values())
 
 
+@pytest.mark.slow
 def test_a_half_written_file_is_found(world):
     add(world, HALF_WRITTEN)
     outcome = run(fault_injection.kill('small', 1.0), world, num_kills=2)
@@ -67,6 +68,7 @@ def test_a_half_written_file_is_found(world):
     assert list((ROOT / world.path('failed')).iterdir())
 
 
+@pytest.mark.slow
 def test_a_process_that_lives_on_is_found(world, monkeypatch):
     monkeypatch.setattr(fault_injection, '_CHILD_SECONDS', 0.2)
     add(world, WITH_A_CHILD + CHILD_ENDS)
@@ -100,6 +102,7 @@ def test_a_second_command(world):
     assert outcome.where == {'second refused': 1}
 
 
+@pytest.mark.slow
 def test_a_full_disk(world):
     add(world, WELL)
     case = fault_injection.Case('full', 'small', fault_injection.fill_disk('small'))
@@ -138,7 +141,7 @@ def test_temporary_names():
     assert not fault_outputs.is_temporary('checkpoints/4/params')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_command_of_the_project(tmp_path):
     flags = [f'--output_dir={tmp_path}', '--only=twice/build_dataset']
     done = subprocess.run(

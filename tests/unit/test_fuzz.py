@@ -17,31 +17,41 @@ from tests import failing_readers
 
 # Packages without which a kind cannot be read.
 EXTRAS = {'video': 'av', 'task': 'cv2', 'mediapipe': 'mediapipe', 'pose': 'pose_format'}
-LIMITS = trial.Limits(seconds=1.0, memory=100_000_000)
 
 
-def test_every_way_to_fail_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, '_PATIENCE', 3)
-    sources = tuple(trial.Source(reader.__name__, reader) for reader in failing_readers.READERS)
-    kind = trial.Kind('readers', failing_readers.write_whole, sources)
-    row, failures = fuzz.try_kind(kind, 0, range(len(failing_readers.READERS)), LIMITS, str(tmp_path))
-    assert (row['files'], row['read'], row['refused'], row['failures']) == (9, 1, 1, 7)
-    assert {failure['file']: failure['failure'] for failure in failures} == {
+def try_readers(readers, seconds, output_dir):
+    kind = trial.Kind('readers', failing_readers.write_whole, [trial.Source(x.__name__, x) for x in readers])
+    limits = trial.Limits(seconds, memory=100_000_000)
+    row, failures = fuzz.try_kind(kind, 0, range(len(readers)), limits, str(output_dir))
+    assert row['files'] == row['read'] + row['refused'] + row['failures'] == len(readers)
+    for failure in failures:
+        with open(os.path.join(failure['folder'], failure['file']), 'rb') as file:
+            assert file.read() != failing_readers.WHOLE
+    return row, {failure['file']: failure for failure in failures}
+
+
+@pytest.mark.slow
+def test_every_way_to_fail_is_found(tmp_path):
+    row, failures = try_readers(failing_readers.READERS, 60, tmp_path)
+    assert (row['read'], row['refused']) == (1, 1)
+    assert {name: failure['failure'] for name, failure in failures.items()} == {
         'refuse_without_name': 'sentence',
         'raise_other': 'traceback',
-        'hang': 'hang',
-        'spin': 'hang',
         'die': 'died',
         'grow': 'memory',
         'keep_growing': 'memory',
     }
-    assert 'ValueError: damaged' in failures[1]['message']
+    assert 'ValueError: damaged' in failures['raise_other']['message']
     # Where the process was.
-    assert 'in hang' in failures[2]['message']
-    assert 'in die' in failures[4]['message']
-    for failure in failures:
-        with open(os.path.join(failure['folder'], failure['file']), 'rb') as file:
-            assert file.read() != failing_readers.WHOLE
+    assert 'in die' in failures['die']['message']
+
+
+@pytest.mark.slow
+def test_a_reader_that_hangs_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, '_PATIENCE', 3)
+    _, failures = try_readers(failing_readers.HANGING, 1, tmp_path)
+    assert {name: failure['failure'] for name, failure in failures.items()} == {'wait': 'hang', 'spin': 'hang'}
+    assert all(f'in {name}' in failure['message'] for name, failure in failures.items())
 
 
 @pytest.mark.parametrize(
@@ -67,6 +77,8 @@ def test_a_damaged_pickle_that_is_run_is_a_failure(tmp_path):
     ('sentence', 'problem'),
     [
         ('a/b is damaged', ''),
+        ('c.npz is damaged', ''),
+        ('tiny: clip b is damaged', ''),
         ('it is damaged', 'no file'),
         ('a/b is\ndamaged', 'printable'),
         ('a/b is \x1b[31m', 'printable'),
@@ -75,8 +87,9 @@ def test_a_damaged_pickle_that_is_run_is_a_failure(tmp_path):
     ],
 )
 def test_what_is_one_sentence(sentence, problem):
-    assert problem in trial.find_problem(sentence)
-    assert bool(problem) == bool(trial.find_problem(sentence))
+    found = trial.find_problem(sentence, 'folder/c.npz')
+    assert problem in found
+    assert bool(problem) == bool(found)
 
 
 # torch and safetensors are tried in test_import_torch.

@@ -82,7 +82,7 @@ def test_a_killed_extraction_goes_on_and_checks_what_was_done(tmp_path, monkeypa
     assert (landmarks / 'report.csv').read_bytes() == report
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_run_on_a_made_dataset(tmp_path):
     rows = list(scale.measure_dataset(str(tmp_path), 3))
     assert [row['command'] for row in rows] == ['build_dataset', 'train', 'evaluate', 'predict']
