@@ -80,7 +80,7 @@ class _Manager(ocp.CheckpointManager):
     def metrics(self, step: int) -> Any:
         try:
             return super().metrics(step)
-        except (ValueError, OSError):
+        except (ValueError, OSError, RecursionError):
             return None
 
 

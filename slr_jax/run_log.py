@@ -50,6 +50,7 @@ class EpochMetrics:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(EpochMetrics))
+_OF_VALIDATION = ['validation_loss', 'validation_accuracy']
 _REQUIRED = [field.name for field in dataclasses.fields(EpochMetrics) if field.default is dataclasses.MISSING]
 
 
@@ -258,6 +259,9 @@ def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
         table = pd.read_csv(path, nrows=num_rows).astype(object)
     except ValueError as error:
         raise errors.InputError(f'{path} is damaged: {errors.one_line(error)}') from error
+    # Of rows that are longer than the header, pandas makes an index.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise errors.InputError(f'{path} is damaged: a row has more fields than the header')
     lacking = [column for column in _REQUIRED if column not in table]
     if lacking or num_rows not in (None, len(table)):
         found = f'no column {lacking[0]!r}' if lacking else f'{len(table)} rows'
@@ -271,6 +275,11 @@ def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
             row = int(is_wrong.to_numpy().argmax())
             raise errors.InputError(
                 f'{path} is damaged: row {row + 2}, column {column}: found {table[column][row]!r}, expected a number'
+            )
+    for number, values in enumerate(table.reindex(columns=_OF_VALIDATION).notna().to_numpy(), start=2):
+        if values.any() != values.all():
+            raise errors.InputError(
+                f'{path} is damaged: row {number} has one of {" and ".join(_OF_VALIDATION)}, expected both or none'
             )
     rows = table.where(table.notna(), None).to_dict('records')
     return [dict.fromkeys(COLUMNS) | row for row in rows]

@@ -3,6 +3,7 @@
 import ast
 import codecs
 from collections.abc import Callable, Sequence
+import copy
 import csv
 import io
 import json
@@ -228,11 +229,12 @@ def _change_node(rng: _Rng, root: list[Any]) -> None:
         case 2:
             container[key] = [container[key]]
         case 3 if isinstance(container, list):
-            container.append(container[key])
+            container.append(copy.deepcopy(container[key]))
         case 4:
-            container[key] = _choose(rng, list(container.values()) if isinstance(container, dict) else container)
+            others = list(container.values()) if isinstance(container, dict) else container
+            container[key] = copy.deepcopy(_choose(rng, others))
         case _:
-            container[key] = _choose(rng, _VALUES)
+            container[key] = copy.deepcopy(_choose(rng, _VALUES))
 
 
 # What json.dumps would not write.

@@ -101,6 +101,9 @@ def _parse_description(path: str, content: bytes) -> tuple[dict[str, Any], str]:
         raise errors.InputError(f'{path} is damaged, expected JSON: {errors.one_line(error)}') from error
     if not isinstance(description, dict) or description.pop('format', None) not in (FORMAT, _OLD_FORMAT):
         raise errors.InputError(f'{path} is of another kind, expected format {FORMAT!r}')
+    parts = description.get('parts', [])
+    if not isinstance(parts, list) or not set(map(str, parts)) <= set(landmarker_lib.PARTS):
+        raise errors.InputError(f'{path} says parts = {parts!r}, expected some of {list(landmarker_lib.PARTS)}')
     # The files beside it have the fingerprint of the fields as they were named then.
     return dataset_lib.upgrade_fields(description), fingerprint(description)
 

@@ -224,7 +224,15 @@ def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> 
         if number not in found:
             raise VideoError(f'frame {number + first - 1} is missing in the folder')
         if wanted(number):
-            frame = cv2.imread(os.path.join(path, found[number]))
-            if frame is None:
-                raise VideoError(f'{found[number]} is not an image')
-            yield number, frame
+            yield number, _read_image(path, found[number])
+
+
+def _read_image(path: str, name: str) -> np.ndarray:
+    try:
+        image = cv2.imread(os.path.join(path, name))
+    # One that says it is larger than OpenCV reads.
+    except cv2.error:
+        image = None
+    if image is None:
+        raise VideoError(f'{name} is not an image')
+    return image

@@ -105,6 +105,8 @@ class Target:
             | {name: value for name, value in given.items() if value is not None}
             | {'handedness': self.description.handedness}
         )
+        if not isinstance(chosen['parts'], list | tuple):
+            raise errors.InputError(f'{self.workdir} has data of parts {chosen["parts"]!r}, expected a list')
         return landmarker_lib.Options(**chosen | {'parts': tuple(chosen['parts'])})
 
     def compare(self, options: landmarker_lib.Options, model_dir: str) -> list[str]:

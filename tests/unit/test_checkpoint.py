@@ -54,10 +54,14 @@ def test_latest_best_and_published_are_kept(tmp_path, published):
         row(1, 0.5, 'high'),
         row(1, [0.5], 0.5),
         row(1, 0.5, 0.5, None),
+        '[' * 100_000,
     ],
+    ids=lambda metrics: str(metrics)[:30],
 )
 def test_damaged_metrics_are_refused(tmp_path, metrics):
     checkpoint.Checkpoints(str(tmp_path), read_only=False).save(1, {'params': {'a': np.zeros(1)}}, row(1, 0.5, 0.5))
-    (tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics').write_text(json.dumps(metrics))
+    (tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics').write_text(
+        metrics if isinstance(metrics, str) else json.dumps(metrics)
+    )
     with pytest.raises(errors.InputError, match='1/metrics is missing or damaged, expected the metrics of an epoch'):
         checkpoint.Checkpoints(str(tmp_path)).metrics()

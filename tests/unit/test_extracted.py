@@ -428,6 +428,10 @@ def test_file_of_something_else(tmp_path, extracted, change, words):
         (json.dumps(DESCRIPTION | {'format': 'slr_jax extraction 3'}), '/extraction.json is of another kind'),
         ('{"format": "slr_jax', '/extraction.json is damaged, expected JSON'),
         ('[1]', '/extraction.json is of another kind'),
+        (
+            json.dumps({'format': 'slr_jax extraction 2', 'parts': 3}),
+            '/extraction.json says parts = 3, expected some',
+        ),
         (json.dumps({'format': 'slr_jax extraction 1'}), "/extraction.json has no 'layout'"),
         (json.dumps({'format': 'slr_jax extraction 1', 'layout': 'x'}), "/extraction.json has no 'handedness'"),
     ],

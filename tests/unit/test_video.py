@@ -1,6 +1,7 @@
 """Frames of videos and of folders, and the videos that cannot be used."""
 
 import re
+import struct
 
 import pytest
 
@@ -419,7 +420,11 @@ def test_a_folder_with_two_images_of_one_number(tmp_path):
     refuse(path, 'a_000002.jpg and depth_000002.png are both frame 2')
 
 
-@pytest.mark.parametrize('content', [b'', b'no image'])
+# The header of a BMP file of 7 million by 48 pixels, which is more than OpenCV reads.
+TOO_WIDE = struct.pack('<2sIHHIIiiHHIIiiII', b'BM', 54, 0, 0, 54, 40, 7_000_000, 48, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize('content', [b'', b'no image', TOO_WIDE])
 def test_a_folder_with_a_frame_that_is_no_image(tmp_path, content):
     path = write_folder(tmp_path / 'a', 3)
     (path / 'a_000002.jpg').write_bytes(content)
