@@ -424,7 +424,7 @@ def test_a_folder_with_two_images_of_one_number(tmp_path):
 TOO_WIDE = struct.pack('<2sIHHIIiiHHIIiiII', b'BM', 54, 0, 0, 54, 40, 7_000_000, 48, 1, 24, 0, 0, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize('content', [b'', b'no image', TOO_WIDE])
+@pytest.mark.parametrize('content', [b'', b'no image', TOO_WIDE], ids=['empty', 'text', 'too wide'])
 def test_a_folder_with_a_frame_that_is_no_image(tmp_path, content):
     path = write_folder(tmp_path / 'a', 3)
     (path / 'a_000002.jpg').write_bytes(content)
