@@ -25,7 +25,7 @@ from preprocessing.formats import tfds_writer
 from slr_jax import errors, files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-NUM_EPOCHS = 24
+NUM_EPOCHS = 20
 SEEDS = (1, 2)
 
 _DATASET = 'signs'

@@ -50,12 +50,12 @@ _MAX_TRIES_PER_HIT = 4
 # The other processes of a training may wait for the one that was killed.
 _SURVIVOR_SECONDS = 150.0
 _CHILD_SECONDS = 15.0
-_SIZES = {'train': 8}
-_OTHER_SIZES = 4
+_SIZES = {'train': 6}
+_OTHER_SIZES = 3
 _LARGE = 2**30
 _VANISHED = {'train': 4}
-_OTHER_VANISHED = 2
-_DAMAGED_FILES = 12
+_OTHER_VANISHED = 1
+_DAMAGED_FILES = 8
 
 
 @dataclasses.dataclass
@@ -424,13 +424,16 @@ def damage_checkpoint(command: str, count: int) -> Callable[[World, np.random.Ge
         workdir = fault_outputs.run_names(expected)[-1]
         steps = checkpoint_lib.Checkpoints(os.path.join(expected, workdir)).steps()
         newest = os.path.join(workdir, 'checkpoints', str(steps[-1]))
+        with world.fresh_output() as output:
+            wanted = _evaluate_latest(world, os.path.join(expected, workdir), output)
+        outcome.fail(wanted.success_problems(), 'not damaged')
         for kind, paths in _draw_damages(os.path.join(expected, newest), rng, count):
             with _fresh_output(world, outcome) as output:
                 shutil.copytree(expected, output)
                 for path in paths:
                     _DAMAGES[kind](os.path.join(output, newest, path))
                 what = f'{kind} of {newest}: {paths[0] if len(paths) == 1 else "all files"}'
-                _try_damaged_checkpoint(world, chosen, output, workdir, newest, what, outcome)
+                _try_damaged_checkpoint(world, chosen, output, newest, wanted, what, outcome)
             progress.report(f'damage/{command}: {what}, {len(outcome.failures)} failures')
         return outcome
 
@@ -438,13 +441,11 @@ def damage_checkpoint(command: str, count: int) -> Callable[[World, np.random.Ge
 
 
 def _try_damaged_checkpoint(
-    world: World, command: Command, output: str, workdir: str, newest: str, what: str, outcome: Outcome
+    world: World, command: Command, output: str, newest: str, wanted: Ended, what: str, outcome: Outcome
 ) -> None:
     expected = world.expected(command).output
-    tested, wanted = (
-        _evaluate_latest(world, os.path.join(folder, workdir), f'{output}_{name}')
-        for name, folder in (('found', output), ('expected', expected))
-    )
+    workdir = os.path.dirname(os.path.dirname(os.path.join(output, newest)))
+    tested = _evaluate_latest(world, workdir, f'{output}_tested')
     problems = []
     if tested.status:
         problems += tested.refusal_problems(os.path.join(output, newest))
