@@ -6,6 +6,7 @@ The real commands run on a small dataset that this command makes, and their outp
 nothing disturbed: files, metrics and parameters bit for bit, times excepted. Cases, each `FAULT/COMMAND`:
 
     kill       killed at random moments, half of them while something is written; trainings --kills times together
+    terminate  the same with SIGTERM, a fifth as often
     full       on file systems of several sizes, each too small (needs root, which can mount one)
     read_only  on a file system that cannot be written to (likewise)
     vanish     the output, or the dataset, is moved away while the command runs
@@ -45,7 +46,10 @@ _SHARE_OF_OTHERS = 0.1
 _KILLS_PER_OUTPUT = 5
 # A kill before the command writes says little; one while it writes, most.
 _MOMENTS = {'start': 0.1, 'any': 0.4, 'write': 0.5}
-_HITS = ('while writing', 'between writes')
+_HITS = ('while writing', 'between writes', 'saved', 'cleaned up')
+# What the status of a command says that SIGTERM ended.
+_TERMINATED = {errors.Terminated.SAVED: 'saved', 143: 'cleaned up', -signal.SIGTERM: 'before its start'}
+_OF_TERMINATIONS = 0.2
 _MAX_TRIES_PER_HIT = 4
 # The other processes of a training may wait for the one that was killed.
 _SURVIVOR_SECONDS = 150.0
@@ -121,19 +125,26 @@ def _fresh_output(world: World, outcome: Outcome) -> Iterator[str]:
 # --- Killed
 
 
-def kill(command: str, share: float) -> Callable[[World, np.random.Generator, int], Outcome]:
-    """Kills a command until so many kills hit it while it wrote, and compares each output when it is finished."""
+def kill(
+    command: str, share: float, number: signal.Signals = signal.SIGKILL
+) -> Callable[[World, np.random.Generator, int], Outcome]:
+    """Kills a command until so many kills hit it while it wrote, and compares each output when it is finished.
+
+    With SIGTERM, it has to save what is done or to clean up.
+    """
 
     def run(world: World, rng: np.random.Generator, num_kills: int) -> Outcome:
         outcome, wanted = Outcome(), max(1, round(share * num_kills))
         while outcome.hit < wanted and outcome.tried < _MAX_TRIES_PER_HIT * wanted:
             with _fresh_output(world, outcome) as output:
                 for _ in range(_KILLS_PER_OUTPUT):
-                    where = _kill_once(world, world.commands[command], output, rng, outcome)
+                    where = _kill_once(world, world.commands[command], output, rng, outcome, number)
                     if where == 'ended before' or outcome.hit == wanted:
                         break
                 _finish(world, world.commands[command], output, outcome, f'after kill {outcome.tried}')
-            progress.report(f'kill/{command}: {outcome.hit} of {wanted} hit, {len(outcome.failures)} failures')
+            progress.report(
+                f'{number.name} of {command}: {outcome.hit} of {wanted} hit, {len(outcome.failures)} failures'
+            )
         if outcome.hit < wanted:
             outcome.failures.append(f'only {outcome.hit} of {wanted} kills hit the command')
         return outcome
@@ -141,7 +152,14 @@ def kill(command: str, share: float) -> Callable[[World, np.random.Generator, in
     return run
 
 
-def _kill_once(world: World, command: Command, output: str, rng: np.random.Generator, outcome: Outcome) -> str:
+def _kill_once(
+    world: World,
+    command: Command,
+    output: str,
+    rng: np.random.Generator,
+    outcome: Outcome,
+    number: signal.Signals,
+) -> str:
     """Starts a command and kills it at a moment that is drawn; returns where it was."""
     expected = world.expected(command)
     moment = rng.choice(list(_MOMENTS), p=list(_MOMENTS.values()))
@@ -156,8 +174,9 @@ def _kill_once(world: World, command: Command, output: str, rng: np.random.Gener
         running.wait(part * left * expected.write_seconds)
     if moment == 'write':
         running.wait(np.inf, lambda: bool(fault_outputs.temporary_in(output) - before))
-    running.send(signal.SIGKILL, chosen)
-    return _look(command, running, output, before, expected.output, outcome, f'kill {outcome.tried + 1}, {moment}')
+    running.send(number, chosen)
+    what = f'kill {outcome.tried + 1}, {moment}'
+    return _look(command, running, output, before, expected.output, outcome, what, number)
 
 
 def _choose_processes(command: Command, rng: np.random.Generator) -> list[int]:
@@ -168,7 +187,14 @@ def _choose_processes(command: Command, rng: np.random.Generator) -> list[int]:
 
 
 def _look(
-    command: Command, running: Running, output: str, before: set[str], expected: str, outcome: Outcome, what: str
+    command: Command,
+    running: Running,
+    output: str,
+    before: set[str],
+    expected: str,
+    outcome: Outcome,
+    what: str,
+    number: signal.Signals,
 ) -> str:
     """Where a kill fell; notes half-written files, and processes that live on."""
     problems = []
@@ -181,8 +207,14 @@ def _look(
     if running.has_children():
         problems.append(f'processes that it started still run after {_CHILD_SECONDS:.0f} s')
     begun = has_begun(running, output, before)
-    if not running.end().status:
+    ended = running.end()
+    if not ended.status:
         where = 'ended before'
+    elif number == signal.SIGTERM:
+        where = _TERMINATED.get(ended.status, 'other')
+        if where == 'other' or (where != 'before its start' and not ended.stderr.startswith('ended by SIGTERM')):
+            problems.append(f'expected status 75 or 143 and a sentence, found status {ended.status}: {ended.stderr!r}')
+        problems += [f'{path} is left' for path in sorted(fault_outputs.temporary_in(output) - before)]
     elif not begun:
         where = 'before writing'
     elif fault_outputs.temporary_in(output) - before:
@@ -538,6 +570,10 @@ def make_cases(world: World) -> list[Case]:
     single = [name for name in names if name != 'train_two_processes']
     outputs = [name for name in single if name not in ('extract_landmarks', 'videos_to_dataset')]
     cases = [Case('kill', name, kill(name, _SHARES.get(name, _SHARE_OF_OTHERS))) for name in names]
+    cases += [
+        Case('terminate', name, kill(name, _OF_TERMINATIONS * _SHARES.get(name, _SHARE_OF_OTHERS), signal.SIGTERM))
+        for name in names
+    ]
     cases += [Case('full', name, fill_disk(name)) for name in single]
     cases += [Case('read_only', name, write_protect(name)) for name in outputs]
     cases += [Case('vanish', name, move_output_away(name)) for name in outputs]

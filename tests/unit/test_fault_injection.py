@@ -1,5 +1,6 @@
 """The faults themselves, on small commands that write well or badly, so that what they report is known."""
 
+import signal
 import subprocess
 import sys
 
@@ -58,6 +59,23 @@ def test_kills_that_hit_are_counted_and_nothing_is_wrong(world):
     assert outcome.failures == []
     assert outcome.hit == 3 == sum(outcome.where[where] for where in ('while writing', 'between writes'))
     assert outcome.tried == sum(outcome.where.values())
+
+
+HEEDS_SIGTERM = """
+import signal
+def end(*_):
+    sys.stderr.write('ended by SIGTERM')
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+"""
+
+
+@pytest.mark.parametrize(('first', 'is_clean'), [(HEEDS_SIGTERM, True), ('', False)])
+def test_sigterm_has_to_leave_nothing(world, first, is_clean):
+    add(world, f'import sys\n{first}{WELL}')
+    outcome = run(fault_injection.kill('small', 1.0, signal.SIGTERM), world)
+    assert (outcome.where['cleaned up'] > 0) == is_clean
+    assert (outcome.failures == []) == is_clean
 
 
 @pytest.mark.slow
