@@ -118,6 +118,7 @@ def real(name, description, **fields):
     return load(model, draw(model), description, model=name, **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['class_query', 'sequence_query'])
 def test_integrated_gradients_add_up_to_the_difference_of_logits(tiny_dataset, clips, name):
     loaded = real(name, tiny_dataset.description)
@@ -214,6 +215,7 @@ def test_both_masks_count(tiny_dataset):
     np.testing.assert_allclose(attribution.absolute(loaded), (np.abs(both[0]) + np.abs(both[1])) / 2)
 
 
+@pytest.mark.slow
 def test_interpret_writes_a_ranking_of_several_runs(tiny_dataset, tiny_dir, tmp_path):
     description = dataclasses.replace(tiny_dataset.description, informative_points=(1, 2))
     workdir = workdirs.write_runs(tmp_path / 'w', description, (0, 1), dataset=tiny_dir, model='spoter_no_pe')

@@ -110,6 +110,7 @@ def make_training(path, accuracies, diverged='', **fields):
         [workdir_lib.RunEntry('a', {}, 0, fold=0), workdir_lib.RunEntry('b', {}, 0, diverged, fold=1)],
     )
     numbers = {'train_loss': 1, 'train_accuracy': 0.5, 'learning_rate': 0.1, 'clips_per_second': 2}
+    numbers['validation_loss'] = 1.0
     epochs = enumerate(accuracies, start=1)
     rows = [{'epoch': epoch, 'step': 3 * epoch, 'validation_accuracy': found} | numbers for epoch, found in epochs]
     for name in 'ab' if rows else '':

@@ -170,6 +170,7 @@ def test_the_price_by_hand():
     assert not gradient['classifier']['kernel'].any()
 
 
+@pytest.mark.slow
 def test_a_step_pays_once_and_reports_the_loss_without(monkeypatch):
     """SGD with and without prices: the parameters differ by the gradient of the price, though rows are divided."""
     monkeypatch.setattr(memory, 'rows_at_once', lambda num_rows, num_frames: 2)

@@ -81,6 +81,7 @@ def test_area_is_the_mean_height():
     assert shifted.area.mean() == pytest.approx((0.2 * 0.625 + 0.6 * 0.375) / 0.8)
 
 
+@pytest.mark.slow
 def test_verdicts():
     random = curve('random', 'random', (1.0, 0.5, 0.0))
     curves = [

@@ -68,6 +68,7 @@ def test_padding_and_batch_change_nothing(case):
         np.testing.assert_allclose(padded[0], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', ['conv_transformer', 'conv_transformer, max_mean'])
 def test_gradients_of_a_batch_are_the_sum_of_those_alone(case):
     model, params = make(case)

@@ -140,6 +140,7 @@ def test_pairs():
     assert pairs[1]['mcnemar_p_value_by_seed'] == f'seed 0: {2 / 2**23:.4g}'
 
 
+@pytest.mark.slow
 def test_words_about_the_mask():
     clear, alike, worse = (
         paper_table.compare([make_answers('spoter_no_pe', first_right(20)), make_answers('class_query', right)])

@@ -33,6 +33,7 @@ def make(**fields):
     return lambda state: step(state, [piece], jax.random.key(1), {}), state
 
 
+@pytest.mark.slow
 def test_late_dropout_is_off_before_its_epoch():
     (with_late, state), (without, _) = make(**CONV, late_dropout_rate=0.5, late_dropout_epoch=1.0), make(**CONV)
     for number in range(4):
@@ -46,6 +47,7 @@ def test_late_dropout_of_a_model_that_has_none_is_ignored():
     assert np.isfinite(step(state)[1]['loss'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('decay', [0.15, 0.9])
 def test_the_average_equals_one_by_hand(decay):
     step, state = make(ema=decay)
