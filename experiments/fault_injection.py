@@ -212,7 +212,7 @@ def _look(
         where = 'ended before'
     elif number == signal.SIGTERM:
         where = _TERMINATED.get(ended.status, 'other')
-        if where == 'other' or (where != 'before its start' and not ended.stderr.startswith('ended by SIGTERM')):
+        if where == 'other' or (where != 'before its start' and 'ended by SIGTERM' not in ended.stderr):
             problems.append(f'expected status 75 or 143 and a sentence, found status {ended.status}: {ended.stderr!r}')
         problems += [f'{path} is left' for path in sorted(fault_outputs.temporary_in(output) - before)]
     elif not begun:
