@@ -24,7 +24,7 @@ FORMAT = 'slr_jax parameters 1'
 
 
 def to_bytes(loaded: LoadedModel) -> bytes:
-    """The content of a file of the parameters of a model."""
+    """The content of a file of the parameters of a model, the same for the same model."""
     tensors = {
         '.'.join(key.key for key in path): np.ascontiguousarray(x)
         for path, x in jax.tree.leaves_with_path(loaded.params)
@@ -33,7 +33,18 @@ def to_bytes(loaded: LoadedModel) -> bytes:
     config = loaded.config.to_dict() | {'dataset': '', 'init_from': ''}
     contents = {'config': config, 'description': loaded.description.to_json()}
     metadata = {name: json.dumps(content, ensure_ascii=False) for name, content in contents.items()}
-    return safetensors.numpy.save(tensors, {'format': FORMAT, **metadata})
+    return _order_metadata(safetensors.numpy.save(tensors, {'format': FORMAT, **metadata}))
+
+
+def _order_metadata(content: bytes) -> bytes:
+    """The same file with its metadata in alphabetic order: the library writes them in another order each time."""
+    end = 8 + int.from_bytes(content[:8], 'little')
+    header = json.loads(content[8:end])
+    header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+    written = json.dumps(header, ensure_ascii=False, separators=(',', ':')).encode()
+    # The tensors begin at a multiple of 8 bytes.
+    written += b' ' * (-len(written) % 8)
+    return len(written).to_bytes(8, 'little') + written + content[end:]
 
 
 def is_params_file(path: str) -> bool:

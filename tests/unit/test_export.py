@@ -292,6 +292,15 @@ def test_parameters_that_do_not_fit_are_refused(folder, tmp_path, spoil, words):
         params_file.read(path)
 
 
+def test_the_same_parameters_are_the_same_bytes(folder):
+    path = os.path.join(folder, 'params.safetensors')
+    with open(path, 'rb') as file:
+        content = file.read()
+    size = int.from_bytes(content[:8], 'little')
+    assert size % 8 == 0
+    assert list(json.loads(content[8 : 8 + size])['__metadata__']) == ['config', 'description', 'format']
+
+
 def test_numbers_of_an_older_evaluation_are_refused(tmp_path):
     path = tmp_path / 'evaluation' / 'test_best' / 'metrics.json'
     path.parent.mkdir(parents=True)
