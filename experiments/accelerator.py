@@ -21,8 +21,6 @@ from experiments import benchmark, markdown, results
 from slr_jax import cli, devices
 
 _DIM, _FRAMES, _MLP_DIM, _LAYERS = 150, 60, 2048, 6
-_STEPS_PER_CALL = 16
-_WAYS = (('the host', 1), ('the device', 1), ('the device', _STEPS_PER_CALL))
 
 
 def several_steps(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +39,9 @@ def stack_steps(batches: Sequence[Any], count: int) -> list[Any]:
     return [jax.tree.map(lambda *x: np.stack(x, axis=1), *part) for part in parts]
 
 
-def measure(batch_size: int, num_seeds: int, *, repetitions: int, num_calls: int) -> list[dict[str, Any]]:
+def measure(
+    batch_size: int, num_seeds: int, *, repetitions: int, num_calls: int, steps_per_call: int
+) -> list[dict[str, Any]]:
     """The rows of a batch size and a number of seeds, one for each way.
 
     Args:
@@ -49,19 +49,20 @@ def measure(batch_size: int, num_seeds: int, *, repetitions: int, num_calls: int
         num_seeds: in one program.
         repetitions: how often a pass is timed; the median counts.
         num_calls: of a pass with several steps per call.
+        steps_per_call: where there are several.
     """
-    num_steps = num_calls * _STEPS_PER_CALL
+    num_steps = num_calls * steps_per_call
     case = benchmark.Case(_DIM, np.full(num_steps * batch_size, _FRAMES), batch_size, num_seeds)
     flops = 3 * benchmark.flops_of_clip(_DIM, _FRAMES, _FRAMES**2, _MLP_DIM, _LAYERS)
     peak = benchmark.matrix_product_flops()
     rows = []
-    for source, steps_per_call in _WAYS:
+    for source, steps in (('the host', 1), ('the device', 1), ('the device', steps_per_call)):
         train_step, batches = case.steps.train_step, case.batches
-        if steps_per_call > 1:
+        if steps > 1:
             train_step = devices.map_train_step(
                 several_steps(case.steps.unmapped_step), shard_runs=case.steps.shard_runs
             )
-            batches = stack_steps(batches, steps_per_call)
+            batches = stack_steps(batches, steps)
         if source == 'the device':
             batches = jax.block_until_ready(jax.device_put(batches, devices.state_sharding(shard_runs=True)))
         seconds = statistics.median(case.pass_seconds(train_step, batches, repetitions))
@@ -71,7 +72,7 @@ def measure(batch_size: int, num_seeds: int, *, repetitions: int, num_calls: int
                 'batch size': batch_size,
                 'seeds': num_seeds,
                 'batches from': source,
-                'steps per call': steps_per_call,
+                'steps per call': steps,
                 'steps per second': round(num_seeds * num_steps / seconds, 2),
                 'clips per second': round(num_seeds * num_steps * batch_size / seconds, 1),
                 'fraction of matmul': round(flops * num_seeds * num_steps * batch_size / seconds / peak, 3),
@@ -93,7 +94,9 @@ def main() -> None:
     values = flags.FLAGS
     machine = benchmark.set_up(values.device)
     print(machine, flush=True)
-    size = {'repetitions': 2, 'num_calls': 1} if values.quick else {'repetitions': 7, 'num_calls': 8}
+    size = {'repetitions': 7, 'num_calls': 8, 'steps_per_call': 16}
+    if values.quick:
+        size = {'repetitions': 1, 'num_calls': 1, 'steps_per_call': 4}
     rows = [row for batch_size in (1, 32) for num_seeds in (1, 8) for row in measure(batch_size, num_seeds, **size)]
     page = f'{machine}\n\n{markdown.record_table(rows)}'
     results.write(values.output_dir, 'accelerator', page, {'accelerator': rows})
