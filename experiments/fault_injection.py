@@ -45,7 +45,10 @@ _SHARES = {'train': 0.5, 'train_seeds': 0.3, 'train_two_processes': 0.2}
 _SHARE_OF_OTHERS = 0.1
 _KILLS_PER_OUTPUT = 5
 # A kill before the command writes says little; one while it writes, most.
-_MOMENTS = {'start': 0.1, 'any': 0.4, 'write': 0.5}
+_MOMENTS = {
+    signal.SIGKILL: {'start': 0.1, 'any': 0.4, 'write': 0.5},
+    signal.SIGTERM: {'start': 0.4, 'any': 0.3, 'write': 0.3},
+}
 _HITS = ('while writing', 'between writes', 'saved', 'cleaned up')
 # What the status of a command says that SIGTERM ended.
 _TERMINATED = {errors.Terminated.SAVED: 'saved', 143: 'cleaned up', -signal.SIGTERM: 'before its start'}
@@ -162,7 +165,7 @@ def _kill_once(
 ) -> str:
     """Starts a command and kills it at a moment that is drawn; returns where it was."""
     expected = world.expected(command)
-    moment = rng.choice(list(_MOMENTS), p=list(_MOMENTS.values()))
+    moment = rng.choice(list(_MOMENTS[number]), p=list(_MOMENTS[number].values()))
     part, chosen = rng.random(), _choose_processes(command, rng)
     before = fault_outputs.paths_in(output)
     left = 1 - command.fraction_done(output, expected.output)
@@ -208,7 +211,8 @@ def _look(
         problems.append(f'processes that it started still run after {_CHILD_SECONDS:.0f} s')
     begun = has_begun(running, output, before)
     ended = running.end()
-    if not ended.status:
+    is_refused = command.refuses_existing and not ended.refusal_problems(output, 'exists already')
+    if not ended.status or is_refused:
         where = 'ended before'
     elif number == signal.SIGTERM:
         where = _TERMINATED.get(ended.status, 'other')
