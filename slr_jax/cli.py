@@ -19,10 +19,22 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
     Exits with status 1 after an error of the input or of the file system, 130 after an interrupt (SIGINT), 143 after
     SIGTERM, or 75 where a training has saved what it had done.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    received = []
+
+    def terminate(*_: object) -> None:
+        received.append(True)
+        raise errors.Terminated('ended by SIGTERM')
+
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        define_flags()
-        app.run(lambda _: main(), flags_parser=_parse_flags)
+        try:
+            define_flags()
+            app.run(lambda _: main(), flags_parser=_parse_flags)
+        except Exception:
+            # An extension that is being imported makes an ImportError of it.
+            if received:
+                raise errors.Terminated('ended by SIGTERM') from None
+            raise
     except errors.InputError as error:
         _exit(str(error))
     except (ImportError, OSError) as error:
@@ -75,10 +87,6 @@ def _silence_libraries() -> None:
     # Where a disk is full, Orbax's threads log the exception again.
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     sys.unraisablehook = lambda _: None
-
-
-def _terminate(*_: object) -> None:
-    raise errors.Terminated('ended by SIGTERM')
 
 
 def _asks_for_help(argv: list[str]) -> bool:
