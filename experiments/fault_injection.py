@@ -142,7 +142,7 @@ def kill(
             with _fresh_output(world, outcome) as output:
                 for _ in range(_KILLS_PER_OUTPUT):
                     where = _kill_once(world, world.commands[command], output, rng, outcome, number)
-                    if where == 'ended before' or outcome.hit == wanted:
+                    if where in ('ended before', 'all written') or outcome.hit == wanted:
                         break
                 _finish(world, world.commands[command], output, outcome, f'after kill {outcome.tried}')
             progress.report(
@@ -614,6 +614,8 @@ def run_case(case: Case, world: World, seed: int, num_kills: int) -> dict[str, A
         outcome = case.run(world, rng, num_kills)
     except LeftOut as error:
         outcome = Outcome(left_out=str(error))
+    except errors.InputError as error:
+        outcome = Outcome(failures=[str(error)])
     where = ', '.join(f'{name} {count}' for name, count in sorted(outcome.where.items()))
     return {
         'fault': case.fault,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import contextlib
 import dataclasses
+import math
 import os
 import shutil
 import time
@@ -50,7 +51,6 @@ class EpochMetrics:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(EpochMetrics))
-_OF_VALIDATION = ['validation_loss', 'validation_accuracy']
 _REQUIRED = [field.name for field in dataclasses.fields(EpochMetrics) if field.default is dataclasses.MISSING]
 
 
@@ -272,17 +272,18 @@ def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
             table[column].notna() | (column in _REQUIRED)
         )
         if is_wrong.any():
-            row = int(is_wrong.to_numpy().argmax())
+            wrong = int(is_wrong.to_numpy().argmax())
             raise errors.InputError(
-                f'{path} is damaged: row {row + 2}, column {column}: found {table[column][row]!r}, expected a number'
+                f'{path} is damaged: row {wrong + 2}, column {column}: found {table[column][wrong]!r}, expected a number'
             )
-    for number, values in enumerate(table.reindex(columns=_OF_VALIDATION).notna().to_numpy(), start=2):
-        if values.any() != values.all():
-            raise errors.InputError(
-                f'{path} is damaged: row {number} has one of {" and ".join(_OF_VALIDATION)}, expected both or none'
-            )
-    rows = table.where(table.notna(), None).to_dict('records')
-    return [dict.fromkeys(COLUMNS) | row for row in rows]
+    rows = [dict.fromkeys(COLUMNS) | row for row in table.where(table.notna(), None).to_dict('records')]
+    for number, row in enumerate(rows, start=2):
+        if row['validation_accuracy'] is not None and row['validation_loss'] is None:
+            # Not a number, as a model may answer before it diverges.
+            row['validation_loss'] = math.nan
+        elif row['validation_accuracy'] is None and row['validation_loss'] is not None:
+            raise errors.InputError(f'{path} is damaged: row {number} has validation_loss and no validation_accuracy')
+    return rows
 
 
 def describe(row: Mapping[str, Any]) -> str:

@@ -29,7 +29,12 @@ CASES = {
     'checkpoint is empty': (EVALUATE + 'checkpoint_empty', '{w}/checkpoint_empty/checkpoints/1', 'damaged'),
     'checkpoint cut in the middle': (EVALUATE + 'checkpoint_cut', '{w}/checkpoint_cut/checkpoints/1', 'line 1'),
     'checkpoint without parameters': (EVALUATE + 'checkpoint_gone', '{w}/checkpoint_gone/checkpoints/1', 'params'),
-    'scores cut in the middle': (EVALUATE + 'scores_cut', '{w}/scores_cut/checkpoints', 'line 1'),
+    'scores cut in the middle': (
+        EVALUATE + 'scores_cut',
+        '{w}/scores_cut/checkpoints',
+        'damaged',
+        'metrics of an epoch',
+    ),
     # Datasets
     'another layout': (
         EVALUATE + 'run --dataset={w}/data/two_hands',

@@ -108,7 +108,7 @@ CASES = {
     'damaged checkpoint': (RESUME + 'checkpoint_noise', '{w}/checkpoint_noise/checkpoints/1', 'damaged'),
     'empty metrics': (RESUME + 'metrics_empty', '{w}/metrics_empty/metrics.csv', 'damaged'),
     'metrics without columns': (RESUME + 'metrics_columns', '{w}/metrics_columns/metrics.csv', 'train_loss'),
-    'scores cut in the middle': (RESUME + 'scores_cut', '{w}/scores_cut/checkpoints', 'damaged', 'line 1'),
+    'scores cut in the middle': (RESUME + 'scores_cut', '{w}/scores_cut/checkpoints', 'damaged', 'metrics of an epoch'),
 }
 
 

@@ -1,5 +1,6 @@
 """The faults themselves, on small commands that write well or badly, so that what they report is known."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from experiments import fault_injection, fault_outputs
 from experiments.fault_commands import Command, World
+from preprocessing.formats import tfds_writer
 from slr_jax import errors
 from tests.conftest import ROOT
 
@@ -151,6 +153,28 @@ def test_tables_name_what_failed_and_how_to_see_it_again(tmp_path):
     assert '| kill | train | 3 | 2 | while writing 2 | failed | 1.0 |' in text
     assert '- kill/train, `--only=kill/train --seed=5 --kills=2`: kill 2: a differs' in text
     assert len((tmp_path / 'faults.csv').read_text().splitlines()) == 2
+
+
+def test_datasets_are_compared_by_their_clips(tiny_dataset, tmp_path):
+    clips = tiny_dataset.splits['test']
+    other = dataclasses.replace(clips, landmarks=[clip + np.float32(0.001) for clip in clips.landmarks])
+    moved = dataclasses.replace(tiny_dataset, splits={**tiny_dataset.splits, 'test': other})
+    for name, dataset in (('one', tiny_dataset), ('same', tiny_dataset), ('moved', moved)):
+        tfds_writer.write_dataset(dataset, str(tmp_path / name))
+    one, same, moved = (str(tmp_path / name) for name in ('one', 'same', 'moved'))
+    assert fault_outputs.compare_files(one, same) == []
+    assert fault_outputs.compare_files(moved, one) == [f'{moved}/tiny/1.0.0 has other clips']
+    (tmp_path / 'same' / 'tiny' / '1.0.0' / 'tiny-test.array_record-00000-of-00001').write_bytes(b'')
+    (problem,) = fault_outputs.compare_files(same, one, partial=True)
+    assert f'{same}/tiny/1.0.0 cannot be read' in problem
+
+
+def test_a_command_that_cannot_be_run_is_a_failure(world):
+    add(world, 'raise SystemExit(3)')
+    case = fault_injection.Case('kill', 'small', fault_injection.kill('small', 1.0))
+    row = fault_injection.run_case(case, world, seed=1, num_kills=1)
+    assert row['outcome'] == 'failed'
+    assert 'small cannot be run undisturbed' in row['failures'][0]
 
 
 def test_temporary_names():

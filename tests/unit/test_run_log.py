@@ -1,3 +1,4 @@
+import math
 import os
 import shutil
 import struct
@@ -115,7 +116,7 @@ def test_columns_without_values_are_none(tmp_path):
         ('2,12,1.0', 'row 3, column train_accuracy: found nan, expected a number'),
         (',12,1.0,0.75,,,0.001,9', 'row 3, column epoch: found nan, expected a number'),
         ('2,12,1.0,0.75,,,0.001,9,9', 'Expected 8 fields in line 3, saw 9'),
-        ('2,12,1.0,0.75,0.5,,0.001,9', 'row 3 has one of validation_loss and validation_accuracy'),
+        ('2,12,1.0,0.75,0.5,,0.001,9', 'row 3 has validation_loss and no validation_accuracy'),
     ],
 )
 def test_a_damaged_row_is_refused(row, words, tmp_path):
@@ -124,6 +125,14 @@ def test_a_damaged_row_is_refused(row, words, tmp_path):
     with pytest.raises(errors.InputError, match=f'{path} is damaged: .*{words}'):
         run_log.read_rows(str(path), 2)
     assert len(run_log.read_rows(str(path), 1)) == 1
+
+
+def test_a_validation_loss_that_is_no_number_stays_so(tmp_path):
+    path = tmp_path / 'metrics.csv'
+    path.write_text(f'{HEADER}\n1,6,1.5,0.5,nan,0.25,0.001,9\n')
+    (row,) = run_log.read_rows(str(path))
+    assert math.isnan(row['validation_loss'])
+    assert run_log.describe(row).endswith('validation loss nan, accuracy 0.250')
 
 
 def test_rows_that_are_all_longer_than_the_header_are_refused(tmp_path):
