@@ -273,17 +273,16 @@ def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
         )
         if is_wrong.any():
             wrong = int(is_wrong.to_numpy().argmax())
-            raise errors.InputError(
-                f'{path} is damaged: row {wrong + 2}, column {column}: found {table[column][wrong]!r}, expected a number'
-            )
-    rows = [dict.fromkeys(COLUMNS) | row for row in table.where(table.notna(), None).to_dict('records')]
-    for number, row in enumerate(rows, start=2):
+            found = f'row {wrong + 2}, column {column}: found {table[column][wrong]!r}'
+            raise errors.InputError(f'{path} is damaged: {found}, expected a number')
+    parsed = [dict.fromkeys(COLUMNS) | row for row in table.where(table.notna(), None).to_dict('records')]
+    for number, row in enumerate(parsed, start=2):
         if row['validation_accuracy'] is not None and row['validation_loss'] is None:
             # Not a number, as a model may answer before it diverges.
             row['validation_loss'] = math.nan
         elif row['validation_accuracy'] is None and row['validation_loss'] is not None:
             raise errors.InputError(f'{path} is damaged: row {number} has validation_loss and no validation_accuracy')
-    return rows
+    return parsed
 
 
 def describe(row: Mapping[str, Any]) -> str:
