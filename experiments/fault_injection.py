@@ -500,7 +500,9 @@ def _try_damaged_checkpoint(
 
 
 def _evaluate_latest(world: World, workdir: str, output: str) -> Ended:
-    return Running([world.evaluate_argv(output, workdir, '--checkpoint=latest')]).end()
+    """What evaluate prints, without the path of its output."""
+    ended = Running([world.evaluate_argv(output, workdir, '--checkpoint=latest')]).end()
+    return dataclasses.replace(ended, stdout=ended.stdout.replace(output, 'output'))
 
 
 def damage_dataset(world: World, rng: np.random.Generator, num_kills: int) -> Outcome:
