@@ -1,6 +1,6 @@
 """Runs that train in one program, step by step together."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import itertools
 import time
 from typing import Any
@@ -186,7 +186,8 @@ class RunGroup:
         states = [group_steps.initial_state(dim, seed, x) for seed, x in zip(seeds, self._swept, strict=True)]
         self.num_parameters = models.count_parameters(states[0].params)
         self.num_frozen = train_step.count_frozen(trials[0].run.config, states[0].params)
-        self.epoch, states, self._sums = _restore(trials, states, source)
+        unfinished = _restore_unfinished_epoch(trials, states)
+        self.epoch, states, self._sums = unfinished or (*_restore(trials, states, source), _no_sums(len(trials)))
         rows = trials[0].log.rows
         self._steps_before_epoch = int(rows[-1]['step']) if rows else 0
         self._state = group_steps.stack_and_place(states)
@@ -319,33 +320,21 @@ def _no_sums(num_runs: int) -> list[Sums]:
 
 def _restore(
     trials: Sequence[Trial], states: Sequence[TrainState], source: Callable[[], fine_tune.Source] | None
-) -> tuple[int, list[TrainState], list[Sums]]:
-    """The epochs done, the states of the latest checkpoint that all runs can restore, and the sums of the next epoch.
+) -> tuple[int, list[TrainState]]:
+    """The epochs done and the states of the latest checkpoint that all runs can restore.
 
     Where they have none in common, those of the beginning.
 
     Raises:
         InputError: all checkpoints that they have in common are damaged.
     """
-    steps = set.intersection(*(trial.log.steps for trial in trials))
-    no_sums = _no_sums(len(trials))
-    unfinished = _restore_unfinished_epoch(trials, states, max(steps, default=None))
-    if unfinished is not None:
-        return unfinished
+    steps = _common_steps(trials)
     if not steps and source is None:
-        return 0, list(states), no_sums
+        return 0, list(states)
     if not steps and source is not None:
         for trial in trials:
             trial.log.check_init(source().summary(states[0].params))
-        return 0, [state.begin_with(source().take(state.params)) for state in states], no_sums
-    epoch, restored = _restore_latest(steps, trials, states)
-    return epoch, restored, no_sums
-
-
-def _restore_latest(
-    steps: Iterable[int], trials: Sequence[Trial], states: Sequence[TrainState]
-) -> tuple[int, list[TrainState]]:
-    """The epochs and states of the latest of some checkpoints that is whole; InputError where none is."""
+        return 0, [state.begin_with(source().take(state.params)) for state in states]
     damage = []
     for step in sorted(steps, reverse=True):
         try:
@@ -376,10 +365,19 @@ def _restore_step(step: int, trials: Sequence[Trial], states: Sequence[TrainStat
     return restored
 
 
+def _common_steps(trials: Sequence[Trial]) -> set[int]:
+    """The steps of the checkpoints that all runs have."""
+    return set.intersection(*(trial.log.steps for trial in trials))
+
+
 def _restore_unfinished_epoch(
-    trials: Sequence[Trial], states: Sequence[TrainState], step: int | None
+    trials: Sequence[Trial], states: Sequence[TrainState]
 ) -> tuple[int, list[TrainState], list[Sums]] | None:
-    """As _restore, of the epoch that SIGTERM ended after the checkpoint of a step, where all runs have it."""
+    """As _restore, within the epoch that SIGTERM ended after the latest checkpoint, and the sums of this epoch.
+
+    None where it ended none, or where not all runs have it.
+    """
+    step = max(_common_steps(trials), default=None)
     found = [
         trial.log.read_unfinished_epoch(step, _checkpoint_items(state))
         for trial, state in zip(trials, states, strict=True)
