@@ -1,7 +1,8 @@
-"""Workdirs of models that are not trained: parameters are drawn, which takes no time."""
+"""Workdirs of models that are not trained, whose parameters are drawn, which takes no time; and what any hold."""
 
 import jax
 import numpy as np
+import pandas as pd
 
 from slr_jax import checkpoint, dataset, models
 from slr_jax import features as features_lib
@@ -36,3 +37,18 @@ def write_runs(path, description, seeds, diverged=(), **fields):
 def describe(layout, label_names=('book', 'drink', 'go'), **fields):
     """The description of data of a layout."""
     return dataset.Description('signs', layout, label_names, **fields)
+
+
+def params_of(workdir, step='latest'):
+    return checkpoint.load_model(str(workdir), step).params
+
+
+def assert_equal_bits(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def assert_equal_runs(one, other):
+    """Of two workdirs of one run: the latest parameters, and metrics but for times."""
+    assert_equal_bits(params_of(one), params_of(other))
+    tables = [pd.read_csv(folder / 'metrics.csv').drop(columns='clips_per_second') for folder in (one, other)]
+    pd.testing.assert_frame_equal(*tables)

@@ -3,12 +3,11 @@
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from slr_jax import checkpoint, errors, train_lib
-from tests.commands.test_runs import assert_equal_bits, params_of
 from tests.conftest import make_tiny_config
+from tests.workdirs import assert_equal_runs
 
 STEPS = (4, 8, 12)
 SEEDS = (3, 1)
@@ -52,10 +51,8 @@ def lose_metrics(step):
     shutil.rmtree(step / 'metrics')
 
 
-def assert_equal_runs(workdir, expected):
-    assert_equal_bits(params_of(workdir), params_of(expected))
-    tables = [pd.read_csv(folder / 'metrics.csv').drop(columns='clips_per_second') for folder in (workdir, expected)]
-    pd.testing.assert_frame_equal(*tables)
+def assert_equal_runs_and_checkpoints(workdir, expected):
+    assert_equal_runs(workdir, expected)
     steps = [sorted(path.name for path in (folder / 'checkpoints').iterdir()) for folder in (workdir, expected)]
     assert steps[0] == steps[1]
 
@@ -75,7 +72,7 @@ def test_the_one_before_is_taken(tiny_dir, run, tmp_path, capsys, damage):
     printed = capsys.readouterr().out
     assert f'left out: {newest}' in printed
     assert 'going on after epoch 2\n' in printed
-    assert_equal_runs(workdir, run)
+    assert_equal_runs_and_checkpoints(workdir, run)
 
 
 def test_all_runs_of_a_group_go_back(tiny_dir, together, tmp_path, capsys):
@@ -88,7 +85,7 @@ def test_all_runs_of_a_group_go_back(tiny_dir, together, tmp_path, capsys):
     assert f'left out: {newest}' in printed
     assert 'going on after epoch 2\n' in printed
     for seed in SEEDS:
-        assert_equal_runs(workdir / f'seed_{seed}', together / f'seed_{seed}')
+        assert_equal_runs_and_checkpoints(workdir / f'seed_{seed}', together / f'seed_{seed}')
 
 
 def test_where_all_are_damaged_nothing_is_changed(tiny_dir, run, tmp_path):

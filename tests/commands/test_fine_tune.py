@@ -14,12 +14,9 @@ from slr_jax import checkpoint, config, errors, fine_tune, models, run_log, trai
 from slr_jax import workdir as workdir_lib
 from tests.conftest import make_tiny_config
 from tests.refusals import world
+from tests.workdirs import params_of
 
 GLOSSES = ('sign_2', 'new', 'sign_0')
-
-
-def params_of(workdir, step='latest'):
-    return checkpoint.load_model(str(workdir), step).params
 
 
 def by_name(params):

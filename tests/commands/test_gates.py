@@ -11,6 +11,7 @@ from slr_jax import checkpoint, exporting, interpretation, report_page, torch_mo
 from slr_jax.exported import load
 from tests import workdirs
 from tests.conftest import make_tiny_config
+from tests.workdirs import params_of
 
 FIELDS = {'mask_gates': 'point', 'gate_price': 5.0, 'mask_l1': 0.1, 'optimizer': 'momentum', 'noise_std': 0.01}
 FIELDS |= {'learning_rate': 0.05, 'gate_rate': 100.0}
@@ -19,10 +20,6 @@ FIELDS |= {'learning_rate': 0.05, 'gate_rate': 100.0}
 def train(dataset, workdir, **fields):
     train_lib.train_and_evaluate(make_tiny_config(dataset, **FIELDS | fields), str(workdir))
     return workdir
-
-
-def params_of(workdir):
-    return checkpoint.load_model(str(workdir), 'latest').params
 
 
 @pytest.fixture(scope='module')

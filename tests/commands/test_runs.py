@@ -15,6 +15,7 @@ from slr_jax import checkpoint, errors, evaluation, interpretation, landmarks, m
 from slr_jax import dataset as dataset_lib
 from slr_jax import workdir as workdir_lib
 from tests.conftest import ROOT, make_tiny_config
+from tests.workdirs import assert_equal_bits, params_of
 
 # Not adamw: it makes whole steps of gradients that are nothing but rounding, such as those of the keys' biases.
 SETTINGS = {'optimizer': 'momentum', 'noise_std': 0.01, 'dropout_rate': 0.2, 'num_steps': 5, 'schedule': 'cosine'}
@@ -28,17 +29,9 @@ def train(dataset, workdir, **fields):
     return workdir
 
 
-def params_of(workdir, step='latest'):
-    return checkpoint.load_model(str(workdir), step).params
-
-
 def assert_equal_params(one, other, rtol):
     """Up to a share of the largest value of each array."""
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.abs(a).max()), one, other)
-
-
-def assert_equal_bits(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 @pytest.fixture(scope='module')

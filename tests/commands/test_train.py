@@ -33,14 +33,7 @@ from slr_jax.features import Features
 from slr_jax.run_group import RunGroupSteps
 from slr_jax.train_step import Steps
 from tests.conftest import ROOT, make_tiny_config
-
-
-def params_of(workdir, step='latest'):
-    return checkpoint.load_model(str(workdir), step).params
-
-
-def assert_equal_bits(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one, other)
+from tests.workdirs import assert_equal_bits, assert_equal_runs, params_of
 
 
 @pytest.fixture(scope='module')
@@ -140,10 +133,8 @@ def test_kill_and_continue_gives_the_same_bits(tiny_dir, tmp_path):
         assert len(pd.read_csv(workdir / 'metrics.csv')) < 14
     last = start(workdir)
     assert 'going on after step' in last.communicate()[0]
-    for step in ('latest', 'best'):
-        assert_equal_bits(params_of(workdir, step), params_of(tmp_path / 'unbroken', step))
-    tables = [pd.read_csv(folder / 'metrics.csv') for folder in (workdir, tmp_path / 'unbroken')]
-    pd.testing.assert_frame_equal(*(table.drop(columns='clips_per_second') for table in tables))
+    assert_equal_bits(params_of(workdir, 'best'), params_of(tmp_path / 'unbroken', 'best'))
+    assert_equal_runs(workdir, tmp_path / 'unbroken')
     assert not [path for path in (workdir / 'checkpoints').iterdir() if 'tmp' in path.name]
     assert {path.name for path in workdir.iterdir()} == {path.name for path in (tmp_path / 'unbroken').iterdir()}
 
@@ -160,12 +151,6 @@ def terminate_at(monkeypatch, count):
             yield batch
 
     monkeypatch.setattr(RunGroupSteps, 'batches', batches)
-
-
-def assert_equal_runs(one, other):
-    assert_equal_bits(params_of(one), params_of(other))
-    tables = [pd.read_csv(folder / 'metrics.csv').drop(columns='clips_per_second') for folder in (one, other)]
-    pd.testing.assert_frame_equal(*tables)
 
 
 @pytest.mark.parametrize('seeds', [(), (3, 5)])
