@@ -20,7 +20,7 @@ import numpy as np
 from experiments import benchmark, markdown, results
 from slr_jax import cli, devices
 
-_DIM, _FRAMES, _MLP_DIM, _LAYERS = 150, 60, 2048, 6
+_DIM, _FRAMES = 150, 60
 
 
 def several_steps(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,8 +52,8 @@ def measure(
         steps_per_call: where there are several.
     """
     num_steps = num_calls * steps_per_call
+    num_clips = num_seeds * num_steps * batch_size
     case = benchmark.Case(_DIM, np.full(num_steps * batch_size, _FRAMES), batch_size, num_seeds)
-    flops = 3 * benchmark.flops_of_clip(_DIM, _FRAMES, _FRAMES**2, _MLP_DIM, _LAYERS)
     peak = benchmark.matrix_product_flops()
     rows = []
     for source, steps in (('the host', 1), ('the device', 1), ('the device', steps_per_call)):
@@ -74,8 +74,8 @@ def measure(
                 'batches from': source,
                 'steps per call': steps,
                 'steps per second': round(num_seeds * num_steps / seconds, 2),
-                'clips per second': round(num_seeds * num_steps * batch_size / seconds, 1),
-                'fraction of matmul': round(flops * num_seeds * num_steps * batch_size / seconds / peak, 3),
+                'clips per second': round(num_clips / seconds, 1),
+                'fraction of matmul': round(3 * case.flops_per_clip * num_clips / seconds / peak, 3),
                 'memory, MB': '' if memory is None else round(memory / 1e6),
             }
         )
@@ -99,7 +99,7 @@ def main() -> None:
         size = {'repetitions': 1, 'num_calls': 1, 'steps_per_call': 4}
     rows = [row for batch_size in (1, 32) for num_seeds in (1, 8) for row in measure(batch_size, num_seeds, **size)]
     page = f'{machine}\n\n{markdown.record_table(rows)}'
-    results.write(values.output_dir, 'accelerator', page, {'accelerator': rows})
+    results.publish(values.output_dir, 'accelerator', page, {'accelerator': rows})
 
 
 if __name__ == '__main__':

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from experiments import markdown
-from slr_jax import cli, errors, files, input_pipeline, models, runtime
+from experiments import markdown, results
+from slr_jax import cli, errors, input_pipeline, models, runtime
 from slr_jax import dataset as dataset_lib
 from slr_jax.run_group import RunGroupSteps
 from slr_jax.train_step import Steps
@@ -152,14 +152,19 @@ class Case:
         inputs = [{name: piece[name] for name in ('landmarks', 'padding_mask')} for piece in pieces]
         return repeat(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions)
 
+    @property
+    def flops_per_clip(self) -> float:
+        """See flops_of_clip; the mean over the clips. Training takes three times as many."""
+        lengths = self._lengths.astype(float)
+        return flops_of_clip(
+            self._dim, lengths.mean(), (lengths**2).mean(), self._config.mlp_dim, self._config.num_layers
+        )
+
     def row(self, phase: str, peak: float, repetitions: int) -> dict[str, Any]:
         """Measures 'train' or 'evaluate'; a row of the table."""
         seconds = self.train_seconds(repetitions) if phase == 'train' else self.eval_seconds(repetitions)
         clips = self._num_seeds * len(self._lengths)
-        lengths = self._lengths.astype(float)
-        flops = flops_of_clip(
-            self._dim, lengths.mean(), (lengths**2).mean(), self._config.mlp_dim, self._config.num_layers
-        )
+        flops = self.flops_per_clip * (3 if phase == 'train' else 1)
         median = statistics.median(seconds)
         return {
             'phase': phase,
@@ -171,9 +176,9 @@ class Case:
             'slowest': round(1000 * max(seconds) / clips, 2),
             'clips per second': round(clips / median, 1),
             'padded / real frames': round(self.padding, 3),
-            'GFLOP per clip': round(flops * (3 if phase == 'train' else 1) / 1e9, 3),
+            'GFLOP per clip': round(flops / 1e9, 3),
             'matmul GFLOP/s': round(peak / 1e9),
-            'fraction of matmul': round(flops * (3 if phase == 'train' else 1) * clips / median / peak, 3),
+            'fraction of matmul': round(flops * clips / median / peak, 3),
         }
 
 
@@ -285,11 +290,8 @@ def main() -> None:
     rows = []
     for row in measure_steps(lengths, quick=values.quick):
         rows.append(row)
-        with files.replace_files_in(values.output_dir) as scratch:
-            files.write_csv(os.path.join(scratch, 'benchmark.csv'), rows)
-            files.write_csv(os.path.join(scratch, 'start.csv'), starts)
-            with files.atomic_write(os.path.join(scratch, 'benchmark.md')) as file:
-                file.write(f'{machine}. {counted}\n\n{markdown.record_table(starts)}\n{markdown.record_table(rows)}')
+        page = f'{machine}. {counted}\n\n{markdown.record_table(starts)}\n{markdown.record_table(rows)}'
+        results.write(values.output_dir, 'benchmark', page, {'benchmark': rows, 'start': starts})
     print(f'written to {values.output_dir}')
 
 

@@ -35,7 +35,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from experiments import fault_commands, fault_outputs, markdown
+from experiments import fault_commands, fault_outputs, markdown, results
 from experiments.fault_commands import Command, Ended, Running, World, has_begun
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import cli, errors, files, progress
@@ -323,9 +323,7 @@ def _run_out_of_space(world: World, command: Command, path: str, size: int, outc
         outcome.add('enough space', command.compare(output, expected), what, hit=False)
         return
     problems = ended.refusal_problems(path, os.strerror(errno.ENOSPC))
-    problems += [
-        f'{left} is left' for left in sorted(fault_outputs.paths_in(output)) if fault_outputs.is_temporary(left)
-    ]
+    problems += fault_outputs.strays(output)
     problems += command.check_partial(output, expected)
     done = command.fraction_done(output, expected)
     outcome.add(f'{round(100 * done)} % written', problems, what)
@@ -646,10 +644,7 @@ def write_tables(rows: list[dict[str, Any]], output_dir: str) -> None:
         again = f'--only={name} --seed={row["seed"]} --kills={row["kills"]}'
         texts += [f'- {name}, left out: {row["left_out"]}\n'] if row['left_out'] else []
         texts += [f'- {name}, `{again}`: {failure}\n' for failure in row['failures']]
-    with files.replace_files_in(output_dir) as scratch:
-        files.write_csv(os.path.join(scratch, 'faults.csv'), table)
-        with files.atomic_write(os.path.join(scratch, 'faults.md')) as file:
-            file.write('\n'.join([texts[0], ''.join(texts[1:])]))
+    results.write(output_dir, 'faults', '\n'.join([texts[0], ''.join(texts[1:])]), {'faults': table})
 
 
 def _define_flags() -> None:

@@ -39,7 +39,8 @@ def temporary_in(directory: str) -> set[str]:
     return {path for path in paths_in(directory) if is_temporary(path) and os.path.basename(path) != LOCK}
 
 
-def _strays(directory: str) -> list[str]:
+def strays(directory: str) -> list[str]:
+    """Says of each temporary path in a folder that it is left."""
     return [f'{path} is left' for path in sorted(paths_in(directory)) if is_temporary(path)]
 
 
@@ -109,7 +110,7 @@ def read_rows(path: str) -> pd.DataFrame:
 
 def compare_workdirs(found: str, expected: str) -> list[str]:
     """How a workdir differs from the one expected: files, metrics, the parameters of every checkpoint; not in times."""
-    problems = _strays(found)
+    problems = strays(found)
     paths, wanted = _outside(found), _outside(expected)
     problems += [f'{path} is surplus' for path in sorted(paths - wanted)]
     problems += [f'{path} is missing' for path in sorted(wanted - paths)]

@@ -16,7 +16,7 @@ def write(
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     pictures: Mapping[str, figure.Figure] | None = None,
 ) -> None:
-    """Writes `name`.md, a CSV file per table and a PNG and an SVG file per picture, and reports the page.
+    """Writes `name`.md, a CSV file per table and a PNG and an SVG file per picture.
 
     Args:
         output_dir: new, or of the same experiment.
@@ -35,4 +35,15 @@ def write(
             figures.save(drawn, os.path.join(scratch, picture))
         with files.atomic_write(os.path.join(scratch, f'{name}.md')) as file:
             file.write(page)
+
+
+def publish(
+    output_dir: str,
+    name: str,
+    page: str,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    pictures: Mapping[str, figure.Figure] | None = None,
+) -> None:
+    """As `write`, and reports the page."""
+    write(output_dir, name, page, tables, pictures)
     progress.report(f'{page}written to {output_dir}')
