@@ -1,6 +1,7 @@
 """A workdir -> an export: the model as one program of jax.export, and all that is needed to use it beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import glob
 import hashlib
 import inspect
@@ -100,10 +101,23 @@ def export_program(loaded: LoadedModel) -> jax_export.Exported:
         return jax.nn.softmax(logits)
 
     batch, time = jax_export.symbolic_shape('batch, time')
-    return jax_export.export(jax.jit(answer), platforms=PLATFORMS)(
-        jax.ShapeDtypeStruct((batch, time, loaded.layout.num_points, 3), jnp.float32),
-        jax.ShapeDtypeStruct((batch,), jnp.int32),
-    )
+    with _without_locations():
+        return jax_export.export(jax.jit(answer), platforms=PLATFORMS)(
+            jax.ShapeDtypeStruct((batch, time, loaded.layout.num_points, 3), jnp.float32),
+            jax.ShapeDtypeStruct((batch,), jnp.int32),
+        )
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    """Leaves out of programs where they come from: paths of this machine."""
+    name = 'jax_traceback_in_locations_limit'
+    before = jax.config.values[name]
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def describe(

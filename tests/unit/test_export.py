@@ -174,6 +174,8 @@ def test_what_is_beside_the_program(workdir, folder):
     assert 'step 1' not in card
     for text in ('15 train, 6 test', 'kind synthetic', 'mediapipe_hand', '| max_frames | 12 |', '| num_epochs | 2 |'):
         assert text in card
+    with open(os.path.join(folder, 'model.jax_export'), 'rb') as file:
+        assert b'.py' not in file.read()
     tensors = safetensors.numpy.load_file(os.path.join(folder, 'params.safetensors'))
     params = checkpoint.load_model(workdir).params
     np.testing.assert_array_equal(
