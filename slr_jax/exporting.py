@@ -77,8 +77,15 @@ def _check_output(output: str) -> None:
         return
     path = os.path.join(output, exported.DESCRIPTION)
     is_export = os.path.isfile(path) and str(files.read_json(path).get('format')).startswith('slr_jax export')
-    if os.listdir(output) and not is_export:
+    names = os.listdir(output)
+    # One that was killed while it was moved into place has its folder of what is unfinished still.
+    is_unfinished = any(map(files.is_temporary, names)) and all(map(_is_of_an_export, names))
+    if names and not is_export and not is_unfinished:
         raise errors.InputError(f'{output} is a folder of another kind, expected a new folder or an earlier export')
+
+
+def _is_of_an_export(name: str) -> bool:
+    return files.is_temporary(name) or name in (exported.PROGRAM, exported.DESCRIPTION, PARAMS, CARD, LOADER)
 
 
 def export_program(loaded: LoadedModel) -> jax_export.Exported:

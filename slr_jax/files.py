@@ -83,12 +83,18 @@ def _make_locked(parent: str) -> tuple[str, int]:
     """A new folder, and a handle that locks it until the process closes it or dies."""
     while True:
         scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
-        # Another process may have taken it for abandoned, before it was locked.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             handle = os.open(scratch, os.O_RDONLY)
+            # Another process may have taken it for abandoned, before it was locked.
             if _is_free(handle) is not False and os.path.exists(scratch):
                 return scratch, handle
             os.close(handle)
+        except FileNotFoundError:
+            continue
+        # Such as a signal.
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
 
 
 def _is_free(handle: int) -> bool | None:

@@ -184,6 +184,23 @@ def test_what_is_beside_the_program(workdir, folder):
     assert len(tensors) == len(jax.tree.leaves(params))
 
 
+@pytest.mark.parametrize('names', [[], ['MODEL_CARD.md', 'load.py']])
+def test_an_export_that_was_killed_is_made_again(tmp_path, names):
+    (tmp_path / '.unfinished-abc').mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    exporting._check_output(str(tmp_path))
+    (tmp_path / 'holiday.jpg').touch()
+    with pytest.raises(errors.InputError, match=f'{tmp_path} is a folder of another kind'):
+        exporting._check_output(str(tmp_path))
+
+
+def test_a_folder_with_a_file_of_that_name_is_no_export(tmp_path):
+    (tmp_path / 'load.py').touch()
+    with pytest.raises(errors.InputError, match=f'{tmp_path} is a folder of another kind'):
+        exporting._check_output(str(tmp_path))
+
+
 def test_an_earlier_export_is_replaced_and_parameters_become_a_workdir_again(
     workdir, folder, tmp_path, capfd, monkeypatch
 ):

@@ -83,6 +83,16 @@ def test_what_a_killed_command_left_is_removed_by_the_next(tmp_path, writes):
     assert not os.listdir(tmp_path)
 
 
+def test_a_signal_while_a_folder_is_made_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, '_is_free', interrupt)
+    with pytest.raises(KeyboardInterrupt), files.create_atomically(str(tmp_path / 'file')):
+        raise AssertionError
+    assert not os.listdir(tmp_path)
+
+
 def test_what_was_made_for_nothing_is_gone(tmp_path):
     with pytest.raises(ZeroDivisionError), files.only_writer(str(tmp_path / 'new' / 'folder')):
         raise ZeroDivisionError
