@@ -125,6 +125,9 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # One that a library made has a text only, which a file name would take the place of.
+        if error.errno is None:
+            raise errors.InputError(f'{path} cannot be written: {errors.one_line(error)}') from error
         error.filename = error.filename or path
         raise
 

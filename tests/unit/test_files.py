@@ -93,6 +93,13 @@ def test_a_signal_while_a_folder_is_made_leaves_nothing(tmp_path, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
+def test_an_error_of_a_library_keeps_its_text(tmp_path):
+    expected = pytest.raises(errors.InputError, match=f'{tmp_path}/out cannot be written: Not enough disk space')
+    with expected, files.create_atomically(str(tmp_path / 'out')):
+        raise OSError('Not enough disk space')
+    assert not os.listdir(tmp_path)
+
+
 def test_what_was_made_for_nothing_is_gone(tmp_path):
     with pytest.raises(ZeroDivisionError), files.only_writer(str(tmp_path / 'new' / 'folder')):
         raise ZeroDivisionError
