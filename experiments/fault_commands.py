@@ -30,6 +30,31 @@ SEEDS = (1, 2)
 
 _DATASET = 'signs'
 _MODEL = {'num_layers': 1, 'mlp_dim': 8, 'batch_size': 6}
+# Runs a module that writes for a few milliseconds only, and disturbs it before one of its operations on files of the
+# output: sends itself a signal, or for 0 moves the output away. For operation 0, prints how many there are.
+_DISTURB = """
+import atexit, os, runpy, sys
+number, output, operation, *sys.argv = sys.argv[1:]
+seen, is_done = 0, operation == '0'
+def look(event, arguments):
+    global seen, is_done
+    operations = ('open', 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'shutil.rmtree')
+    if event not in operations or not str(arguments[0]).startswith(output):
+        return
+    seen += 1
+    if is_done or seen < int(operation):
+        return
+    if number != '0':
+        is_done = True
+        os.kill(os.getpid(), int(number))
+    elif os.path.isdir(output):
+        is_done = True
+        os.rename(output, output + '_moved')
+if is_done:
+    atexit.register(lambda: print(seen))
+sys.addaudithook(look)
+runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+"""
 # Of the videos: how many, and the first and last of their frames.
 _NUM_VIDEOS, _FRAMES = 4, (20, 23)
 _POLL_SECONDS = 0.005
@@ -140,6 +165,7 @@ class Command:
         name: of the row in the table.
         argvs: output -> the command lines of its processes.
         num_epochs: of a training, whose output is a workdir; 0 for other commands.
+        writes_briefly: whether it writes for so short a time that a moment that is drawn would hardly hit it.
         refuses_existing: whether it ends with a sentence where its output is there.
         prepare: makes what it takes, where that is missing.
     """
@@ -147,6 +173,7 @@ class Command:
     name: str
     argvs: Callable[[str], list[list[str]]]
     num_epochs: int = 0
+    writes_briefly: bool = False
     refuses_existing: bool = False
     prepare: Callable[[], object] = lambda: None
 
@@ -158,6 +185,14 @@ class Command:
     def run(self, output: str) -> Ended:
         """Runs it to its end."""
         return Running(self.argvs(output)).end()
+
+    def disturbed_argvs(self, output: str, operation: int, number: int = 0) -> list[list[str]]:
+        """Its command lines, disturbed before a file operation, from 1: by a signal, for 0 by moving the output.
+
+        For operation 0 undisturbed: then the last line that it prints is how many operations there are.
+        """
+        ((python, _, *module_and_options),) = self.argvs(output)
+        return [[python, '-c', _DISTURB, str(int(number)), output, str(operation), *module_and_options]]
 
     def compare(self, output: str, expected: str) -> list[str]:
         """How a finished output differs from the one expected."""
@@ -189,11 +224,13 @@ class Expected:
         output: what it wrote.
         start_seconds: from its start until it began to write.
         write_seconds: from then to its end.
+        file_operations: on its output, of a command that writes briefly; else 0.
     """
 
     output: str
     start_seconds: float
     write_seconds: float
+    file_operations: int
 
 
 def has_begun(running: Running, output: str, before: set[str]) -> bool:
@@ -274,14 +311,16 @@ class World:
         if not os.path.exists(path):
             command.prepare()
             shutil.rmtree(self.path('expected', command.name), ignore_errors=True)
-            # The first compiles what is not compiled yet.
             for folder in (first, output):
                 os.makedirs(os.path.dirname(folder))
-                seconds = _time(command, folder)
+            # Compiles what is not compiled yet.
+            file_operations = _count_operations(command, first)
+            seconds = _time(command, output)
             problems = command.compare(output, first)
             if problems:
                 raise errors.InputError(f'two undisturbed runs of {command.name} differ: {"; ".join(problems)}')
-            files.write_json(path, {'start_seconds': seconds[0], 'write_seconds': seconds[1]})
+            times = {'start_seconds': seconds[0], 'write_seconds': seconds[1]}
+            files.write_json(path, {**times, 'file_operations': file_operations})
         return Expected(output, **files.read_json(path))
 
     @contextlib.contextmanager
@@ -326,11 +365,12 @@ class World:
             'export': lambda output: [_argv('slr_jax.export', *given, f'--output={output}')],
         }
         for name, argvs in others.items():
-            yield Command(name, argvs, prepare=lambda: self.expected(self.commands['train']))
+            yield Command(name, argvs, writes_briefly=True, prepare=lambda: self.expected(self.commands['train']))
         archive = [f'--input={self.path("archive.npz")}', '--source=npz', f'--name={_DATASET}']
         yield Command(
             'build_dataset',
             lambda output: [_argv('preprocessing.build_dataset', *archive, f'--data_dir={output}')],
+            writes_briefly=True,
             refuses_existing=True,
             prepare=self._make_dataset,
         )
@@ -369,6 +409,15 @@ def _few_frames(videos: str) -> list[clips_lib.Clip]:
 
 def _argv(module: str, *options: str) -> list[str]:
     return [sys.executable, '-m', module, *options]
+
+
+def _count_operations(command: Command, output: str) -> int:
+    """Runs a command; its file operations on its output where it writes briefly, else 0."""
+    ended = Running(command.disturbed_argvs(output, 0) if command.writes_briefly else command.argvs(output)).end()
+    problems = ended.success_problems()
+    if problems:
+        raise errors.InputError(f'{command.name} cannot be run undisturbed: {problems[0]}')
+    return int(ended.stdout.splitlines()[-1]) if command.writes_briefly else 0
 
 
 def _time(command: Command, output: str) -> tuple[float, float]:

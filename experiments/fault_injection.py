@@ -60,6 +60,8 @@ _CHILD_SECONDS = 15.0
 _SIZES = {'train': 6}
 _OTHER_SIZES = 3
 _LARGE = 2**30
+# What TFDS says, where it looks before it writes.
+_FULL = (os.strerror(errno.ENOSPC), 'Not enough disk space')
 _VANISHED = {'train': 4}
 _OTHER_VANISHED = 1
 _DAMAGED_FILES = 8
@@ -170,6 +172,11 @@ def _kill_once(
     part, chosen = rng.random(), _choose_processes(command, rng)
     before = fault_outputs.paths_in(output)
     left = 1 - command.fraction_done(output, expected.output)
+    if command.writes_briefly:
+        operation = 1 + int(part * expected.file_operations)
+        running = Running(command.disturbed_argvs(output, operation, number))
+        what = f'kill {outcome.tried + 1}, before file operation {operation}'
+        return _look(command, running, output, before, expected.output, outcome, what, number)
     running = Running(command.argvs(output))
     if moment == 'start':
         running.wait(part * expected.start_seconds)
@@ -322,7 +329,9 @@ def _run_out_of_space(world: World, command: Command, path: str, size: int, outc
     if not ended.status:
         outcome.add('enough space', command.compare(output, expected), what, hit=False)
         return
-    problems = ended.refusal_problems(path, os.strerror(errno.ENOSPC))
+    problems = ended.refusal_problems(path)
+    if not any(words in ended.stderr for words in _FULL):
+        problems.append(f'the sentence does not say that the disk is full: {ended.stderr.strip()}')
     problems += fault_outputs.strays(output)
     problems += command.check_partial(output, expected)
     done = command.fraction_done(output, expected)
@@ -372,20 +381,20 @@ def move_output_away(command: str) -> Callable[[World, np.random.Generator, int]
 
 def _move_once(world: World, command: Command, output: str, rng: np.random.Generator, outcome: Outcome) -> None:
     expected = world.expected(command)
-    seconds, moved = rng.random() * expected.write_seconds, f'{output}_moved'
-    what = f'moved after {seconds:.2f} s of writing'
-    running = Running(command.argvs(output))
-    running.wait(np.inf, lambda: has_begun(running, output, set()))
-    running.wait(seconds)
-    running.wait(np.inf, lambda: bool(fault_outputs.temporary_in(output)))
-    if running.has_ended():
-        outcome.add('ended before', running.end().success_problems(), what, hit=False)
+    part, moved = rng.random(), f'{output}_moved'
+    if command.writes_briefly:
+        operation = 1 + int(part * expected.file_operations)
+        what = f'moved before file operation {operation}'
+        running = Running(command.disturbed_argvs(output, operation))
+    else:
+        what = f'moved after {part * expected.write_seconds:.2f} s of writing'
+        running = Running(command.argvs(output))
+        _move_while_writing(running, output, moved, part * expected.write_seconds)
+    ended = running.end()
+    if not os.path.exists(moved):
+        outcome.add('ended before', ended.success_problems(), what, hit=False)
         return
-    # So that nothing is written while it is moved.
-    running.send(signal.SIGSTOP)
-    os.rename(output, moved)
-    running.send(signal.SIGCONT)
-    problems = running.end().refusal_problems(output)
+    problems = ended.refusal_problems(output)
     if os.path.exists(output):
         left = ', '.join(sorted(fault_outputs.paths_in(output)))
         problems.append(f'the output was made anew where it was: {left}')
@@ -393,6 +402,17 @@ def _move_once(world: World, command: Command, output: str, rng: np.random.Gener
     outcome.add('while writing', problems, what)
     os.rename(moved, output)
     _finish(world, command, output, outcome, f'{what}, then moved back')
+
+
+def _move_while_writing(running: Running, output: str, moved: str, seconds: float) -> None:
+    running.wait(np.inf, lambda: has_begun(running, output, set()))
+    running.wait(seconds)
+    running.wait(np.inf, lambda: bool(fault_outputs.temporary_in(output)))
+    # So that nothing is written while it is moved.
+    running.send(signal.SIGSTOP)
+    if not running.has_ended():
+        os.rename(output, moved)
+    running.send(signal.SIGCONT)
 
 
 def move_dataset_away(world: World, rng: np.random.Generator, num_kills: int) -> Outcome:
