@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from slr_jax import cpu_matmul
 from slr_jax.dropout import draw_bits, dropout
 from slr_jax.layers import MultiHeadAttention, layer_norm
 
@@ -126,7 +127,13 @@ class PreNormLayer(nn.Module):
 
 
 def _dense(module: Any, name: str, features: int) -> nn.Dense:
-    return nn.Dense(features, dtype=module.dtype, param_dtype=module.param_dtype, name=name)
+    return nn.Dense(
+        features,
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        dot_general=cpu_matmul.dot_general,
+        name=name,
+    )
 
 
 class ConvStage(nn.Module):

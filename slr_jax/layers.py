@@ -1,8 +1,6 @@
-"""Layers of the models: attention, transformer layers and stacks of them, as `torch.nn.Transformer` has them.
+"""Layers of the models: multi-head attention, transformer layers and stacks of them, as `torch.nn.Transformer` has them.
 
 Post-norm (Vaswani et al., 2017). Parameters of the layers of a stack are stacked along a first axis.
-
-Letters in shapes: b batch, t target frames, s source frames, h heads, d width of a head.
 """
 
 from collections.abc import Callable
@@ -15,14 +13,13 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
-from slr_jax import cpu_matmul
+from slr_jax import attention, cpu_matmul
+from slr_jax.attention import SAVED
 from slr_jax.dropout import draw_bits, dropout
 
 Array = jax.Array
 Initializer = Callable[..., Array]
 
-# Name of the values that a layer saves for the backward pass.
-_SAVED = 'saved'
 # Upper bound of dropout sites per layer.
 _NUM_DROPOUT_SITES = 6
 
@@ -66,29 +63,26 @@ class MultiHeadAttention(nn.Module):
         bias = self.param('in_proj_bias', nn.initializers.zeros, (3 * dim,), self.param_dtype)
         x, memory, kernel, bias = nn.dtypes.promote_dtype(x, memory, kernel, bias, dtype=self.dtype)
         if memory is None:
-            query, key, value = jnp.split(x @ kernel + bias, 3, axis=-1)
+            query, key, value = jnp.split(cpu_matmul.matmul(x, kernel) + bias, 3, axis=-1)
         else:
-            query = x @ kernel[:, :dim] + bias[:dim]
-            key, value = jnp.split(memory @ kernel[:, dim:] + bias[dim:], 2, axis=-1)
+            query = cpu_matmul.matmul(x, kernel[:, :dim]) + bias[:dim]
+            key, value = jnp.split(cpu_matmul.matmul(memory, kernel[:, dim:]) + bias[dim:], 2, axis=-1)
         query, key, value = (self._split_heads(y) for y in (query, key, value))
-        scores = jnp.einsum('bthd,bshd->bhts', query, key).astype(jnp.float32) / math.sqrt(dim // self.num_heads)
-        # A finite number: a row of the batch without any frame must not become NaN.
-        scores = jnp.where(padding_mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
-        weights = jax.nn.softmax(scores, axis=-1)
-        self.sow('intermediates', 'attention_weights', weights)
-        weights = dropout(weights.astype(value.dtype), self.dropout_rate, bits)
-        attended = jnp.einsum('bhts,bshd->bthd', weights, value).reshape(x.shape)
+        if self.is_mutable_collection('intermediates'):
+            self.sow('intermediates', 'attention_weights', attention.attention_weights(query, key, padding_mask))
+        attended = attention.attend(query, key, value, padding_mask, self.dropout_rate, bits).reshape(x.shape)
         out_proj = nn.Dense(
             dim,
             kernel_init=self.out_kernel_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            dot_general=cpu_matmul.dot_general,
             name='out_proj',
         )
-        return checkpoint_name(out_proj(attended), _SAVED)
+        return checkpoint_name(out_proj(attended), SAVED)
 
     def _split_heads(self, y: Array) -> Array:
-        return checkpoint_name(y.reshape(*y.shape[:-1], self.num_heads, -1), _SAVED)
+        return checkpoint_name(y.reshape(*y.shape[:-1], self.num_heads, -1), SAVED)
 
 
 class TransformerLayer(nn.Module):
@@ -143,22 +137,22 @@ class TransformerLayer(nn.Module):
         )
 
     def _feed_forward(self, x: Array, bits: Array | None) -> Array:
-        def dense(name: str, features: int, fan_in: int, **options: Any) -> nn.Dense:
+        def dense(name: str, features: int, fan_in: int) -> nn.Dense:
             return nn.Dense(
                 features,
                 kernel_init=self.kernel_init or torch_uniform(fan_in),
                 bias_init=self.bias_init(fan_in),
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
+                dot_general=cpu_matmul.dot_general,
                 name=name,
-                **options,
             )
 
         dim = x.shape[-1]
         hidden = nn.relu(dense('mlp_in', self.mlp_dim, dim)(x))
         hidden = dropout(hidden, self.dropout_rate, bits)
-        mlp_out = dense('mlp_out', dim, self.mlp_dim, dot_general=cpu_matmul.dot_general)
-        return checkpoint_name(mlp_out(hidden), _SAVED)
+        mlp_out = dense('mlp_out', dim, self.mlp_dim)
+        return checkpoint_name(mlp_out(hidden), SAVED)
 
 
 class TransformerStack(nn.Module):
@@ -185,7 +179,7 @@ class TransformerStack(nn.Module):
         # Recomputing the wide hidden layer and the attention weights is no slower than storing them.
         layer = nn.remat(
             TransformerLayer,
-            policy=jax.checkpoint_policies.save_only_these_names(_SAVED),
+            policy=jax.checkpoint_policies.save_only_these_names(SAVED),
             prevent_cse=False,
         )
         layers = nn.scan(
