@@ -1,4 +1,4 @@
-"""Layers of the models: multi-head attention, transformer layers and stacks of them, as `torch.nn.Transformer` has them.
+"""Layers of the models: multi-head attention, transformer layers and their stacks, as `torch.nn.Transformer` has them.
 
 Post-norm (Vaswani et al., 2017). Parameters of the layers of a stack are stacked along a first axis.
 """
