@@ -321,7 +321,9 @@ class World:
                 raise errors.InputError(f'two undisturbed runs of {command.name} differ: {"; ".join(problems)}')
             times = {'start_seconds': seconds[0], 'write_seconds': seconds[1]}
             files.write_json(path, {**times, 'file_operations': file_operations})
-        return Expected(output, **files.read_json(path))
+        fields = ('start_seconds', 'write_seconds', 'file_operations')
+        found = files.read_json(path, fields=fields)
+        return Expected(output, *(found[field] for field in fields))
 
     @contextlib.contextmanager
     def fresh_output(self) -> Iterator[str]:

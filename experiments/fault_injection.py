@@ -653,6 +653,7 @@ def run_case(case: Case, world: World, seed: int, num_kills: int) -> dict[str, A
 
 
 _COLUMNS = ('fault', 'command', 'tried', 'hit', 'where', 'outcome', 'minutes')
+_FIELDS = (*_COLUMNS, 'failures', 'left_out', 'seed', 'kills')
 
 
 def write_tables(rows: list[dict[str, Any]], output_dir: str) -> None:
@@ -701,7 +702,7 @@ def run(values: flags.FlagValues) -> None:
     rows = []
     for case in cases:
         path = os.path.join(data, f'{case.fault}_{case.command}.json')
-        row = files.read_json(path) if os.path.exists(path) else None
+        row = files.read_json(path, fields=_FIELDS) if os.path.exists(path) else None
         is_done = row is not None and (row['seed'], row['kills']) == (values.seed, values.kills)
         if case in chosen and (values.only or not is_done):
             row = run_case(case, world, values.seed, values.kills)

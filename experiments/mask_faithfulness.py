@@ -135,10 +135,10 @@ def exchange_curves(runs: SeededRuns, clips: dataset_lib.Clips, rankings: Sequen
         for seed in runs.seeds:
             points = None if ranking == 'random' else removal_order(runs.importance(seed, ranking), order)
 
-            def answer(loaded: LoadedModel, seed: int = seed, points: np.ndarray | None = points) -> dict[str, Any]:
-                return {'correct': accuracy_without(loaded, clips, points, removed, seed).tolist()}
+            def answer(loaded: LoadedModel, seed: int = seed, points: np.ndarray | None = points) -> np.ndarray:
+                return accuracy_without(loaded, clips, points, removed, seed)
 
-            found.append(runs.find(seed, f'exchange_{ranking}_{order}', answer)['correct'])
+            found.append(runs.find(seed, f'exchange_{ranking}_{order}', 'correct', answer))
         return Curve('exchange', ranking, order, removed, np.array(found).swapaxes(0, 1))
 
     curves = [curve('random', 'random')]

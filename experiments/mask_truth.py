@@ -209,7 +209,7 @@ def run(name: str, seed: int, output_dir: str, epochs: float = 1.0) -> list[dict
     workdir = os.path.join(output_dir, 'runs', f'{name}_{seed}')
     path = os.path.join(workdir, 'mask_truth.json')
     if os.path.isfile(path):
-        return files.read_json(path)['rows']
+        return files.read_json(path, fields=['rows'])['rows']
     progress.report(f'--- {name}, seed {seed}')
     data_dir = os.path.join(output_dir, 'data')
     dataset_dir = os.path.join(data_dir, f'{name}_{seed}')

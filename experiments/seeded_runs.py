@@ -1,6 +1,6 @@
 """Small models with a mask, of several seeds in one workdir, and what is found out about each, written beside it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import os
 from typing import Any
 
@@ -51,34 +51,33 @@ class SeededRuns:
             self._loaded[seed] = checkpoint.load_model(self._path(seed), 'latest')
         return self._loaded[seed]
 
-    def find(self, seed: int, name: str, function: Callable[[LoadedModel], Mapping[str, Any]]) -> Mapping[str, Any]:
+    def find(self, seed: int, name: str, field: str, function: Callable[[LoadedModel], np.ndarray]) -> list[Any]:
         """What a function finds out about the model of a seed; read from `name`.json where that was written before."""
         path = os.path.join(self._path(seed), f'{name}.json')
         if not os.path.isfile(path):
-            found = function(self.load(seed))
-            files.write_json(path, found)
-        return files.read_json(path)
+            files.write_json(path, {field: function(self.load(seed)).tolist()})
+        return files.read_json(path, fields=[field])[field]
 
     def correct(self, split: str = 'validation') -> np.ndarray:
         """<bool>[seeds, clips of the split], what the models answer rightly."""
         clips = self._dataset.split(split)
 
-        def answer(loaded: LoadedModel) -> dict[str, Any]:
+        def answer(loaded: LoadedModel) -> np.ndarray:
             is_correct = metrics_lib.top_k(loaded.logits(clips.landmarks), 1)[:, 0] == clips.labels
-            return {'correct': is_correct.astype(int).tolist()}
+            return is_correct.astype(int)
 
-        return np.array([self.find(seed, f'correct_{split}', answer)['correct'] for seed in self.seeds], bool)
+        return np.array([self.find(seed, f'correct_{split}', 'correct', answer) for seed in self.seeds], bool)
 
     def importance(self, seed: int, ranking: str) -> np.ndarray:
         """<float64>[fed points], of some training clips; more is more important."""
 
-        def rank(loaded: LoadedModel) -> dict[str, Any]:
+        def rank(loaded: LoadedModel) -> np.ndarray:
             train = self._dataset.split('train')
             chosen = np.random.default_rng(seed).permutation(len(train))[:RANKING_CLIPS]
             importance = attribution.find_ranking(ranking)(loaded, train.take(np.sort(chosen)), seed)
-            return {'importance': importance.reshape(loaded.fed_layout.num_points, -1).mean(axis=1).tolist()}
+            return importance.reshape(loaded.fed_layout.num_points, -1).mean(axis=1)
 
-        return np.array(self.find(seed, f'importance_{ranking}', rank)['importance'])
+        return np.array(self.find(seed, f'importance_{ranking}', 'importance', rank))
 
     def importances(self, ranking: str) -> np.ndarray:
         """<float64>[seeds, fed points], see `importance`."""

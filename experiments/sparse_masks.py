@@ -144,13 +144,13 @@ class Experiment:
     def _run(self, name: str, config: ml_collections.ConfigDict) -> Answers:
         """Trains and tests, unless that is done already."""
         runs = seeded_runs.SeededRuns(config, os.path.join(self._output_dir, 'runs', name), self._dataset)
-        opening = [runs.find(seed, 'opening', self._opening)['opening'] for seed in runs.seeds]
+        opening = [runs.find(seed, 'opening', 'opening', self._opening) for seed in runs.seeds]
         return Answers(runs.seeds, {split: runs.correct(split) for split in _SPLITS}, np.array(opening))
 
-    def _opening(self, loaded: LoadedModel) -> Row:
+    def _opening(self, loaded: LoadedModel) -> np.ndarray:
         (mask,) = masks.model_masks(loaded)
         is_fed = np.isin(self.layout.points, loaded.fed_layout.points).astype(float)
-        return {'opening': (is_fed if mask.point_gates is None else mask.point_gates).tolist()}
+        return is_fed if mask.point_gates is None else mask.point_gates
 
 
 # --- Tables

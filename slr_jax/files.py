@@ -246,8 +246,8 @@ def parse_json(text: str | bytes) -> Any:
     return content
 
 
-def read_json(path: str, kind: type = dict) -> Any:
-    """Reads a JSON object, or with `kind=list` a list; InputError where the file holds something else."""
+def read_json(path: str, kind: type[Any] = dict, fields: Iterable[str] = ()) -> Any:
+    """Reads a JSON object that has some fields, or with `kind=list` a list; InputError where the file holds no such."""
     try:
         with open(path, encoding='utf-8-sig') as file:
             content = parse_json(file.read())
@@ -256,6 +256,9 @@ def read_json(path: str, kind: type = dict) -> Any:
     if not isinstance(content, kind):
         expected = 'JSON object' if kind is dict else 'JSON list'
         raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a {expected}')
+    missing = [field for field in fields if field not in content]
+    if missing:
+        raise errors.InputError(f'{path} has no field {missing[0]!r}')
     return content
 
 

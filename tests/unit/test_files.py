@@ -40,6 +40,14 @@ def test_json_that_nothing_can_be_made_of_is_refused(text, words, tmp_path):
         store.read_description(str(tmp_path))
 
 
+def test_json_without_a_field_is_refused(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('{"b": 1}')
+    assert files.read_json(str(path), fields=['b']) == {'b': 1}
+    with pytest.raises(errors.InputError, match=f"{path} has no field 'c'"):
+        files.read_json(str(path), fields=('b', 'c'))
+
+
 def test_a_second_writer_is_refused_and_a_later_one_is_not(tmp_path):
     directory = tmp_path / 'new' / 'folder'
     with files.only_writer(str(directory)):
