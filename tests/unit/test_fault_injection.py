@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import fault_injection, fault_outputs
-from experiments.fault_commands import Command, World
+from experiments import fault_injection
+from experiments.faults import folders, outputs, processes
+from experiments.faults.commands import Command, World
 from preprocessing.formats import tfds_writer
 from slr_jax import errors
 from tests.conftest import ROOT
@@ -57,7 +58,7 @@ def run(case, world, num_kills=1):
 
 def test_kills_that_hit_are_counted_and_nothing_is_wrong(world):
     add(world, WELL)
-    outcome = run(fault_injection.kill('small', 1.0), world, num_kills=3)
+    outcome = run(processes.kill('small', 1.0), world, num_kills=3)
     assert outcome.failures == []
     assert outcome.hit == 3 == sum(outcome.where[where] for where in ('while writing', 'between writes'))
     assert outcome.tried == sum(outcome.where.values())
@@ -75,7 +76,7 @@ signal.signal(signal.SIGTERM, end)
 @pytest.mark.parametrize(('first', 'is_clean'), [(HEEDS_SIGTERM, True), ('', False)])
 def test_sigterm_has_to_leave_nothing(world, first, is_clean):
     add(world, f'import sys\n{first}{WELL}')
-    outcome = run(fault_injection.kill('small', 1.0, signal.SIGTERM), world)
+    outcome = run(processes.kill('small', 1.0, signal.SIGTERM), world)
     assert (outcome.where['cleaned up'] > 0) == is_clean
     assert (outcome.failures == []) == is_clean
 
@@ -83,23 +84,23 @@ def test_sigterm_has_to_leave_nothing(world, first, is_clean):
 @pytest.mark.slow
 def test_a_half_written_file_is_found(world):
     add(world, HALF_WRITTEN)
-    outcome = run(fault_injection.kill('small', 1.0), world, num_kills=2)
+    outcome = run(processes.kill('small', 1.0), world, num_kills=2)
     assert any('kill' in failure and 'a differs' in failure for failure in outcome.failures)
     assert list((ROOT / world.path('failed')).iterdir())
 
 
 @pytest.mark.slow
 def test_a_process_that_lives_on_is_found(world, monkeypatch):
-    monkeypatch.setattr(fault_injection, '_CHILD_SECONDS', 0.2)
+    monkeypatch.setattr(processes, '_CHILD_SECONDS', 0.2)
     add(world, WITH_A_CHILD + CHILD_ENDS)
-    outcome = run(fault_injection.kill('small', 1.0), world)
+    outcome = run(processes.kill('small', 1.0), world)
     assert any('still run' in failure for failure in outcome.failures)
 
 
 def test_runs_that_differ_undisturbed_are_no_measure(world):
     add(world, 'import time\n' + WELL.replace('name * 9000', 'str(time.time())'))
     with pytest.raises(errors.InputError, match=r'undisturbed runs of small differ: a differs'):
-        run(fault_injection.kill('small', 1.0), world)
+        run(processes.kill('small', 1.0), world)
 
 
 def test_a_stray_file_is_found(world, tmp_path):
@@ -114,7 +115,7 @@ def test_a_stray_file_is_found(world, tmp_path):
 
 def test_a_second_command(world):
     add(world, WELL)
-    outcome = run(fault_injection.run_twice('small'), world)
+    outcome = run(processes.run_twice('small'), world)
     # The small command shows a traceback where it is refused.
     (failure,) = outcome.failures
     assert 'one sentence' in failure
@@ -125,7 +126,7 @@ def test_a_second_command(world):
 @pytest.mark.slow
 def test_a_full_disk(world):
     add(world, WELL)
-    case = fault_injection.Case('full', 'small', fault_injection.fill_disk('small'))
+    case = fault_injection.Case('full', 'small', folders.fill_disk('small'))
     row = fault_injection.run_case(case, world, seed=1, num_kills=1)
     if row['outcome'] == 'left out':
         assert 'mounted' in row['left_out']
@@ -162,25 +163,25 @@ def test_datasets_are_compared_by_their_clips(tiny_dataset, tmp_path):
     for name, dataset in (('one', tiny_dataset), ('same', tiny_dataset), ('moved', moved)):
         tfds_writer.write_dataset(dataset, str(tmp_path / name))
     one, same, moved = (str(tmp_path / name) for name in ('one', 'same', 'moved'))
-    assert fault_outputs.compare_files(one, same) == []
-    assert fault_outputs.compare_files(moved, one) == [f'{moved}/tiny/1.0.0 has other clips']
+    assert outputs.compare_files(one, same) == []
+    assert outputs.compare_files(moved, one) == [f'{moved}/tiny/1.0.0 has other clips']
     (tmp_path / 'same' / 'tiny' / '1.0.0' / 'tiny-test.array_record-00000-of-00001').write_bytes(b'')
-    (problem,) = fault_outputs.compare_files(same, one, partial=True)
+    (problem,) = outputs.compare_files(same, one, partial=True)
     assert f'{same}/tiny/1.0.0 cannot be read' in problem
 
 
 def test_a_command_that_cannot_be_run_is_a_failure(world):
     add(world, 'raise SystemExit(3)')
-    case = fault_injection.Case('kill', 'small', fault_injection.kill('small', 1.0))
+    case = fault_injection.Case('kill', 'small', processes.kill('small', 1.0))
     row = fault_injection.run_case(case, world, seed=1, num_kills=1)
     assert row['outcome'] == 'failed'
     assert 'small cannot be run undisturbed' in row['failures'][0]
 
 
 def test_temporary_names():
-    assert fault_outputs.is_temporary('checkpoints/4.orbax-checkpoint-tmp/params')
-    assert fault_outputs.is_temporary('metrics.csv.unfinished')
-    assert not fault_outputs.is_temporary('checkpoints/4/params')
+    assert outputs.is_temporary('checkpoints/4.orbax-checkpoint-tmp/params')
+    assert outputs.is_temporary('metrics.csv.unfinished')
+    assert not outputs.is_temporary('checkpoints/4/params')
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ import tempfile
 import time
 from typing import Any
 
-from experiments import fault_outputs
+from experiments.faults import outputs
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import video_files
 from preprocessing.formats import tfds_writer
@@ -197,22 +197,22 @@ class Command:
     def compare(self, output: str, expected: str) -> list[str]:
         """How a finished output differs from the one expected."""
         if self.is_training:
-            return fault_outputs.compare_workdirs(output, expected)
-        return fault_outputs.compare_files(output, expected)
+            return outputs.compare_workdirs(output, expected)
+        return outputs.compare_files(output, expected)
 
     def check_partial(self, output: str, expected: str) -> list[str]:
         """What of an output whose command was killed is half-written."""
         if self.is_training:
-            return fault_outputs.check_partial_workdir(output, expected)
-        return fault_outputs.compare_files(output, expected, partial=True)
+            return outputs.check_partial_workdir(output, expected)
+        return outputs.compare_files(output, expected, partial=True)
 
     def fraction_done(self, output: str, expected: str) -> float:
         """How much of the output is there: of the epochs, or of the files."""
         if not self.is_training:
-            wanted = fault_outputs.paths_in(expected)
-            return len(wanted & fault_outputs.paths_in(output)) / len(wanted)
-        paths = [os.path.join(output, run, 'metrics.csv') for run in fault_outputs.run_names(expected)]
-        num_rows = sum(len(fault_outputs.read_rows(path)) for path in paths if os.path.exists(path))
+            wanted = outputs.paths_in(expected)
+            return len(wanted & outputs.paths_in(output)) / len(wanted)
+        paths = [os.path.join(output, run, 'metrics.csv') for run in outputs.run_names(expected)]
+        num_rows = sum(len(outputs.read_rows(path)) for path in paths if os.path.exists(path))
         return num_rows / (self.num_epochs * len(paths))
 
 
@@ -235,8 +235,8 @@ class Expected:
 
 def has_begun(running: Running, output: str, before: set[str]) -> bool:
     """Whether a command has taken the lock of its output, or has written something since it was as `before`."""
-    paths = fault_outputs.paths_in(output)
-    locks = [path for path in paths if os.path.basename(path) == fault_outputs.LOCK]
+    paths = outputs.paths_in(output)
+    locks = [path for path in paths if os.path.basename(path) == outputs.LOCK]
     owners = [files.read_bytes(os.path.join(output, path)) or b'' for path in locks]
     is_mine = any(owner.startswith(f'process {running.pid} '.encode()) for owner in owners)
     return is_mine or bool(paths - before - set(locks))

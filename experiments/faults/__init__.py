@@ -1,0 +1,1 @@
+"""Faults, how each disturbs a command, and what the command must have done then."""
