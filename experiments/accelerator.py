@@ -99,7 +99,7 @@ def main() -> None:
         size = {'repetitions': 1, 'num_calls': 1, 'steps_per_call': 4}
     rows = [row for batch_size in (1, 32) for num_seeds in (1, 8) for row in measure(batch_size, num_seeds, **size)]
     page = f'{machine}\n\n{markdown.record_table(rows)}'
-    results.publish(values.output_dir, 'accelerator', page, {'accelerator': rows})
+    results.write(values.output_dir, 'accelerator', page, {'accelerator': rows})
 
 
 if __name__ == '__main__':

@@ -291,7 +291,7 @@ def main() -> None:
     for row in measure_steps(lengths, quick=values.quick):
         rows.append(row)
         page = f'{machine}. {counted}\n\n{markdown.record_table(starts)}\n{markdown.record_table(rows)}'
-        results.write(values.output_dir, 'benchmark', page, {'benchmark': rows, 'start': starts})
+        results.write(values.output_dir, 'benchmark', page, {'benchmark': rows, 'start': starts}, report=False)
     print(f'written to {values.output_dir}')
 
 

@@ -310,7 +310,7 @@ def write_table(trainings: Sequence[Training], heading: str, output_dir: str) ->
     summary = summarize(rows, {training.recipe: training.num_parameters for training in trainings})
     pictures = {'recipes': draw(summary)} if any(row['difference'] is not None for row in summary) else {}
     page = f'{heading}\n\n{to_markdown(summary)}'
-    results.publish(output_dir, 'recipes', page, {'runs': rows, 'recipes': summary}, pictures)
+    results.write(output_dir, 'recipes', page, {'runs': rows, 'recipes': summary}, pictures)
 
 
 # --- The command

@@ -135,7 +135,8 @@ def write_tables(rows: list[dict[str, Any]], output_dir: str) -> None:
         again = f'--only={name} --seed={row["seed"]} --kills={row["kills"]}'
         texts += [f'- {name}, left out: {row["left_out"]}\n'] if row['left_out'] else []
         texts += [f'- {name}, `{again}`: {failure}\n' for failure in row['failures']]
-    results.write(output_dir, 'faults', '\n'.join([texts[0], ''.join(texts[1:])]), {'faults': table})
+    page = '\n'.join([texts[0], ''.join(texts[1:])])
+    results.write(output_dir, 'faults', page, {'faults': table}, report=False)
 
 
 def _define_flags() -> None:

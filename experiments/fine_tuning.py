@@ -150,7 +150,7 @@ def main() -> None:
     rows = compare(values.dataset, values.output_dir, (0, 1) if values.quick else (0, 1, 2), quick=values.quick)
     summary = summarize(rows)
     tables = {'runs': rows, 'fine_tuning': summary}
-    results.publish(values.output_dir, 'fine_tuning', markdown.record_table(summary), tables)
+    results.write(values.output_dir, 'fine_tuning', markdown.record_table(summary), tables)
 
 
 if __name__ == '__main__':

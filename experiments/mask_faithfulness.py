@@ -423,7 +423,7 @@ def compare(
     )
     page = to_markdown(curves, summary, heading)
     tables = {'runs': run_rows(curves), 'faithfulness': summary}
-    results.publish(output_dir, 'mask_faithfulness', page, tables, {'mask_faithfulness': draw(curves)})
+    results.write(output_dir, 'mask_faithfulness', page, tables, {'mask_faithfulness': draw(curves)})
     return summary
 
 

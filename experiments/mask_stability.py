@@ -331,7 +331,7 @@ def compare(path: str, output_dir: str, rankings: Sequence[str], num_seeds: int,
     shadows = shadow_rows(dataset, found['shadows', _OF_SHADOWS])
     page = to_markdown(summary, shadows, accuracies, dataset.description.name)
     tables = {'runs': _importance_rows(dataset, found), 'stability': summary, 'shadows': shadows}
-    results.publish(output_dir, 'mask_stability', page, tables, {'mask_stability': draw(summary, shadows)})
+    results.write(output_dir, 'mask_stability', page, tables, {'mask_stability': draw(summary, shadows)})
     return summary
 
 

@@ -362,7 +362,7 @@ def compare(output_dir: str, tasks: Sequence[str], num_seeds: int, epochs: float
         jax.clear_caches()
     summary = summarize(rows)
     tables = {'runs': rows, 'mask_truth': summary}
-    results.publish(output_dir, 'mask_truth', to_markdown(summary), tables, {'mask_truth': draw(summary)})
+    results.write(output_dir, 'mask_truth', to_markdown(summary), tables, {'mask_truth': draw(summary)})
     return summary
 
 

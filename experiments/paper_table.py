@@ -494,7 +494,7 @@ def write(sections: Sequence[Section], output_dir: str, *, quick: bool) -> None:
     }
     page = '\n'.join(to_markdown(section, quick=quick) for section in sections)
     found = {name: rows for name, rows in tables.items() if rows}
-    results.publish(output_dir, 'paper_table', page, found, {'paper_table': draw(sections)})
+    results.write(output_dir, 'paper_table', page, found, {'paper_table': draw(sections)})
     # Of another choice of models.
     for name in (name for name, rows in tables.items() if not rows):
         pathlib.Path(output_dir, f'{name}.csv').unlink(missing_ok=True)

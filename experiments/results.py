@@ -15,6 +15,8 @@ def write(
     page: str,
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     pictures: Mapping[str, figure.Figure] | None = None,
+    *,
+    report: bool = True,
 ) -> None:
     """Writes `name`.md, a CSV file per table and a PNG and an SVG file per picture.
 
@@ -24,6 +26,7 @@ def write(
         page: Markdown, with a line end after its last line.
         tables: rows of the same fields, at least one, by the name of their file.
         pictures: by the name of their files.
+        report: whether to print the page, too.
 
     Raises:
         InputError: `output_dir` is a file.
@@ -35,15 +38,5 @@ def write(
             figures.save(drawn, os.path.join(scratch, picture))
         with files.atomic_write(os.path.join(scratch, f'{name}.md')) as file:
             file.write(page)
-
-
-def publish(
-    output_dir: str,
-    name: str,
-    page: str,
-    tables: Mapping[str, Sequence[Mapping[str, Any]]],
-    pictures: Mapping[str, figure.Figure] | None = None,
-) -> None:
-    """As `write`, and reports the page."""
-    write(output_dir, name, page, tables, pictures)
-    progress.report(f'{page}written to {output_dir}')
+    if report:
+        progress.report(f'{page}written to {output_dir}')

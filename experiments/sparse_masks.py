@@ -369,7 +369,7 @@ def write(experiment: Experiment, found: Found, output_dir: str, *, quick: bool 
     page = to_markdown(experiment, found, quick=quick)
     summary = summarize(found)
     pictures = {'sparse_masks': draw(summary), 'kept_points': draw_kept(experiment, found)}
-    results.publish(output_dir, 'sparse_masks', page, {'runs': make_runs(found), 'sparse_masks': summary}, pictures)
+    results.write(output_dir, 'sparse_masks', page, {'runs': make_runs(found), 'sparse_masks': summary}, pictures)
     files.write_json(os.path.join(output_dir, 'points.json'), points_json(experiment, found))
 
 

@@ -15,6 +15,9 @@ from jax.experimental import multihost_utils
 
 from slr_jax import errors
 
+# How long a process waits for the others.
+_JOIN_SECONDS = 300
+
 
 def tune_malloc() -> None:
     """Makes glibc keep the memory that a step frees for the next one, in large pages.
@@ -60,13 +63,31 @@ def join_processes(coordinator: str | None, num_processes: int | None, process_i
     """
     if process_id is not None and num_processes is not None and process_id >= num_processes:
         raise errors.InputError(f'--process_id is {process_id}, expected below --num_processes, {num_processes}')
+    deadline = threading.Timer(_JOIN_SECONDS, _give_up_joining)
+    deadline.daemon = True
+    deadline.start()
     try:
-        # Where one process fails, the others need not wait for minutes.
-        jax.distributed.initialize(coordinator, num_processes, process_id, shutdown_timeout_seconds=30)
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=2 * _JOIN_SECONDS,
+            # Where one process fails, the others need not wait for minutes.
+            shutdown_timeout_seconds=30,
+        )
     except (ValueError, RuntimeError) as error:
         raise errors.InputError(f'the other processes cannot be joined: {errors.one_line(error)}') from error
+    finally:
+        deadline.cancel()
     if jax.process_index():
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+
+
+def _give_up_joining() -> None:
+    """Ends the process from another thread: jax's own timeout aborts it with a stack trace."""
+    sentence = f'error: the other processes did not join within {_JOIN_SECONDS} s; were all of them started?'
+    print(sentence, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ _MOMENTS = {
 _HITS = ('while writing', 'between writes', 'saved', 'cleaned up')
 # What the status of a command says that SIGTERM ended.
 _TERMINATED = {errors.Terminated.SAVED: 'saved', 143: 'cleaned up', -signal.SIGTERM: 'before its start'}
-# The other processes of a training may wait for the one that was killed.
-_SURVIVOR_SECONDS = 150.0
+# The other processes of a training wait for one that was killed: 100 s, or 300 s where it had not joined them yet.
+_SURVIVOR_SECONDS = 330.0
 _CHILD_SECONDS = 15.0
 
 

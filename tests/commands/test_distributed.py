@@ -97,3 +97,12 @@ def test_two_processes_and_one_give_the_same_losses(tiny_dir, tmp_path, seeds):
             np.testing.assert_allclose(*(table[column] for table in tables), atol=1e-5)
         params = [checkpoint.load_model(str(folder), 'latest').params for folder in (of_run, alone)]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *params)
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_a_process_without_the_others_ends_in_a_sentence(number):
+    join = f"runtime._JOIN_SECONDS = 2; runtime.join_processes('localhost:{free_port()}', 2, {number})"
+    command = [sys.executable, '-c', f'from slr_jax import runtime; {join}']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == 'error: the other processes did not join within 2 s; were all of them started?\n'
