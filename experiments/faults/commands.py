@@ -18,13 +18,15 @@ import tempfile
 import time
 from typing import Any
 
+from configs import synthetic
 from experiments.faults import outputs
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import video_files
 from preprocessing.formats import tfds_writer
 from slr_jax import errors, files
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+_CONFIG = pathlib.Path(synthetic.__file__).resolve()
+_ROOT = _CONFIG.parents[1]
 NUM_EPOCHS = 20
 SEEDS = (1, 2)
 
@@ -95,7 +97,7 @@ class Running:
 
     def _start(self, i: int, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         with open(self._log(i, 'out'), 'w') as out, open(self._log(i, 'err'), 'w') as err:
-            return subprocess.Popen(argv, stdout=out, stderr=err, cwd=ROOT, start_new_session=True)
+            return subprocess.Popen(argv, stdout=out, stderr=err, cwd=_ROOT, start_new_session=True)
 
     def _log(self, i: int, stream: str) -> str:
         return os.path.join(self._logs.name, f'{i}.{stream}')
@@ -335,7 +337,7 @@ class World:
         """The command line of a training."""
         fields = _MODEL | {'num_epochs': self._num_epochs, 'dataset': self.dataset} | fields
         options = [f'--config.{name}={value}' for name, value in fields.items()]
-        return _argv('slr_jax.train', f'--config={ROOT}/configs/synthetic.py', f'--workdir={output}', *options)
+        return _argv('slr_jax.train', f'--config={_CONFIG}', f'--workdir={output}', *options)
 
     def _train_in_two_processes(self, output: str) -> list[list[str]]:
         with socket.socket() as free:
