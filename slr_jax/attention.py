@@ -28,6 +28,7 @@ def attention_weights(query: Array, key: Array, padding_mask: Array) -> Array:
     return jax.nn.softmax(_scores(query, key, padding_mask), axis=-1)
 
 
+@jax.custom_vjp
 def attend(
     query: Array, key: Array, value: Array, padding_mask: Array, dropout_rate: float | Array, bits: Array | None
 ) -> Array:
@@ -44,7 +45,7 @@ def attend(
     Returns:
         <float>[batch, target, heads, dim].
     """
-    return _attend(query, key, value, padding_mask, dropout_rate, bits)
+    return _forward(query, key, value, padding_mask, dropout_rate, bits)[0]
 
 
 def _scores(query: Array, key: Array, padding_mask: Array) -> Array:
@@ -53,13 +54,6 @@ def _scores(query: Array, key: Array, padding_mask: Array) -> Array:
     scores = jnp.einsum('bthd,bshd->bhts', query, key).astype(jnp.float32)
     # A finite number: a row of the batch without any frame must not become NaN.
     return jnp.where(padding_mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
-
-
-@jax.custom_vjp
-def _attend(
-    query: Array, key: Array, value: Array, padding_mask: Array, dropout_rate: float | Array, bits: Array | None
-) -> Array:
-    return _forward(query, key, value, padding_mask, dropout_rate, bits)[0]
 
 
 def _forward(
@@ -88,4 +82,4 @@ def _backward(saved: _Saved, gradient: Array) -> tuple[Array, Array, Array, None
     return query_gradient, key_gradient, value_gradient, None, None, None
 
 
-_attend.defvjp(_forward, _backward)
+attend.defvjp(_forward, _backward)

@@ -1,5 +1,7 @@
 """Fixtures: the shared recordings, and a tiny dataset and config that all tests use."""
 
+import contextlib
+import ctypes
 import dataclasses
 import os
 import pathlib
@@ -24,7 +26,7 @@ from slr_jax import landmarks
 from tests import ROOT
 
 _NO_RECORDINGS = 'no recordings'
-_LARGE_PROCESS = 2**20  # KiB
+_LARGE_PROCESS = 2**30
 
 
 @pytest.fixture(scope='session')
@@ -51,10 +53,21 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True)
 def _free_programs():
-    """Compiled programs are freed after each test of a process that has grown; they would fill gigabytes."""
+    """Compiled programs are freed after each test after which the process is large; they would fill gigabytes."""
     yield
-    if 'jax' in sys.modules and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _LARGE_PROCESS:
+    if 'jax' in sys.modules and _resident_bytes() > _LARGE_PROCESS:
         sys.modules['jax'].clear_caches()
+        # Training asks malloc to keep what is freed.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes():
+    """Of this process; where the system does not say, the most that it had."""
+    if not os.path.exists('/proc/self/statm'):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 @pytest.fixture(scope='session')
