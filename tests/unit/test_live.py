@@ -105,6 +105,7 @@ def answer(x, sliding, fps=10, model=None, **options):
     return list(live.answers(live.windows(frames, sliding), model or FakeModel(), sliding, **options))
 
 
+@pytest.mark.slow
 def test_the_window_sees_what_predict_is_given():
     config = make_tiny_config('none')
     model = models.model_from_config(config, 3)
