@@ -225,13 +225,14 @@ def parse_seeds(words: Sequence[str]) -> tuple[int, ...]:
 def run(experiment: Experiment) -> Answers:
     """Trains and tests a model, unless its answers are there already; seeds that diverge do not end the others."""
     path = os.path.join(experiment.workdir, 'answers.json')
-    is_found = os.path.isfile(path) and files.read_json(path).get('identity') == experiment.identity
-    if not is_found:
+    found = files.read_json(path) if os.path.isfile(path) else {}
+    if found.get('identity') != experiment.identity:
         _train(experiment)
-        files.write_json(path, {'identity': experiment.identity, **_test(experiment)})
+        found = {'identity': experiment.identity, **_test(experiment)}
+        files.write_json(path, found)
         # A process may hold some 80 compiled programs of a CPU.
         jax.clear_caches()
-    found = files.read_json(path, fields=('probabilities', 'labels', 'runs', 'parameters', 'diverged'))
+    files.require_fields(path, found, ('probabilities', 'labels', 'runs', 'parameters', 'diverged'))
     probabilities, labels = np.array(found['probabilities']), np.array(found['labels'])
     return Answers(experiment, labels, found['runs'], probabilities, found['parameters'], found['diverged'])
 

@@ -11,7 +11,7 @@ def dot_general(x: Array, kernel: Array, *args: Any, **options: Any) -> Array:
     """`jax.lax.dot_general` for nn.Dense: <float>[…, in] and <float>[in, out]."""
     if jax.default_backend() != 'cpu':
         return jax.lax.dot_general(x, kernel, *args, **options)
-    return matmul(x, kernel)
+    return _matmul(x, kernel)
 
 
 def matmul(x: Array, kernel: Array) -> Array:

@@ -256,10 +256,15 @@ def read_json(path: str, kind: type[Any] = dict, fields: Iterable[str] = ()) -> 
     if not isinstance(content, kind):
         expected = 'JSON object' if kind is dict else 'JSON list'
         raise errors.InputError(f'{path} holds a {type(content).__name__}, expected a {expected}')
+    require_fields(path, content, fields)
+    return content
+
+
+def require_fields(path: str, content: Any, fields: Iterable[str]) -> None:
+    """Checks that what was read from a JSON file has some fields; InputError where it lacks one."""
     missing = [field for field in fields if field not in content]
     if missing:
         raise errors.InputError(f'{path} has no field {missing[0]!r}')
-    return content
 
 
 def read_label_names(path: str) -> list[str]:

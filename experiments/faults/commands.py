@@ -188,6 +188,14 @@ class Command:
         """Runs it to its end."""
         return Running(self.argvs(output)).end()
 
+    def end_undisturbed(self, running: Running) -> Ended:
+        """Waits for the end of an undisturbed run of it; InputError where it fails."""
+        ended = running.end()
+        problems = ended.success_problems()
+        if problems:
+            raise errors.InputError(f'{self.name} cannot be run undisturbed: {problems[0]}')
+        return ended
+
     def disturbed_argvs(self, output: str, operation: int, number: int = 0) -> list[list[str]]:
         """Its command lines, disturbed before a file operation, from 1: by a signal, for 0 by moving the output.
 
@@ -417,10 +425,8 @@ def _argv(module: str, *options: str) -> list[str]:
 
 def _count_operations(command: Command, output: str) -> int:
     """Runs a command; its file operations on its output where it writes briefly, else 0."""
-    ended = Running(command.disturbed_argvs(output, 0) if command.writes_briefly else command.argvs(output)).end()
-    problems = ended.success_problems()
-    if problems:
-        raise errors.InputError(f'{command.name} cannot be run undisturbed: {problems[0]}')
+    running = Running(command.disturbed_argvs(output, 0) if command.writes_briefly else command.argvs(output))
+    ended = command.end_undisturbed(running)
     return int(ended.stdout.splitlines()[-1]) if command.writes_briefly else 0
 
 
@@ -430,7 +436,5 @@ def _time(command: Command, output: str) -> tuple[float, float]:
     running = Running(command.argvs(output))
     running.wait(_LONGEST_SECONDS, lambda: has_begun(running, output, set()))
     begun = time.monotonic()
-    problems = running.end().success_problems()
-    if problems:
-        raise errors.InputError(f'{command.name} cannot be run undisturbed: {problems[0]}')
+    command.end_undisturbed(running)
     return begun - start, time.monotonic() - begun

@@ -13,7 +13,7 @@ import numpy as np
 from experiments.faults import outputs
 from experiments.faults.commands import Command, Running, World, has_begun
 from experiments.faults.outcome import Disturbance, LeftOut, Outcome, finish, fresh_output
-from slr_jax import errors, progress
+from slr_jax import progress
 
 _SIZES = {'train': 6}
 _OTHER_SIZES = 3
@@ -29,7 +29,7 @@ _OTHER_VANISHED = 1
 
 @contextlib.contextmanager
 def _file_system(world: World) -> Iterator[str]:
-    """A file system in memory, of which `_resize` sets the size; LeftOut where this process may not mount one."""
+    """A file system in memory, of which `_remount` sets the size; LeftOut where this process may not mount one."""
     path = world.path('mounted')
     os.makedirs(path, exist_ok=True)
     done = subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', path], capture_output=True, text=True, check=False)
@@ -61,9 +61,7 @@ def _peak(command: Command, path: str) -> int:
         return False
 
     running.wait(np.inf, look)
-    problems = running.end().success_problems()
-    if problems:
-        raise errors.InputError(f'{command.name} cannot be run undisturbed: {problems[0]}')
+    command.end_undisturbed(running)
     return peak
 
 

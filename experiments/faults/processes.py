@@ -65,21 +65,21 @@ def _kill_once(
     moment = rng.choice(list(_MOMENTS[number]), p=list(_MOMENTS[number].values()))
     part, chosen = rng.random(), _choose_processes(command, rng)
     before = outputs.paths_in(output)
-    left = 1 - command.fraction_done(output, expected.output)
     if command.writes_briefly:
         operation = 1 + int(part * expected.file_operations)
+        moment = f'before file operation {operation}'
         running = Running(command.disturbed_argvs(output, operation, number))
-        what = f'kill {outcome.tried + 1}, before file operation {operation}'
-        return _look(command, running, output, before, expected.output, outcome, what, number)
-    running = Running(command.argvs(output))
-    if moment == 'start':
-        running.wait(part * expected.start_seconds)
     else:
-        running.wait(np.inf, lambda: has_begun(running, output, before))
-        running.wait(part * left * expected.write_seconds)
-    if moment == 'write':
-        running.wait(np.inf, lambda: bool(outputs.temporary_in(output) - before))
-    running.send(number, chosen)
+        left = 1 - command.fraction_done(output, expected.output)
+        running = Running(command.argvs(output))
+        if moment == 'start':
+            running.wait(part * expected.start_seconds)
+        else:
+            running.wait(np.inf, lambda: has_begun(running, output, before))
+            running.wait(part * left * expected.write_seconds)
+        if moment == 'write':
+            running.wait(np.inf, lambda: bool(outputs.temporary_in(output) - before))
+        running.send(number, chosen)
     what = f'kill {outcome.tried + 1}, {moment}'
     return _look(command, running, output, before, expected.output, outcome, what, number)
 
