@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from slr_jax import cpu_matmul
+from slr_jax.attention import MultiHeadAttention
 from slr_jax.dropout import draw_bits, dropout
-from slr_jax.layers import MultiHeadAttention, layer_norm
+from slr_jax.layers import layer_norm
 
 Array = jax.Array
 

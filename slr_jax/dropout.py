@@ -38,7 +38,8 @@ def dropout(x: Array, rate: float | Array, bits: Array | None) -> Array:
 @jax.custom_vjp
 def _drop(x: Array, rate: Array, bits: Array) -> Array:
     keep = _hash(x.shape, bits) >= (rate * 2.0**32).astype(jnp.uint32)
-    return jnp.where(keep, x * (1 / (1 - rate)).astype(x.dtype), jnp.zeros((), x.dtype))
+    # With jnp.where, jax would keep an array of zeros for all layers.
+    return x * (keep * (1 / (1 - rate)).astype(x.dtype))
 
 
 def _drop_forward(x: Array, rate: Array, bits: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -1,4 +1,4 @@
-"""Layers of the models: multi-head attention, transformer layers and their stacks, as `torch.nn.Transformer` has them.
+"""Layers of the models: transformer layers and their stacks, as `torch.nn.Transformer` has them.
 
 Post-norm (Vaswani et al., 2017). Parameters of the layers of a stack are stacked along a first axis.
 """
@@ -13,9 +13,9 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
-from slr_jax import attention, cpu_matmul
-from slr_jax.attention import SAVED
+from slr_jax.attention import SAVED, MultiHeadAttention
 from slr_jax.dropout import draw_bits, dropout
+from slr_jax.feed_forward import DenseParams, feed_forward
 
 Array = jax.Array
 Initializer = Callable[..., Array]
@@ -34,55 +34,6 @@ def torch_uniform(fan_in: int) -> Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
-
-
-class MultiHeadAttention(nn.Module):
-    """Attention with one packed, biased projection for queries, keys and values."""
-
-    num_heads: int
-    dropout_rate: float | Array
-    out_kernel_init: Initializer
-    dtype: Any
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Array, memory: Array | None, padding_mask: Array, bits: Array | None) -> Array:
-        """Attends from `x` to `memory`, or to itself where `memory` is None.
-
-        Args:
-            x: <float>[batch, target, dim].
-            memory: <float>[batch, source, dim] or None.
-            padding_mask: <bool>[batch, source], False for padded frames.
-            bits: <uint32>[2] for dropout of the attention weights, None for none.
-
-        Returns:
-            <float>[batch, target, dim].
-        """
-        dim = x.shape[-1]
-        kernel = self.param('in_proj_kernel', _xavier_uniform, (dim, 3 * dim), self.param_dtype)
-        bias = self.param('in_proj_bias', nn.initializers.zeros, (3 * dim,), self.param_dtype)
-        x, memory, kernel, bias = nn.dtypes.promote_dtype(x, memory, kernel, bias, dtype=self.dtype)
-        if memory is None:
-            query, key, value = jnp.split(cpu_matmul.matmul(x, kernel) + bias, 3, axis=-1)
-        else:
-            query = cpu_matmul.matmul(x, kernel[:, :dim]) + bias[:dim]
-            key, value = jnp.split(cpu_matmul.matmul(memory, kernel[:, dim:]) + bias[dim:], 2, axis=-1)
-        query, key, value = (self._split_heads(y) for y in (query, key, value))
-        if self.is_mutable_collection('intermediates'):
-            self.sow('intermediates', 'attention_weights', attention.attention_weights(query, key, padding_mask))
-        attended = attention.attend(query, key, value, padding_mask, self.dropout_rate, bits).reshape(x.shape)
-        out_proj = nn.Dense(
-            dim,
-            kernel_init=self.out_kernel_init,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            dot_general=cpu_matmul.dot_general,
-            name='out_proj',
-        )
-        return checkpoint_name(out_proj(attended), SAVED)
-
-    def _split_heads(self, y: Array) -> Array:
-        return checkpoint_name(y.reshape(*y.shape[:-1], self.num_heads, -1), SAVED)
 
 
 class TransformerLayer(nn.Module):
@@ -137,22 +88,14 @@ class TransformerLayer(nn.Module):
         )
 
     def _feed_forward(self, x: Array, bits: Array | None) -> Array:
-        def dense(name: str, features: int, fan_in: int) -> nn.Dense:
-            return nn.Dense(
-                features,
-                kernel_init=self.kernel_init or torch_uniform(fan_in),
-                bias_init=self.bias_init(fan_in),
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
-                dot_general=cpu_matmul.dot_general,
-                name=name,
-            )
+        def params(name: str, fan_in: int, features: int) -> tuple[Array, Array]:
+            kernel_init = self.kernel_init or torch_uniform(fan_in)
+            return DenseParams(fan_in, features, kernel_init, self.bias_init(fan_in), self.param_dtype, name=name)()
 
         dim = x.shape[-1]
-        hidden = nn.relu(dense('mlp_in', self.mlp_dim, dim)(x))
-        hidden = dropout(hidden, self.dropout_rate, bits)
-        mlp_out = dense('mlp_out', dim, self.mlp_dim)
-        return checkpoint_name(mlp_out(hidden), SAVED)
+        kernels_and_biases = *params('mlp_in', dim, self.mlp_dim), *params('mlp_out', self.mlp_dim, dim)
+        arrays = nn.dtypes.promote_dtype(x, *kernels_and_biases, dtype=self.dtype)
+        return checkpoint_name(feed_forward(*arrays, self.dropout_rate, bits), SAVED)
 
 
 class TransformerStack(nn.Module):

@@ -40,6 +40,27 @@ def tune_malloc() -> None:
             libc.free(ctypes.c_void_p(block))
 
 
+def divide_cpu(num_devices: int) -> None:
+    """Divides the cores of a CPU into so many devices; of one, leaves them as they are.
+
+    Raises:
+        InputError: jax has already begun with another number of them.
+    """
+    if num_devices == 1:
+        return
+    flags = os.environ.get('XLA_FLAGS', '')
+    if num_devices >= (os.cpu_count() or 1):
+        # Threads of a device would only wait for those of the others.
+        os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'.strip()
+    with contextlib.suppress(RuntimeError):
+        jax.config.update('jax_num_cpu_devices', num_devices)
+    found = jax.local_device_count()
+    if jax.default_backend() == 'cpu' and found != num_devices:
+        raise errors.InputError(
+            f'config.cpu_devices is {num_devices}, but jax already runs with {found} in this process; start another'
+        )
+
+
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, or in JAX_COMPILATION_CACHE_DIR."""
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]

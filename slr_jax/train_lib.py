@@ -38,6 +38,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     runtime.tune_malloc()
     config = config_lib.resolve(config)
     runs = config_lib.expand(config)
+    runtime.divide_cpu(config.cpu_devices)
     dataset = dataset_lib.load_dataset(runs[0].config.dataset)
     # Loaded where it is needed: a run with a checkpoint of its own goes on where that is gone.
     source = functools.cache(lambda: fine_tune.load_source(config, dataset.description)) if config.init_from else None
@@ -91,8 +92,9 @@ def open_trials(
 def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:
     if config.runs_at_once is not None:
         return min(config.runs_at_once, num_runs)
-    is_one_cpu = jax.default_backend() == 'cpu' and jax.device_count() == 1
-    return 1 if is_one_cpu or config.early_stop_epochs else num_runs
+    if config.early_stop_epochs:
+        return 1
+    return min(jax.device_count(), num_runs) if jax.default_backend() == 'cpu' else num_runs
 
 
 def make_groups(

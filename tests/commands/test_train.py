@@ -187,6 +187,35 @@ def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *map(params_of, tmp_path.iterdir()))
 
 
+def test_devices_of_a_cpu(tiny_dir, tmp_path):
+    """The losses are those of one device, the same command gives the same bits, and seeds have a device each."""
+    settings = {'dropout_rate': 0.0, 'noise_std': 0.0, 'batch_size': 6, 'num_epochs': 2, 'learning_rate': 0.05}
+    train_lib.train_and_evaluate(make_tiny_config(tiny_dir, **settings), str(tmp_path / 'one'))
+    settings['cpu_devices'] = 2
+    with pytest.raises(
+        errors.InputError, match=r'config.cpu_devices is 2, but jax already runs with 1 .* start another'
+    ):
+        train_lib.train_and_evaluate(make_tiny_config(tiny_dir, **settings), str(tmp_path / 'late'))
+    assert not (tmp_path / 'late').exists()
+    printed = {}
+    for name, fields in {'two': {}, 'again': {}, 'seeds': {'seeds': (379, 380)}}.items():
+        code = (
+            'from tests.conftest import make_tiny_config; from slr_jax import train_lib;'
+            f'train_lib.train_and_evaluate(make_tiny_config({tiny_dir!r}, **{settings | fields!r}), '
+            f'{str(tmp_path / name)!r})'
+        )
+        command = [sys.executable, '-c', code]
+        environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+        printed[name] = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert '2 device(s)' in printed['two'].stdout
+    assert '2 runs, 2 at once' in printed['seeds'].stdout
+    one, two, seed = (pd.read_csv(tmp_path / name / 'metrics.csv') for name in ('one', 'two', 'seeds/seed_379'))
+    for column in ('train_loss', 'validation_loss'):
+        np.testing.assert_allclose(two[column], one[column], atol=1e-5)
+        np.testing.assert_allclose(seed[column], one[column], atol=1e-5)
+    assert_equal_runs(tmp_path / 'two', tmp_path / 'again')
+
+
 @pytest.mark.parametrize(
     ('max_pairs', 'class_weights'),
     [

@@ -10,8 +10,8 @@ from tests import in_process
 @pytest.mark.parametrize(('dim', 'frames', 'mlp_dim'), [(150, 60, 2048), (42, 90, 512)])
 def test_operations_are_those_that_xla_counts(dim, frames, mlp_dim):
     formula = benchmark.flops_of_clip(dim, frames, frames**2, mlp_dim, 1)
-    # XLA counts softmax, LayerNorm and the like as well.
-    assert 1 < benchmark.xla_flops_of_clip(dim, frames, mlp_dim) / formula < 1.1
+    # XLA counts softmax, LayerNorm, wider heads and the like as well, but no keys and values of the decoder.
+    assert 0.96 < benchmark.xla_flops_of_clip(dim, frames, mlp_dim) / formula < 1.1
 
 
 def test_operations_of_the_mean_clip_are_the_mean():

@@ -228,9 +228,9 @@ def test_each_layer_drops_other_values():
         stacked['mlp_in'] = {'kernel': np.zeros((2, DIM, DIM)), 'bias': np.ones((2, DIM))}
         stacked['mlp_out'] = {'kernel': np.stack([np.eye(DIM)] * 2), 'bias': np.zeros((2, DIM))}
     (clip,) = clips(1)
-    is_captured = {'capture_intermediates': lambda module, _: module.name == 'mlp_out'}
+    is_captured = {'capture_intermediates': lambda _, method: method == '_feed_forward'}
     _, variables = apply_with_dropout(model, params, clip, 0, **is_captured)
-    captured = [variables['intermediates'][stack]['layers']['mlp_out']['__call__'] for stack in ('encoder', 'decoder')]
+    captured = [variables['intermediates'][stack]['layers']['_feed_forward'] for stack in ('encoder', 'decoder')]
     kept = np.concatenate([np.asarray(patterns).reshape(2, DIM) for (patterns,) in captured])
     np.testing.assert_allclose(np.unique(kept), [0, 1 / 0.9], rtol=1e-6)
     assert len(np.unique(kept, axis=0)) == 4
