@@ -121,8 +121,8 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     # --- Training
     # Clips per step, over all devices of all machines together.
     config.batch_size = 1
-    # Devices that a CPU is divided into; each has a part of every batch, or some of the runs. One per core is fastest
-    # where each has 8 clips or more. A run draws other noise with another number.
+    # Devices that a CPU is divided into, each with a part of every batch, or some of the runs_at_once. One per core is
+    # fastest where each has some 16 clips. With another number, a run draws other noise.
     config.cpu_devices = 1
     # Passes over the training clips.
     config.num_epochs = 350
@@ -378,10 +378,10 @@ def expand(config: ml_collections.ConfigDict) -> list[Run]:
         _check(run.config)
     if config.early_stop_epochs and min(config.runs_at_once or 1, len(runs)) > 1:
         raise errors.InputError('config.early_stop_epochs is set, which needs config.runs_at_once = 1')
-    if config.cpu_devices > max(config.batch_size, len(runs)):
+    if config.cpu_devices > max(config.batch_size, config.runs_at_once or 1):
         raise errors.InputError(
             f'config.cpu_devices is {config.cpu_devices}, expected at most config.batch_size, {config.batch_size}, or '
-            f'the number of runs, {len(runs)}'
+            f'config.runs_at_once'
         )
     if config.seeds is None and not sweep and len(folds) == 1:
         return [dataclasses.replace(runs[0], name='')]

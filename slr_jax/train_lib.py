@@ -92,9 +92,7 @@ def open_trials(
 def _runs_per_program(config: ml_collections.ConfigDict, num_runs: int) -> int:
     if config.runs_at_once is not None:
         return min(config.runs_at_once, num_runs)
-    if config.early_stop_epochs:
-        return 1
-    return min(jax.device_count(), num_runs) if jax.default_backend() == 'cpu' else num_runs
+    return 1 if jax.default_backend() == 'cpu' or config.early_stop_epochs else num_runs
 
 
 def make_groups(

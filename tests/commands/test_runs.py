@@ -89,7 +89,7 @@ def test_a_sweep_equals_each_alone(tiny_dir, tmp_path, optimizer):
         assert_equal_params(params_of(one), params_of(workdir / name), 1e-5)
     tables = [pd.read_csv(folder / 'metrics.csv') for folder in (one, workdir / name)]
     for column in ('train_loss', 'validation_loss', 'learning_rate'):
-        np.testing.assert_allclose(*(table[column] for table in tables), rtol=1e-4)
+        np.testing.assert_allclose(*(table[column] for table in tables), rtol=1e-3)
 
 
 @pytest.mark.long
@@ -195,7 +195,7 @@ def test_commands_take_a_workdir_of_several_runs(together, tmp_path):
 
 @pytest.mark.long
 def test_seeds_spread_over_devices_equal_each_alone(tiny_dir, alone, tmp_path):
-    fields = SETTINGS | {'seeds': SEEDS}
+    fields = SETTINGS | {'seeds': SEEDS, 'runs_at_once': 4}
     code = (
         'import jax; from tests.conftest import make_tiny_config; from slr_jax import train_lib;'
         'assert jax.local_device_count() == 2;'

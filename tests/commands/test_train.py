@@ -188,7 +188,7 @@ def test_eight_devices_and_one_give_the_same_losses(tiny_dir, tmp_path):
 
 
 def test_devices_of_a_cpu(tiny_dir, tmp_path):
-    """The losses are those of one device, the same command gives the same bits, and seeds have a device each."""
+    """The losses are those of one device, the same command gives the same bits, and seeds may have a device each."""
     settings = {'dropout_rate': 0.0, 'noise_std': 0.0, 'batch_size': 6, 'num_epochs': 2, 'learning_rate': 0.05}
     train_lib.train_and_evaluate(make_tiny_config(tiny_dir, **settings), str(tmp_path / 'one'))
     settings['cpu_devices'] = 2
@@ -198,7 +198,7 @@ def test_devices_of_a_cpu(tiny_dir, tmp_path):
         train_lib.train_and_evaluate(make_tiny_config(tiny_dir, **settings), str(tmp_path / 'late'))
     assert not (tmp_path / 'late').exists()
     printed = {}
-    for name, fields in {'two': {}, 'again': {}, 'seeds': {'seeds': (379, 380)}}.items():
+    for name, fields in {'two': {}, 'again': {}, 'seeds': {'seeds': (379, 380), 'runs_at_once': 2}}.items():
         code = (
             'from tests.conftest import make_tiny_config; from slr_jax import train_lib;'
             f'train_lib.train_and_evaluate(make_tiny_config({tiny_dir!r}, **{settings | fields!r}), '

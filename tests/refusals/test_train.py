@@ -227,9 +227,9 @@ CONFIGS = {
     'sweep of text': ({'sweep': {'learning_rate': ('a',)}}, 'config.sweep.learning_rate', "('a',)", 'numbers'),
     'sweep of a value twice': ({'sweep': {'learning_rate': (0.1, 0.1)}}, 'config.sweep.learning_rate', '(0.1, 0.1)'),
     'no devices': ({'cpu_devices': 0}, 'config.cpu_devices', '0', '1'),
-    'more devices than clips and runs': (
-        {'cpu_devices': 9, 'batch_size': 4, 'seeds': (1, 2)},
-        *('config.cpu_devices', '9', 'config.batch_size', '4', '2'),
+    'more devices than clips': (
+        {'cpu_devices': 9, 'batch_size': 4, 'seeds': (1, 2), 'runs_at_once': 2},
+        *('config.cpu_devices', '9', 'config.batch_size', '4', 'config.runs_at_once'),
     ),
     'no runs at once': ({'runs_at_once': 0}, 'config.runs_at_once', '0', '1'),
     'sweep of a field that cannot be swept': ({'sweep': {'momentum': (0.1,)}}, 'config.sweep.momentum', 'not a field'),
