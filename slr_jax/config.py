@@ -381,7 +381,7 @@ def expand(config: ml_collections.ConfigDict) -> list[Run]:
     if config.cpu_devices > max(config.batch_size, config.runs_at_once or 1):
         raise errors.InputError(
             f'config.cpu_devices is {config.cpu_devices}, expected at most config.batch_size, {config.batch_size}, or '
-            f'config.runs_at_once'
+            'config.runs_at_once'
         )
     if config.seeds is None and not sweep and len(folds) == 1:
         return [dataclasses.replace(runs[0], name='')]

@@ -48,10 +48,12 @@ def divide_cpu(num_devices: int) -> None:
     """
     if num_devices == 1:
         return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     flags = os.environ.get('XLA_FLAGS', '')
-    if num_devices >= (os.cpu_count() or 1):
+    if num_devices >= cores and '--xla_cpu_multi_thread_eigen' not in flags:
         # Threads of a device would only wait for those of the others.
         os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'.strip()
+    # An error where jax has begun.
     with contextlib.suppress(RuntimeError):
         jax.config.update('jax_num_cpu_devices', num_devices)
     found = jax.local_device_count()
