@@ -1,6 +1,7 @@
 """How fast models train and answer, beside what the machine's matrix product can do.
 
     python -m experiments.benchmark --dataset=data/wlasl100_hands [--device=cpu] [--cpu_devices=2] [--quick]
+        [--output_dir=benchmark]
 
 On a machine that does nothing else. Writes benchmark.csv and benchmark.md. Every row is measured with the steps that
 `slr_jax.train` runs, class_query of the published size, dropout and noise on, batches assembled beforehand. Lengths are

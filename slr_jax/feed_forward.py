@@ -78,8 +78,8 @@ def _backward(inputs: _Inputs, gradient: Array) -> tuple[Array, Array, Array, Ar
     hidden_gradient = jnp.where(hidden > 0, hidden_gradient * scale, 0).astype(gradient.dtype)
     x_gradient, in_kernel_gradient = cpu_matmul.gradients(x, in_kernel, hidden_gradient)
     rows = tuple(range(x.ndim - 1))
-    bias_gradients = hidden_gradient.sum(rows), gradient.sum(rows)
-    return x_gradient, in_kernel_gradient, bias_gradients[0], out_kernel_gradient, bias_gradients[1], None, None
+    in_bias_gradient, out_bias_gradient = hidden_gradient.sum(rows), gradient.sum(rows)
+    return x_gradient, in_kernel_gradient, in_bias_gradient, out_kernel_gradient, out_bias_gradient, None, None
 
 
 feed_forward.defvjp(_forward, _backward)

@@ -88,8 +88,10 @@ def test_a_sweep_equals_each_alone(tiny_dir, tmp_path, optimizer):
     if optimizer == 'momentum':
         assert_equal_params(params_of(one), params_of(workdir / name), 1e-5)
     tables = [pd.read_csv(folder / 'metrics.csv') for folder in (one, workdir / name)]
+    # AdamW makes rounding of small gradients larger.
+    rtol = 1e-4 if optimizer == 'momentum' else 2e-4
     for column in ('train_loss', 'validation_loss', 'learning_rate'):
-        np.testing.assert_allclose(*(table[column] for table in tables), rtol=1e-3)
+        np.testing.assert_allclose(*(table[column] for table in tables), rtol=rtol)
 
 
 @pytest.mark.long
