@@ -126,7 +126,7 @@ class Case:
         buckets = input_pipeline.length_buckets(lengths, batch_size)
         orders = [input_pipeline.shuffle_buckets(buckets, batch_size, seed, 1) for seed in range(self._num_seeds)]
         epochs = [(features, labels, order) for order in orders]
-        return list(self.steps.batches(epochs, [lengths[bucket].max() for bucket in buckets]))
+        return list(self.steps.batches(epochs, *input_pipeline.bucket_lengths(lengths, buckets, batch_size)))
 
     def train_seconds(self, repetitions: int) -> list[float]:
         """Seconds of one pass over the clips, `repetitions` times."""

@@ -132,8 +132,9 @@ def _pad_heads(x: Array) -> Array:
 
 def _project(x: Array, kernel: Array, bias: Array) -> list[Array]:
     """<float>[b, t, h, d] for each of the n of <float>[c, n, h, d]."""
-    packed = cpu_matmul.matmul(x, kernel.reshape(x.shape[-1], -1)).reshape(*x.shape[:-1], *bias.shape) + bias
-    return [y.squeeze(-3) for y in jnp.split(packed, len(bias), axis=-3)]
+    packed = cpu_matmul.matmul(x, kernel.reshape(x.shape[-1], -1)).reshape(*x.shape[:-1], *bias.shape)
+    # Each bias is added after the split, as its gradient would else make another copy of the packed one.
+    return [y.squeeze(-3) + b for y, b in zip(jnp.split(packed, len(bias), axis=-3), bias, strict=True)]
 
 
 @jax.custom_vjp

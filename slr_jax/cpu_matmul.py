@@ -20,12 +20,8 @@ def matmul(x: Array, kernel: Array) -> Array:
     return x @ kernel
 
 
-def gradients(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
-    """The gradients of `matmul`, <float>[…, in] and <float>[in, out], by that of what it returned."""
-    return gradient @ kernel.T, _kernel_gradient(x, gradient)
-
-
-def _kernel_gradient(x: Array, gradient: Array) -> Array:
+def kernel_gradient(x: Array, gradient: Array) -> Array:
+    """<float>[in, out], of <float>[batch, time, in] and the gradient of the product, <float>[batch, time, out]."""
     # XLA's CPU backend is fast where the first factor, of which it makes a transposed copy, is the smaller one. Of
     # jax's own gradient it would copy the other.
     rows = tuple(range(x.ndim - 1))
@@ -37,7 +33,8 @@ def _kernel_gradient(x: Array, gradient: Array) -> Array:
 
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    return gradients(*saved, gradient)
+    x, kernel = saved
+    return gradient @ kernel.T, kernel_gradient(x, gradient)
 
 
 matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _backward)

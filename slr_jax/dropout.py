@@ -37,9 +37,8 @@ def dropout(x: Array, rate: float | Array, bits: Array | None) -> Array:
 
 @jax.custom_vjp
 def _drop(x: Array, rate: Array, bits: Array) -> Array:
-    keep = _hash(x.shape, bits) >= (rate * 2.0**32).astype(jnp.uint32)
     # With jnp.where, jax would keep an array of zeros for all layers.
-    return x * (keep * (1 / (1 - rate)).astype(x.dtype))
+    return x * factors(x.shape, rate, bits).astype(x.dtype)
 
 
 def _drop_forward(x: Array, rate: Array, bits: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -53,17 +52,36 @@ def _drop_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, 
 _drop.defvjp(_drop_forward, _drop_backward)
 
 
+def factors(shape: tuple[int, ...], rate: float | Array, bits: Array, *, merge_rows: bool = False) -> Array:
+    """What dropout multiplies values with: 0 or 1 / (1 - rate).
+
+    Args:
+        shape: of the values.
+        rate: see dropout.
+        bits: <uint32>[2], random.
+        merge_rows: whether to make one axis of all but the last.
+
+    Returns:
+        <float32>[*shape], or <float32>[rows, last].
+    """
+    drop_rate = jnp.float32(rate)
+    keep = _hash(shape, bits, merge_rows) >= (drop_rate * 2.0**32).astype(jnp.uint32)
+    return keep * (1 / (1 - drop_rate))
+
+
 # Under jit, so that it is traced once for all layers and passes.
-@functools.partial(jax.jit, static_argnums=0)
-def _hash(shape: tuple[int, ...], bits: Array) -> Array:
-    """<uint32>[*shape], a hash of each position and of <uint32>[2].
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _hash(shape: tuple[int, ...], bits: Array, merge_rows: bool) -> Array:
+    """<uint32>[*shape], or <uint32>[rows, last]: a hash of each position and of <uint32>[2].
 
     Axis after axis, so that a position keeps its hash where another axis, as that of padded frames, is longer.
     """
     x = bits[0]
-    for size in shape:
-        x = _mix(x[..., None] ^ jnp.arange(size, dtype=jnp.uint32), bits[1])
-    return x
+    *row_positions, last_positions = (jnp.arange(size, dtype=jnp.uint32) for size in shape)
+    for positions in row_positions:
+        x = _mix(x[..., None] ^ positions, bits[1])
+    x = x.reshape(-1) if merge_rows else x
+    return _mix(x[..., None] ^ last_positions, bits[1])
 
 
 def _mix(x: Array, word: Array) -> Array:

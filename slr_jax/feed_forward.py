@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from slr_jax import cpu_matmul
-from slr_jax.dropout import dropout
+from slr_jax.dropout import factors
 
 Array = jax.Array
 _Inputs = tuple[Array, Array, Array, Array, Array, float | Array, Array | None]
@@ -57,11 +57,17 @@ def feed_forward(
     Returns:
         <float>[batch, time, dim].
     """
-    return _hidden(x, in_kernel, in_bias, dropout_rate, bits) @ out_kernel + out_bias
+    hidden = _hidden(x, in_kernel, in_bias, dropout_rate, bits)
+    return (hidden @ out_kernel + out_bias).reshape(x.shape)
 
 
 def _hidden(x: Array, kernel: Array, bias: Array, dropout_rate: float | Array, bits: Array | None) -> Array:
-    return dropout(nn.relu(x @ kernel + bias), dropout_rate, bits)
+    """<float>[batch * time, hidden]: with one axis of rows, XLA overwrites the product, without a copy."""
+    hidden = nn.relu(x.reshape(-1, x.shape[-1]) @ kernel + bias)
+    if bits is None:
+        return hidden
+    shape = *x.shape[:-1], kernel.shape[-1]
+    return hidden * factors(shape, dropout_rate, bits, merge_rows=True).astype(hidden.dtype)
 
 
 def _forward(*inputs: Any) -> tuple[Array, _Inputs]:
@@ -72,14 +78,18 @@ def _backward(inputs: _Inputs, gradient: Array) -> tuple[Array, Array, Array, Ar
     x, in_kernel, in_bias, out_kernel, _, dropout_rate, bits = inputs
     # Without the barrier XLA would compute it twice.
     hidden = jax.lax.optimization_barrier(_hidden(x, in_kernel, in_bias, dropout_rate, bits))
-    hidden_gradient, out_kernel_gradient = cpu_matmul.gradients(hidden, out_kernel, gradient)
+    hidden_gradient = gradient.reshape(-1, gradient.shape[-1]) @ out_kernel.T
     # Where the hidden value is not zero, neither dropout nor relu made it so.
     scale = 1 if bits is None else 1 / (1 - dropout_rate)
     hidden_gradient = jnp.where(hidden > 0, hidden_gradient * scale, 0).astype(gradient.dtype)
-    x_gradient, in_kernel_gradient = cpu_matmul.gradients(x, in_kernel, hidden_gradient)
-    rows = tuple(range(x.ndim - 1))
-    in_bias_gradient, out_bias_gradient = hidden_gradient.sum(rows), gradient.sum(rows)
-    return x_gradient, in_kernel_gradient, in_bias_gradient, out_kernel_gradient, out_bias_gradient, None, None
+    x_gradient = (hidden_gradient @ in_kernel.T).reshape(x.shape)
+    hidden, hidden_gradient = (y.reshape(*x.shape[:-1], -1) for y in (hidden, hidden_gradient))
+    out_kernel_gradient = cpu_matmul.kernel_gradient(hidden, gradient)
+    # The bias is the kernel of a last feature, which is 1: summing the wide gradient would be another pass over it.
+    x = jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
+    in_gradients = cpu_matmul.kernel_gradient(x, hidden_gradient)
+    out_bias_gradient = gradient.sum(tuple(range(gradient.ndim - 1)))
+    return x_gradient, in_gradients[:-1], in_gradients[-1], out_kernel_gradient, out_bias_gradient, None, None
 
 
 feed_forward.defvjp(_forward, _backward)

@@ -145,6 +145,30 @@ def _possible_cuts(longest: np.ndarray, num_buckets: int) -> np.ndarray:
     return np.flatnonzero(is_end | (np.arange(len(longest)) - first < to_divide)) + 1
 
 
+def bucket_lengths(lengths: np.ndarray, buckets: Sequence[np.ndarray], batch_size: int) -> tuple[list[int], int | None]:
+    """The lengths that the clips of buckets are padded to.
+
+    Args:
+        lengths: <int>[clips], frames.
+        buckets: of length_buckets.
+        batch_size: clips per batch.
+
+    Returns:
+        The lengths, ascending, and the one of them at which to divide the batch of the longest clips. That is where it
+        pads least, if they are one batch, always the same, and it saves a fifth of the batch's frames; else None.
+    """
+    found = [int(lengths[bucket].max()) for bucket in buckets]
+    ascending = np.sort(lengths[buckets[-1]])
+    if len(ascending) != batch_size or batch_size == 1:
+        return found, None
+    num_short = np.arange(1, batch_size)
+    cost = num_short * ascending[:-1] + (batch_size - num_short) * ascending[-1]
+    if cost.min() > 0.8 * batch_size * ascending[-1]:
+        return found, None
+    divide_at = int(ascending[cost.argmin()])
+    return [*found[:-1], divide_at, found[-1]], divide_at
+
+
 def shuffle_buckets(buckets: Sequence[np.ndarray], batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """An order in which every batch is of one bucket, and batches of all buckets are mixed.
 
@@ -188,17 +212,21 @@ def _num_long_rows(num_clips: int) -> int:
 
 
 def divide_batch(
-    features: Sequence[np.ndarray], chosen: np.ndarray, batch_size: int, num_devices: int
+    features: Sequence[np.ndarray], chosen: np.ndarray, batch_size: int, num_devices: int, divide_at: int | None = None
 ) -> list[tuple[np.ndarray, int]]:
-    """The clips and the rows of each piece of a batch: one piece, or see divide_outliers.
+    """The clips and the rows of each piece of a batch: one piece, or two; see bucket_lengths and divide_outliers.
 
     Args:
         features: <float32>[frames, dim] of each clip.
         chosen: indices of the clips of the batch.
         batch_size: rows of the batch, of all devices together.
         num_devices: devices to divide over.
+        divide_at: frames of the longest clip of the first piece where some have more; None for outliers alone.
     """
     lengths = np.array([len(features[i]) for i in chosen])
+    if divide_at is not None and lengths.min() <= divide_at < lengths.max():
+        is_short = lengths <= divide_at
+        return [(clips, len(clips)) for clips in (chosen[is_short], chosen[~is_short])]
     usual, long = divide_outliers(lengths, math.ceil(batch_size / num_devices))
     parts = (chosen[usual], batch_size), (chosen[long], _num_long_rows(len(long)))
     return [(clips, size) for clips, size in parts if len(clips)]
@@ -212,6 +240,7 @@ def batches(
     num_devices: int,
     bucket_lengths: Sequence[int] = (),
     devices: range | None = None,
+    divide_at: int | None = None,
 ) -> Iterator[Batch]:
     """Divides clips into batches, each of one piece, or of two where few clips are much longer than the others.
 
@@ -223,6 +252,7 @@ def batches(
         num_devices: devices to divide over.
         bucket_lengths: lengths to pad to, see padded_length.
         devices: those of this process, whose part is made; None for all.
+        divide_at: see divide_batch.
 
     Yields:
         The pieces of a batch, see make_piece.
@@ -231,7 +261,7 @@ def batches(
         chosen = order[start : start + batch_size]
         yield [
             make_piece(features, labels, clips, size, num_devices, bucket_lengths, devices)
-            for clips, size in divide_batch(features, chosen, batch_size, num_devices)
+            for clips, size in divide_batch(features, chosen, batch_size, num_devices, divide_at)
         ]
 
 

@@ -89,12 +89,19 @@ class RunGroupSteps:
         return float(train_step.learning_rate_schedule(self._config, hyperparameters, self.steps)(step))
 
     def batches(
-        self, epochs: Sequence[tuple[Any, Any, Any]], bucket_lengths: Sequence[int] = ()
+        self, epochs: Sequence[tuple[Any, Any, Any]], lengths: Sequence[int] = (), divide_at: int | None = None
     ) -> Iterator[input_pipeline.Batch]:
-        """The batches of an epoch, as the steps take them, from the features, labels and order of each run."""
+        """The batches of an epoch, as the steps take them, from the features, labels and order of each run.
+
+        Args:
+            epochs: of each run.
+            lengths: see input_pipeline.bucket_lengths.
+            divide_at: likewise; of a CPU only, as accelerators are fastest with all rows at once.
+        """
         size, (num_devices, local) = self._config.batch_size, self._devices()
+        divide_at = divide_at if jax.default_backend() == 'cpu' else None
         return self._merge(
-            [input_pipeline.batches(*epoch, size, num_devices, bucket_lengths, local) for epoch in epochs]
+            [input_pipeline.batches(*epoch, size, num_devices, lengths, local, divide_at) for epoch in epochs]
         )
 
     def predict_logits(self, params: Any, features: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -256,7 +263,8 @@ class RunGroup:
     def _train(self, epoch: int, reporter: progress.TrainingProgress, is_terminated: Callable[[], bool]) -> bool:
         """Adds the rest of an epoch to the sums; returns whether it came to its end."""
         epochs = [trial.clips.epoch(epoch) for trial in self._trials]
-        batches = self._steps.batches(epochs, self._trials[0].clips.bucket_lengths)
+        clips = self._trials[0].clips
+        batches = self._steps.batches(epochs, clips.bucket_lengths, clips.divide_at)
         pending: list[dict[str, Array]] = []
         for batch in itertools.islice(batches, self.steps_done - self._steps_before_epoch, None):
             if self.steps_done >= self._steps.steps.total or not self._active():

@@ -25,6 +25,7 @@ class TrainingClips:
         validation_features: as train_features; None without validation.
         validation_labels: as train_labels; None without validation.
         bucket_lengths: frames that batches are padded to, ascending.
+        divide_at: see input_pipeline.bucket_lengths.
         dim: features per frame.
         description: in words.
     """
@@ -51,8 +52,12 @@ class TrainingClips:
         if features.num_frames is not None:
             # The step resamples them anyway: one length is compiled.
             lengths = np.full_like(lengths, lengths.max())
-        self._buckets = input_pipeline.length_buckets(lengths, config.batch_size if config.bucket_by_length else 1)
-        self.bucket_lengths = [lengths[bucket].max() for bucket in self._buckets]
+        batch_size = config.batch_size if config.bucket_by_length else 1
+        self._buckets = input_pipeline.length_buckets(lengths, batch_size)
+        self.bucket_lengths, self.divide_at = input_pipeline.bucket_lengths(lengths, self._buckets, batch_size)
+        if _draws_clips(config):
+            # A run draws the same noise alone and beside others, whose longest clips may be others.
+            self.divide_at = None
         self.description = (
             f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}'
         )
@@ -73,13 +78,18 @@ class TrainingClips:
         return self.train_features, self.train_labels, order
 
 
+def _draws_clips(config: ml_collections.ConfigDict) -> bool:
+    """Whether runs of other seeds or folds have other clips."""
+    is_subset = config.num_folds or config.validation == 'holdout' or config.train_fraction < 1
+    return bool(is_subset or config.shadow_points)
+
+
 def load_clips(dataset: dataset_lib.Dataset, runs: list[config_lib.Run]) -> list[TrainingClips]:
     """The clips of each run; runs that draw none of their own share them."""
     found = []
     made: dict[tuple[int | None, int | None], TrainingClips] = {}
     for config in (run.config for run in runs):
-        are_drawn = config.validation == 'holdout' or config.train_fraction < 1 or config.shadow_points
-        key = config.fold, config.seed if are_drawn else None
+        key = config.fold, config.seed if _draws_clips(config) else None
         if key not in made:
             made[key] = TrainingClips(dataset, config)
         found.append(made[key].with_config(config))

@@ -127,6 +127,40 @@ def test_real_clips_are_padded_by_at_most_15_percent(shared):
         assert padded_frames(lengths, order, batch_size, padded_lengths) <= 1.15 * lengths.sum()
 
 
+def divided_batches(lengths, batch_size):
+    """The frames of the clips of each piece of each batch of an epoch, and where the longest batch is divided."""
+    features = [np.full((n, 2), n, np.float32) for n in lengths]
+    buckets = input_pipeline.length_buckets(lengths, batch_size, num_buckets=3)
+    padded_lengths, divide_at = input_pipeline.bucket_lengths(lengths, buckets, batch_size)
+    order = input_pipeline.shuffle_buckets(buckets, batch_size, 0, 1)
+    labels = np.zeros(len(lengths), np.int32)
+    epoch = input_pipeline.batches(features, labels, order, batch_size, 2, padded_lengths, divide_at=divide_at)
+    return list(epoch), divide_at
+
+
+def test_longest_batch_is_divided_where_that_saves_a_fifth():
+    lengths = np.array([10] * 8 + [20] * 8 + [50, 52, 54, 54, 55, 60, 90, 100])
+    epoch, divide_at = divided_batches(lengths, 8)
+    assert divide_at == 60  # 6 * 60 + 2 * 100 frames, the least, of 8 * 100
+    shapes = sorted([piece['landmarks'].shape for piece in batch] for batch in epoch)
+    assert shapes == [[(2, 3, 60, 2), (2, 1, 100, 2)], [(2, 4, 10, 2)], [(2, 4, 20, 2)]]
+    (divided,) = (batch for batch in epoch if len(batch) == 2)
+    assert sorted(divided[0]['padding_mask'].sum(axis=2).ravel()) == [50, 52, 54, 54, 55, 60]
+    assert sorted(divided[1]['padding_mask'].sum(axis=2).ravel()) == [90, 100]
+    assert all(piece['weights'].all() for piece in divided)
+
+
+@pytest.mark.parametrize(
+    'longest',
+    [[84] * 7 + [100], [50] * 4 + [100] * 12, [100] * 8],
+    ids=['saves less than a fifth', 'several batches', 'one length'],
+)
+def test_longest_batch_is_not_divided_else(longest):
+    epoch, divide_at = divided_batches(np.array([10] * 8 + longest), 8)
+    assert divide_at is None
+    assert all(len(batch) == 1 for batch in epoch)
+
+
 def test_padded_lengths():
     lengths = np.arange(1, 1000)
     padded = np.array([input_pipeline.padded_length(length) for length in lengths])

@@ -30,7 +30,21 @@ def make(**fields):
         'weights': np.ones(4, np.float32),
     }
     step = jax.jit(train_step.make_train_step(model, config, STEPS, divide_batch=False))
-    return lambda state: step(state, [piece], jax.random.key(1), {}), state
+    return lambda state, cuts=(): step(state, divide(piece, cuts), jax.random.key(1), {}), state
+
+
+def divide(piece, cuts):
+    """The piece as pieces that end at these rows."""
+    parts = {name: np.split(x, cuts) for name, x in piece.items()}
+    return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
+
+
+def test_step_of_two_pieces_is_that_of_the_batch():
+    step, state = make()
+    (whole, sums), (divided, other_sums) = step(state), step(state, cuts=[3])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole.params, divided.params)
+    np.testing.assert_allclose(list(sums.values()), list(other_sums.values()), rtol=1e-5)
+    assert np.abs(whole.params['class_query'] - state.params['class_query']).max() > 1e-3
 
 
 @pytest.mark.slow
