@@ -7,7 +7,7 @@ On a machine that does nothing else. Writes benchmark.csv and benchmark.md. Ever
 `slr_jax.train` runs, class_query of the published size, dropout and noise on, batches assembled beforehand. Lengths are
 those of the dataset's training clips, in length buckets, or 60 frames. The share is the model's floating-point
 operations of the real frames (see flops_of_clip) over the time, beside those of a large float32 matrix product, timed
-before and after every row. The time to the first step is that of `slr_jax.train` in a process of its own.
+before every pass. The time to the first step is that of `slr_jax.train` in a process of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -73,11 +73,13 @@ def xla_flops_of_clip(dim: int, frames: int, mlp_dim: int) -> float:
     return compiled.cost_analysis()['flops']  # type: ignore[index]
 
 
-def repeat(call: Callable[[], Any], repetitions: int) -> list[float]:
-    """Seconds of each of so many calls, after one that is not timed."""
+def repeat(call: Callable[[], Any], repetitions: int, before: Callable[[], Any] | None = None) -> list[float]:
+    """Seconds of each of so many calls, after one that is not timed; `before` is called before each that is."""
     jax.block_until_ready(call())
     seconds = []
     for _ in range(repetitions):
+        if before:
+            before()
         start = time.perf_counter()
         jax.block_until_ready(call())
         seconds.append(time.perf_counter() - start)
@@ -128,12 +130,18 @@ class Case:
         epochs = [(features, labels, order) for order in orders]
         return list(self.steps.batches(epochs, *input_pipeline.bucket_lengths(lengths, buckets, batch_size)))
 
-    def train_seconds(self, repetitions: int) -> list[float]:
-        """Seconds of one pass over the clips, `repetitions` times."""
-        return self.pass_seconds(self.steps.train_step, self.batches, repetitions)
+    def train_seconds(self, repetitions: int, before: Callable[[], Any] | None = None) -> list[float]:
+        """Seconds of one pass over the clips, `repetitions` times; for `before` see repeat."""
+        return self.pass_seconds(self.steps.train_step, self.batches, repetitions, before)
 
-    def pass_seconds(self, train_step: Callable[..., Any], batches: Sequence[Any], repetitions: int) -> list[float]:
-        """Seconds of calling a step with each of the batches, `repetitions` times."""
+    def pass_seconds(
+        self,
+        train_step: Callable[..., Any],
+        batches: Sequence[Any],
+        repetitions: int,
+        before: Callable[[], Any] | None = None,
+    ) -> list[float]:
+        """Seconds of calling a step with each of the batches, `repetitions` times; for `before` see repeat."""
         steps, seeds = self.steps, range(self._num_seeds)
         state = steps.stack_and_place([steps.initial_state(self._dim, seed, {}) for seed in seeds])
         keys = steps.stack([jax.random.key(seed) for seed in seeds])
@@ -145,15 +153,15 @@ class Case:
                 state, sums = train_step(state, batch, keys, swept)
             return state, sums
 
-        return repeat(one_pass, repetitions)
+        return repeat(one_pass, repetitions, before)
 
-    def eval_seconds(self, repetitions: int) -> list[float]:
-        """Seconds of answering to all clips, `repetitions` times."""
+    def eval_seconds(self, repetitions: int, before: Callable[[], Any] | None = None) -> list[float]:
+        """Seconds of answering to all clips, `repetitions` times; for `before` see repeat."""
         steps = self.steps
         params = steps.stack_and_place([steps.initial_state(self._dim, s, {}).params for s in range(self._num_seeds)])
         pieces = [piece for batch in self.batches for piece in batch]
         inputs = [{name: piece[name] for name in ('landmarks', 'padding_mask')} for piece in pieces]
-        return repeat(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions)
+        return repeat(lambda: [steps.eval_step(params, batch) for batch in inputs], repetitions, before)
 
     @property
     def flops_per_clip(self) -> float:
@@ -165,9 +173,9 @@ class Case:
 
     def row(self, phase: str, repetitions: int) -> dict[str, Any]:
         """Measures 'train' or 'evaluate'; a row of the table."""
-        peak = matrix_product_flops()
-        seconds = self.train_seconds(repetitions) if phase == 'train' else self.eval_seconds(repetitions)
-        peak = statistics.mean([peak, matrix_product_flops()])
+        measure, products = self.train_seconds if phase == 'train' else self.eval_seconds, []
+        seconds = measure(repetitions, lambda: products.append(matrix_product_flops()))
+        peak = statistics.median(products)
         clips = self._num_seeds * len(self._lengths)
         flops = self.flops_per_clip * (3 if phase == 'train' else 1)
         median = statistics.median(seconds)
@@ -209,7 +217,7 @@ def measure_steps(lengths: np.ndarray, *, quick: bool) -> Iterator[dict[str, Any
     for name, case, measured in _cases(lengths, quick=quick):
         for phase in measured:
             # Few passes where one takes long.
-            repetitions = 2 if name == 'real' else _REPETITIONS
+            repetitions = 3 if name == 'real' else _REPETITIONS
             row = {'lengths': name, **case.row(phase, repetitions)}
             print(', '.join(f'{column} {value}' for column, value in row.items()), flush=True)
             yield row

@@ -128,7 +128,8 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     config.num_epochs = 350
     # Steps in all; where set, counts instead of num_epochs.
     config.num_steps = config_dict.placeholder(int)
-    # Batches of clips of similar length, mixed: half the padding or less, another order of clips.
+    # Batches of clips of similar length, mixed: half the padding or less, another order of clips. On a CPU the batch of
+    # the longest clips is computed in two pieces where that saves a fifth of its frames.
     config.bucket_by_length = False
     # Optimizer: 'sgd', 'momentum' or 'adamw'.
     config.optimizer = 'sgd'
