@@ -83,6 +83,7 @@ def _backward(inputs: _Inputs, gradient: Array) -> tuple[Array, Array, Array, Ar
     scale = 1 if bits is None else 1 / (1 - dropout_rate)
     hidden_gradient = jnp.where(hidden > 0, hidden_gradient * scale, 0).astype(gradient.dtype)
     x_gradient = (hidden_gradient @ in_kernel.T).reshape(x.shape)
+    # For kernels the rows are of two axes again: with one, XLA makes no transposed copy and takes half as long again.
     hidden, hidden_gradient = (y.reshape(*x.shape[:-1], -1) for y in (hidden, hidden_gradient))
     out_kernel_gradient = cpu_matmul.kernel_gradient(hidden, gradient)
     # The bias is the kernel of a last feature, which is 1: summing the wide gradient would be another pass over it.
