@@ -69,7 +69,8 @@ class Camera:
         """Yields the latest frame whenever one is asked for, until `stop`, the end of the video file, or a `failure`.
 
         Yields:
-            The second at which it was grabbed, since the first one was, and <uint8>[height, width, 3], RGB.
+            The second at which it was grabbed, since the first one was, and <uint8>[height, width, 3], RGB,
+            C-contiguous.
 
         Raises:
             InputError: there is no frame at all.
@@ -78,7 +79,8 @@ class Camera:
         self._thread.start()
         while (latest := self._wait()) is not None:
             grabbed, picture = latest
-            yield grabbed - self._first, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            colors = cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB
+            yield grabbed - self._first, cv2.cvtColor(picture, colors)
         if self._stopped.is_set() or (self._is_file and self.grabbed):
             return
         if not self._ended:

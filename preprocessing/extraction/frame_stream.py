@@ -17,7 +17,7 @@ def read_recording(path: str, fps: float = clip_extractor.DEFAULT_FPS) -> Iterat
         fps: frames per second where they have no times.
 
     Yields:
-        Seconds since the first frame, which rise, and <uint8>[height, width, 3], RGB.
+        Seconds since the first frame, which rise, and <uint8>[height, width, 3], RGB, C-contiguous.
 
     Raises:
         InputError: it has no frames, or is damaged.
@@ -41,7 +41,7 @@ def follow(
     """Finds the landmarks of one person, frame by frame.
 
     Args:
-        frames: seconds, which rise, and <uint8>[height, width, 3], RGB.
+        frames: seconds, which rise, and <uint8>[height, width, 3], RGB, C-contiguous.
         extractor: with the options wanted; in video mode hands and body are tracked over all frames.
 
     Yields:

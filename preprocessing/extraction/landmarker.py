@@ -78,7 +78,7 @@ def import_mediapipe() -> Any:
         from mediapipe.tasks.python import vision
 
         # The first image loads MediaPipe's library, which needs some of the system.
-        mp.Image(image_format=mp.ImageFormat.SRGB, data=np.zeros((1, 1, 3), np.uint8))
+        _make_image(mp, np.zeros((1, 1, 3), np.uint8))
     except (ImportError, OSError) as error:
         raise errors.InputError(errors.missing_dependency(error) or f'MediaPipe cannot be used: {error}') from error
     return mp, vision
@@ -154,11 +154,14 @@ class Landmarker:
         """Finds the bodies and hands in a frame.
 
         Args:
-            frame: <uint8>[height, width, 3], RGB.
+            frame: <uint8>[height, width, 3], RGB, C-contiguous.
             milliseconds: since the first frame of the clip, rising; video mode only.
 
         Returns:
             Points whose x and y are in [0, 1] of width and height, z as MediaPipe gives it.
+
+        Raises:
+            ValueError: see `run`.
         """
         poses, found = self.run(frame, milliseconds)
         hands = zip(found.handedness, found.hand_landmarks, strict=True) if found else ()
@@ -170,8 +173,12 @@ class Landmarker:
         )
 
     def run(self, frame: np.ndarray, milliseconds: int) -> tuple[Any, Any]:
-        """Returns what MediaPipe finds of body and hands, None for a part that is not extracted; see find."""
-        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=frame)
+        """Returns what MediaPipe finds of body and hands, None for a part that is not extracted; see find.
+
+        Raises:
+            ValueError: the frame is of another kind, which MediaPipe would read as another picture.
+        """
+        image = _make_image(self._mp, frame)
         poses = _detect(self._pose, self._tracks_pose, image, milliseconds)
         return poses, _detect(self._hands, self._tracks_hands, image, milliseconds)
 
@@ -189,6 +196,15 @@ def _create(kind: Any, options: Any, model_file: str) -> Any:
     except Exception as error:
         cause = errors.one_line(error)
         raise errors.InputError(f'{model_file} cannot be used by MediaPipe: {cause}; get it again') from error
+
+
+def _make_image(mp: Any, frame: np.ndarray) -> Any:
+    """The one way to MediaPipe, which reads bytes one after the other, whatever the strides, type and channels."""
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        raise ValueError(f'the picture is {frame.dtype} {list(frame.shape)}, expected uint8 [height, width, 3]')
+    if not frame.flags.c_contiguous:
+        raise ValueError(f'the picture has strides {frame.strides}, expected its bytes in one piece')
+    return mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)
 
 
 def _detect(landmarker: Any, tracks: bool, image: Any, milliseconds: int) -> Any:

@@ -55,7 +55,7 @@ def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> I
         last: the last frame that is wanted, None for the end of the video.
 
     Yields:
-        Frame number and <uint8>[height, width, 3], RGB.
+        Frame number and <uint8>[height, width, 3], RGB, C-contiguous.
 
     Raises:
         VideoError: the file is empty or not a video, has no frames, or is truncated or damaged before `last`; the
@@ -195,13 +195,14 @@ def _find_missing_end(path: str, stream: av.VideoStream) -> str:
 
 
 def _to_rgb(frame: av.VideoFrame, reformatter: av.video.reformatter.VideoReformatter) -> np.ndarray:
-    """Converts a frame, and turns it as the recorder says that it is to be shown."""
+    """Converts a frame, and turns it as the recorder says that it is to be shown; C-contiguous."""
     # All as OpenCV does it, so that the landmarks are the same.
     wide = {'dst_color_trc': _BT709, 'dst_color_primaries': _BT709} if frame.color_primaries in _WIDE_GAMUTS else {}
     picture = reformatter.reformat(frame, format='rgb24', interpolation='BICUBIC', threads=1, **wide).to_ndarray()
     matrix = frame.side_data.get('DISPLAYMATRIX')
     if not isinstance(matrix, av.sidedata.sidedata.SideData):
-        return picture
+        # FFmpeg pads rows, and PyAV gives a view without the padding.
+        return np.ascontiguousarray(picture)
     # Where a step to the right, and a step down, of what was recorded go.
     right_x, right_y, _, down_x, down_y = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(right_x) < abs(right_y):
