@@ -25,8 +25,8 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         'frame_size',
         None,
-        'Width and height in pixels, such as 1920x1080, that coordinates in .pose files are multiplied by; default: '
-        '1024x1024.',
+        'Width and height in pixels, such as 1920x1080, that coordinates in .pose files are multiplied by, where the '
+        'dataset does not know that of the pictures of a clip; default: 1024x1024, which is read as unknown.',
     )
 
 

@@ -13,7 +13,7 @@ from absl import flags
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
+from slr_jax import errors, frame_sizes
 from slr_jax import landmarks as landmarks_lib
 
 # Points of the legs may be estimated outside of the image.
@@ -38,7 +38,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         'frame_size',
         None,
-        'Width and height in pixels, such as 1920x1080, that coordinates in pixels are divided by.',
+        'Width and height in pixels, such as 1920x1080, of the pictures of clips for which the source does not say it; '
+        'coordinates in pixels are divided by it.',
     )
 
 
@@ -70,7 +71,8 @@ def check(
     Args:
         dataset: its arrays are changed in place, so that no second copy is in memory.
         missing_values: a point whose x and y are both one of these numbers is missing.
-        frame_size: width and height that coordinates in pixels are divided by; others stay as they are.
+        frame_size: width and height of the pictures of clips whose own is not known. Coordinates in pixels are
+            divided by it, others stay as they are.
 
     Raises:
         InputError: coordinates are pixels, or no clip is left, or none in the split train that had some.
@@ -79,17 +81,21 @@ def check(
     if any(clip.shape[1:] != (dataset.layout.num_points, 3) for clip in _all_landmarks(dataset)):
         # Refused where the dataset is written.
         return dataset
-    num_divided = 0
-    for clip in _all_landmarks(dataset):
-        mark_missing(clip, missing_values)
-        num_divided += frame_size is not None and divide_pixels(clip, dataset.layout, frame_size)
     changes: dict[str, Any] = {'missing_values': list(missing_values)} if missing_values else {}
     if frame_size:
-        print(f'{name}: {num_divided} of {_count(dataset)} clips were in pixels and are divided by {frame_size}')
+        dataset = _with_frame_size(dataset, frame_size)
         changes['frame_size'] = list(frame_size)
+    num_divided = 0
+    for clips in dataset.splits.values():
+        for clip, (width, height) in zip(clips.landmarks, clips.frame_sizes.tolist(), strict=True):
+            mark_missing(clip, missing_values)
+            num_divided += bool(width) and divide_pixels(clip, dataset.layout, (width, height))
+    if frame_size or num_divided:
+        by = frame_size or 'the size of their pictures'
+        print(f'{name}: {num_divided} of {_count(dataset)} clips were in pixels and are divided by {by}')
     _refuse_pixels(dataset, frame_size)
     dataset = _leave_out_unseen(dataset, changes)
-    for warning in (*_find_stand_ins(dataset), *_find_class_problems(dataset)):
+    for warning in (*_find_stand_ins(dataset), *_find_class_problems(dataset), *_find_shapes(dataset)):
         print(f'warning: {name}: {warning}')
     return dataset
 
@@ -137,6 +143,32 @@ def _find_pixel_groups(clip: np.ndarray, layout: landmarks_lib.Layout) -> list[l
         if 2 * is_outside.sum() > is_seen.sum():
             found.append(points)
     return found
+
+
+def _with_frame_size(dataset: dataset_lib.Dataset, frame_size: FrameSize) -> dataset_lib.Dataset:
+    """States the size of the pictures of clips whose own is not known."""
+    splits = {
+        split: dataclasses.replace(clips, frame_sizes=np.where(clips.frame_sizes > 0, clips.frame_sizes, frame_size))
+        for split, clips in dataset.splits.items()
+    }
+    return dataset_lib.Dataset(dataset.description, splits)
+
+
+def _find_shapes(dataset: dataset_lib.Dataset) -> Iterable[str]:
+    sizes, num_clips = dataset.description.frame_sizes, _count(dataset)
+    if not sizes:
+        return
+    num_unknown = num_clips - sum(sizes.values())
+    if num_unknown:
+        yield (
+            f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown, that of others is '
+            f'{frame_sizes.describe(sizes)}; --frame_size states it'
+        )
+    elif frame_sizes.has_several_shapes(sizes):
+        yield (
+            f'pictures are of several shapes, by number of clips: {frame_sizes.describe(sizes)}; config.normalize '
+            "'centered' and 'spoter' account for that, 'none' does not"
+        )
 
 
 def _refuse_pixels(dataset: dataset_lib.Dataset, frame_size: FrameSize | None) -> None:

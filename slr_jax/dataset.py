@@ -10,6 +10,7 @@ import unicodedata
 import numpy as np
 
 from slr_jax import errors
+from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
@@ -33,6 +34,8 @@ class Clips:
         video_ids: the name of each clip.
         signers: who is seen, '' where unknown.
         index: <int64>[clips], the place of each clip in the source.
+        frame_sizes: <int32>[clips, 2], width and height of the pictures of each clip as they are shown, in square
+            pixels; (0, 0) where unknown, as of all clips where it is not given.
     """
 
     landmarks: Sequence[np.ndarray]
@@ -40,6 +43,10 @@ class Clips:
     video_ids: Sequence[str]
     signers: Sequence[str]
     index: np.ndarray
+    frame_sizes: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'frame_sizes', frame_sizes_lib.of_clips(self.frame_sizes, len(self.labels)))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,6 +70,7 @@ class Clips:
             video_ids=[self.video_ids[i] for i in indices],
             signers=[self.signers[i] for i in indices],
             index=self.index[indices],
+            frame_sizes=self.frame_sizes[indices],
         )
 
 
@@ -74,6 +82,7 @@ def concatenate(parts: Sequence[Clips]) -> Clips:
         video_ids=[name for part in parts for name in part.video_ids],
         signers=[signer for part in parts for signer in part.signers],
         index=np.concatenate([part.index for part in parts]),
+        frame_sizes=np.concatenate([part.frame_sizes for part in parts]),
     )
 
 
@@ -88,6 +97,8 @@ class Description:
         handedness: one of landmarks.HANDEDNESS.
         informative_points: of synthetic data, the points that differ between classes, else None.
         source: how the landmarks were made: the kind of source, its options, MediaPipe's version where known.
+        frame_sizes: '640x480' -> number of clips with pictures of that width and height, most first; None where no
+            clip's is known. A Dataset sets it.
     """
 
     name: str
@@ -96,6 +107,7 @@ class Description:
     handedness: str = 'signer'
     informative_points: Sequence[int] | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    frame_sizes: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         if self.layout not in landmarks_lib.LAYOUTS:
@@ -148,6 +160,12 @@ class Dataset:
     description: Description
     splits: Mapping[str, Clips]
 
+    def __post_init__(self) -> None:
+        counts = frame_sizes_lib.count(
+            np.concatenate([np.zeros((0, 2), np.int32), *(x.frame_sizes for x in self.splits.values())])
+        )
+        object.__setattr__(self, 'description', dataclasses.replace(self.description, frame_sizes=counts))
+
     @classmethod
     def from_clips(
         cls,
@@ -159,6 +177,7 @@ class Dataset:
         video_ids: Sequence[str] | None = None,
         signers: Sequence[str] | None = None,
         index: Sequence[int] | np.ndarray | None = None,
+        frame_sizes: frame_sizes_lib.FrameSizes = None,
     ) -> 'Dataset':
         """Makes a dataset of clips in the order of the source, with one value per clip in each sequence.
 
@@ -170,8 +189,9 @@ class Dataset:
             video_ids: None for `train_00000` and so on.
             signers: None where unknown.
             index: place of each clip in the source, None where all of its clips are given.
+            frame_sizes: width and height of the pictures of each clip, or of all, see Clips; None where unknown.
         """
-        splits = np.asarray(splits)
+        splits, sizes = np.asarray(splits), frame_sizes_lib.of_clips(frame_sizes, len(landmarks))
         found = {}
         for split in SPLITS:
             chosen = np.flatnonzero(splits == split)
@@ -186,6 +206,7 @@ class Dataset:
                 else [f'{split}_{i:05d}' for i in range(len(chosen))],
                 signers=[signers[i] for i in rows] if signers is not None else [''] * len(chosen),
                 index=chosen if index is None else np.asarray(index)[chosen],
+                frame_sizes=sizes[chosen],
             )
         return cls(description, found)
 
@@ -209,6 +230,8 @@ class Dataset:
             digest.update(f'{name} {[len(clip) for clip in clips.landmarks]} {clips.labels.tolist()}'.encode())
             for clip in clips.landmarks:
                 digest.update(np.ascontiguousarray(clip).tobytes())
+            if clips.frame_sizes.any():
+                digest.update(clips.frame_sizes.tobytes())
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -381,6 +404,8 @@ def _read_split(source: Any) -> Clips:
         video_ids=[example['video_id'].decode() for example in examples],
         signers=[example['signer'].decode() for example in examples],
         index=np.array([example['index'] for example in examples], np.int64),
+        # Datasets of 0.2.0 have none.
+        frame_sizes=np.array([example.get('frame_size', (0, 0)) for example in examples], np.int32).reshape(-1, 2),
     )
 
 

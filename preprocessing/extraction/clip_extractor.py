@@ -47,6 +47,7 @@ class Extractor:
         to_the_end = clips[-1].frame_end == clips_lib.TO_THE_END
         number = 0
         try:
+            frame_size = video.frame_size(path)
             frames = video.read_timed_frames(
                 path,
                 wanted=lambda number: any(_contains(clip, number) for clip in waiting),
@@ -61,11 +62,11 @@ class Extractor:
                 while waiting and waiting[0].frame_end == number:
                     clip = waiting.popleft()
                     opened.pop(clip.video_id).close()
-                    yield self._resolve(clip, found.pop(clip.video_id))
+                    yield self._resolve(clip, found.pop(clip.video_id), frame_size)
             for clip in waiting:
                 if clip.video_id in opened and (clip.num_frames is None or clip.frame_end - number <= tolerance):
                     opened.pop(clip.video_id).close()
-                    yield self._resolve(clip, found.pop(clip.video_id))
+                    yield self._resolve(clip, found.pop(clip.video_id), frame_size)
                 else:
                     yield worker_pool.Failure(
                         f'the clip needs frames {clip.frame_range}, the video has {number} frames'
@@ -92,8 +93,11 @@ class Extractor:
             return Finder(self._shared, fps)
         return _TrackingFinder(self._shared, fps, self._options, self._models)
 
-    def _resolve(self, clip: clips_lib.Clip, found: Sequence[landmarker_lib.Found]) -> people.Extracted:
-        return people.resolve_clip(found, clip.bbox, self._options.handedness)
+    def _resolve(
+        self, clip: clips_lib.Clip, found: Sequence[landmarker_lib.Found], frame_size: tuple[int, int]
+    ) -> people.Extracted:
+        resolved = people.resolve_clip(found, clip.bbox, self._options.handedness)
+        return dataclasses.replace(resolved, frame_size=frame_size)
 
 
 class Finder:
@@ -186,7 +190,7 @@ def extract_video(
     for clip in clips:
         found = store.read_clip(clip)
         if found is not None:
-            rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
+            rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up, found.frame_size)
     to_do = [clip for clip in clips if clip not in rows]
     path = find_video() if to_do else None
     results = _results(extractor, to_do, path, store.tolerance) if path else iter(())
@@ -200,8 +204,9 @@ def extract_video(
             if isinstance(result, worker_pool.Failure):
                 yield store_lib.failed_row(clip, result.reason)
             else:
-                store.save(clip, result.landmarks, result.hands_given_up)
-                yield store_lib.done_row(clip, result.landmarks, result.hands_given_up)
+                found = (result.landmarks, result.hands_given_up, result.frame_size)
+                store.save(clip, *found)
+                yield store_lib.done_row(clip, *found)
 
 
 def _results(

@@ -47,10 +47,12 @@ class Extracted:
     Attributes:
         landmarks: <float32>[frames, 75, 3], NaN where not seen.
         hands_given_up: number of hands, over all frames, that are of another person or too far from the body.
+        frame_size: width and height of the pictures as they are shown, in square pixels; None where unknown.
     """
 
     landmarks: np.ndarray
     hands_given_up: int
+    frame_size: tuple[int, int] | None = None
 
 
 def resolve_clip(frames: Sequence[Found], bbox: str, handedness: str) -> Extracted:

@@ -105,7 +105,7 @@ def extract(
         for clip in clips:
             found = None if clip in rows else store.read_clip(clip)
             if found is not None:
-                rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up)
+                rows[clip] = store_lib.done_row(clip, found.landmarks, found.hands_given_up, found.frame_size)
         to_do = [clip for clip in clips if clip not in rows]
         print(f'{len(clips)} clips: {len(clips) - len(to_do)} done or missing, {len(to_do)} to do', flush=True)
         progress = Progress('clips', len(to_do))

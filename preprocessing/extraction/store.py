@@ -2,8 +2,9 @@
 
 extraction.json (how they were made), one <video_id>.npz per clip, and report.csv. A clip's file holds
 landmarks <float32>[frames, 75, 3] in the layout mediapipe_hands_pose, NaN where not seen; video (its `file`),
-frame_start and frame_end as in the clips table; extraction, the fingerprint of extraction.json; and hands_given_up, the
-number of hands over all frames that are of another person or too far from the body, which files of 0.2.0 lack.
+frame_start and frame_end as in the clips table; extraction, the fingerprint of extraction.json; hands_given_up, the
+number of hands over all frames that are of another person or too far from the body; and frame_size, width and height of
+the pictures as they are shown, in square pixels. Files of 0.2.0 lack the last two.
 """
 
 from collections import Counter
@@ -23,7 +24,7 @@ import pandas as pd
 from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files
+from slr_jax import errors, files, frame_sizes
 
 FORMAT = 'slr_jax extraction 2'
 # Its hand_names are now handedness.
@@ -32,6 +33,7 @@ DESCRIPTION = 'extraction.json'
 REPORT = 'report.csv'
 DEFAULT_TOLERANCE = 10
 _GROUPS = ('right_hand', 'left_hand', 'body')
+_OPTIONAL = ('hands_given_up', 'frame_size')
 
 Row = dict[str, Any]
 
@@ -46,6 +48,7 @@ class ClipLandmarks:
     frame_end: int
     extraction: str
     hands_given_up: int | None = None
+    frame_size: tuple[int, int] | None = None
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:
@@ -53,10 +56,17 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def encode(clip: clips_lib.Clip, landmarks: np.ndarray, extraction: str, hands_given_up: int | None = None) -> bytes:
+def encode(
+    clip: clips_lib.Clip,
+    landmarks: np.ndarray,
+    extraction: str,
+    hands_given_up: int | None = None,
+    frame_size: tuple[int, int] | None = None,
+) -> bytes:
     """The bytes of a clip's file; the same for the same content."""
     buffer = io.BytesIO()
-    content = ClipLandmarks(landmarks, clip.file, clip.frame_start, clip.frame_end, extraction, hands_given_up)
+    place = (clip.file, clip.frame_start, clip.frame_end)
+    content = ClipLandmarks(landmarks, *place, extraction, hands_given_up, frame_size)
     arrays = {key: np.array(value) for key, value in vars(content).items() if value is not None}
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -67,11 +77,13 @@ def decode(path: str, content: bytes) -> ClipLandmarks:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             names = [field.name for field in dataclasses.fields(ClipLandmarks)]
-            fields = {name: archive[name] for name in names if name in archive or name != 'hands_given_up'}
+            fields = {name: archive[name] for name in names if name in archive or name not in _OPTIONAL}
         landmarks = fields.pop('landmarks')
+        size = fields.pop('frame_size', None)
+        frame_size = None if size is None else (int(size[0]), int(size[1]))
         if landmarks.dtype != np.float32 or landmarks.shape[1:] != (landmarker_lib.LAYOUT.num_points, 3):
             raise ValueError(landmarks.shape)
-        return ClipLandmarks(landmarks, **{key: value.item() for key, value in fields.items()})
+        return ClipLandmarks(landmarks, **{key: value.item() for key, value in fields.items()}, frame_size=frame_size)
     # Damaged zips raise many kinds of errors.
     except Exception as error:
         raise errors.InputError(f'{path} is damaged or holds no extracted landmarks; remove it') from error
@@ -162,11 +174,6 @@ class LandmarkStore:
         except OSError as error:
             raise errors.InputError(f'{path}: {error.strerror or error}') from error
 
-    def load(self, clip: clips_lib.Clip) -> np.ndarray | None:
-        """As `read_clip`, the landmarks only."""
-        found = self.read_clip(clip)
-        return None if found is None else found.landmarks
-
     def read_named(self, video_id: str) -> ClipLandmarks | None:
         """Reads the file of a name; None where there is none, InputError where it is damaged or has other options."""
         path = os.path.join(self.path, f'{video_id}.npz')
@@ -201,9 +208,15 @@ class LandmarkStore:
             )
         return found
 
-    def save(self, clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None = None) -> None:
+    def save(
+        self,
+        clip: clips_lib.Clip,
+        landmarks: np.ndarray,
+        hands_given_up: int | None = None,
+        frame_size: tuple[int, int] | None = None,
+    ) -> None:
         """Writes a clip's file."""
-        self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint, hands_given_up))
+        self.write(f'{clip.video_id}.npz', encode(clip, landmarks, self.fingerprint, hands_given_up, frame_size))
 
     def save_report(self, rows: Sequence[Row]) -> None:
         """Writes report.csv."""
@@ -235,8 +248,13 @@ def missing_frames(clip: clips_lib.Clip, landmarks: np.ndarray) -> int:
 # --- The report
 
 
-def done_row(clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | None) -> Row:
-    """A row of the report: frames, and in which fraction of them each hand and the body were seen; hands given up.
+def done_row(
+    clip: clips_lib.Clip,
+    landmarks: np.ndarray,
+    hands_given_up: int | None,
+    frame_size: tuple[int, int] | None = None,
+) -> Row:
+    """A row of the report: frames, in what fraction of them each hand and the body were seen, hands given up, and size.
 
     The reason says where the video ends before the clip.
     """
@@ -247,12 +265,14 @@ def done_row(clip: clips_lib.Clip, landmarks: np.ndarray, hands_given_up: int | 
     end = clip.frame_start + len(landmarks) - 1
     reason = f'the annotation ends at frame {clip.frame_end}, the video at frame {end}' if shorter else ''
     given_up = '' if hands_given_up is None else hands_given_up
-    return {**_row(clip, 'done', reason), 'frames': len(landmarks), **fractions, 'hands_given_up': given_up}
+    size = '' if frame_size is None else '{}x{}'.format(*frame_size)
+    counts = {'frames': len(landmarks), **fractions, 'hands_given_up': given_up, 'frame_size': size}
+    return {**_row(clip, 'done', reason), **counts}
 
 
 def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
     """A row of the report for a clip that could not be extracted."""
-    return {**_row(clip, 'failed', reason), 'frames': 0, **dict.fromkeys((*_GROUPS, 'hands_given_up'), '')}
+    return {**_row(clip, 'failed', reason), 'frames': 0, **dict.fromkeys((*_GROUPS, *_OPTIONAL), '')}
 
 
 def missing_row(clip: clips_lib.Clip) -> Row:
@@ -295,4 +315,7 @@ def summary(rows: Sequence[Row]) -> str:
         )
     reasons = Counter(row['reason'] for row in rows if row['status'] != 'done')
     lines.extend(f'  {count} × {reason}' for reason, count in reasons.most_common())
+    sizes = dict(Counter(row['frame_size'] for row in done if row['frame_size']).most_common())
+    if frame_sizes.has_several_shapes(sizes):
+        lines.append(f'pictures of several shapes, by number of clips: {frame_sizes.describe(sizes)}')
     return '\n'.join(lines)

@@ -4,7 +4,7 @@ PyAV, which brings FFmpeg, decodes videos; OpenCV reads images. The frames of a 
 whatever its header says of their number and times.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 import contextlib
 import logging
 import os
@@ -94,6 +94,23 @@ def frames_per_second(path: str) -> float | None:
     return fps if 0 < fps <= 1000 else None
 
 
+def frame_size(path: str) -> tuple[int, int]:
+    """Width and height of the first frame of a video or folder as it is shown: turned, and in square pixels.
+
+    Raises:
+        VideoError: there is none.
+    """
+    if os.path.isdir(path):
+        _, picture = next(_read_folder(path, lambda number: True, 1))
+        return picture.shape[1], picture.shape[0]
+    with _open(path) as (_, stream, _):
+        pixel_aspect = float(stream.sample_aspect_ratio or 1)
+    with contextlib.closing(_decode(path)) as frames:
+        frame = next(frames)
+    width, height = round(frame.width * pixel_aspect), frame.height
+    return (height, width) if frame.rotation % 180 == 90 else (width, height)
+
+
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, _Log]]:
     """Opens a video and finds its stream of pictures; gives also what FFmpeg logged, which reads ahead."""
@@ -117,7 +134,7 @@ def _open(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStre
         yield container, stream, log
 
 
-def _decode(path: str) -> Iterator[av.VideoFrame]:
+def _decode(path: str) -> Generator[av.VideoFrame]:
     """All frames of a video, in the order in which they are shown."""
     with _open(path) as (container, stream, log):
         packets = container.demux(stream)

@@ -61,7 +61,7 @@ def _read_clip(directory: str, clip: clips_lib.Clip) -> clip_folders.Points | No
     path = os.path.join(directory, clip.file)
     if not os.path.isfile(path):
         return None
-    return landmarker_lib.LAYOUT, read_file(path)
+    return clip_folders.Points(landmarker_lib.LAYOUT, read_file(path))
 
 
 def read_file(path: str) -> np.ndarray:

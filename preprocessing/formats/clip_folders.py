@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import functools
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 import numpy as np
@@ -27,8 +27,15 @@ _SIGNER = re.compile('^([^/_]+)[/_]')
 # Clips that are looked at to find out whether a body is seen.
 _NUM_SAMPLES = 20
 
-# What was read: its layout, and <float32>[frames, points, 3].
-Points = tuple[landmarks_lib.Layout, np.ndarray]
+
+class Points(NamedTuple):
+    """What was read: its layout, <float32>[frames, points, 3], and width and height of the pictures where known."""
+
+    layout: landmarks_lib.Layout
+    landmarks: np.ndarray
+    frame_size: tuple[int, int] | None = None
+
+
 # Path of a clip -> its landmarks; None where it has no frames.
 ReadItem = Callable[[str], Points | None]
 
@@ -105,17 +112,17 @@ def _name_items(items: Sequence[str]) -> dict[str, str]:
 
 
 def _read_named(directory: str, names: dict[str, str], read_below: ReadItem, clip: clips_lib.Clip) -> Points | None:
-    layouts = []
+    read = []
 
     def read_video(name: str) -> np.ndarray | None:
         points = read_below(names[name]) if name in names else None
         if points is None:
             return None
-        layouts.append(points[0])
-        return points[1]
+        read.append(points)
+        return points.landmarks
 
     found = extracted.slice_clip(directory, read_video, clip)
-    return None if found is None else (layouts[-1], found)
+    return None if found is None else read[-1]._replace(landmarks=found)
 
 
 def _clips_of_folders(directory: str, items: list[str], values: flags.FlagValues) -> list[clips_lib.Clip]:
@@ -139,14 +146,15 @@ def collect(
     select = extracted.make_selector(layout, values.hand) if base is landmarker_lib.LAYOUT else lambda points: points
     counter = progress.Progress('clips', len(clips))
 
-    def read_points(clip: clips_lib.Clip) -> np.ndarray | None:
+    def read_points(clip: clips_lib.Clip) -> tuple[np.ndarray, tuple[int, int] | None] | None:
         found = read_clip(clip)
-        counter.add(0 if found is None else len(found[1]))
-        if found is not None and found[0] is not base:
+        counter.add(0 if found is None else len(found.landmarks))
+        if found is not None and found.layout is not base:
             raise errors.InputError(
-                f'{values.input}: clip {clip.video_id} has layout {found[0].name}, expected {base.name} as the first'
+                f'{values.input}: clip {clip.video_id} has layout {found.layout.name}, expected {base.name} as the '
+                'first'
             )
-        return None if found is None else found[1]
+        return None if found is None else (found.landmarks, found.frame_size)
 
     source: dict[str, Any] = {'kind': kind, 'drop_empty_frames': values.drop_empty_frames}
     if layout.name == 'mediapipe_hand':
@@ -174,9 +182,9 @@ def _choose_layout(
     samples = [points for clip in clips[:_NUM_SAMPLES] if (points := read_clip(clip)) is not None]
     if not samples:
         raise errors.InputError(f'{values.input}: no landmarks of the first clips are found, such as {clips[0].file}')
-    base = samples[0][0]
+    base = samples[0].layout
     body = list(base.groups.get('body', ()))
-    has_body = any(not np.isnan(points[:, body]).all() for _, points in samples)
+    has_body = any(not np.isnan(sample.landmarks[:, body]).all() for sample in samples)
     is_mediapipe = base is landmarker_lib.LAYOUT
     default = TWO_HANDS if is_mediapipe and not has_body else base
     layout = landmarks_lib.LAYOUTS[values.layout] if values.layout else default

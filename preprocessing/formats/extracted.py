@@ -23,8 +23,8 @@ from slr_jax import landmarks as landmarks_lib
 HANDS = ('most_seen', 'right', 'left')
 LAYOUTS = ('mediapipe_hands_pose', 'mediapipe_hand', 'mediapipe_two_hands')
 
-# The landmarks of a clip, None where there are none.
-ReadClip = Callable[[clips_lib.Clip], np.ndarray | None]
+# The landmarks of a clip, and width and height of its pictures where known; None where there are none.
+ReadClip = Callable[[clips_lib.Clip], tuple[np.ndarray, tuple[int, int] | None] | None]
 # The points of a layout, taken from all that were read.
 Select = Callable[[np.ndarray], np.ndarray]
 
@@ -150,19 +150,20 @@ def collect(
         path: what is read, for messages.
         name: of the dataset.
         layout: of the dataset.
-        read_clip: gives the landmarks of a clip.
+        read_clip: gives the landmarks of a clip and the size of its pictures.
         select: takes the points of the layout from them.
         handedness: one of landmarks.HANDEDNESS.
         source: how the landmarks were made, for the description of the dataset.
         drop_empty_frames: leave out frames where nothing of the layout was seen.
         require_all: a clip without landmarks is an error.
     """
-    landmarks, indices, skipped = [], [], {}
+    landmarks, indices, sizes, skipped = [], [], [], {}
     for index, clip in enumerate(clips):
-        points = read_clip(clip)
-        if points is None:
+        found = read_clip(clip)
+        if found is None:
             skipped[clip.video_id] = 'no landmarks'
             continue
+        points, size = found
         selected = select(points)
         seen = ~np.isnan(selected[..., 0]).all(axis=1)
         if not seen.any():
@@ -170,6 +171,7 @@ def collect(
             continue
         landmarks.append(selected[seen] if drop_empty_frames else selected)
         indices.append(index)
+        sizes.append(size or (0, 0))
     plausibility.report_left_out(path, skipped, len(clips), require_all=require_all)
     glosses = {clip.label: clip.gloss for clip in clips}
     description = dataset_lib.Description(
@@ -188,6 +190,7 @@ def collect(
         video_ids=[clip.video_id for clip in kept],
         signers=[clip.signer_id for clip in kept],
         index=indices,
+        frame_sizes=sizes,
     )
 
 
@@ -230,7 +233,7 @@ def _open_reader(path: str, tolerance: int) -> tuple[ReadClip, str, dict[str, An
     """Returns what reads a clip, the handedness, and the source that the dataset is described with."""
     if os.path.isfile(path):
         videos = mediapipe_csv.read_compact_file(path)
-        read_clip = functools.partial(slice_clip, path, videos.get, tolerance=tolerance)
+        read_clip = _read_published(path, videos.get, tolerance)
         return read_clip, 'swapped', {'kind': 'ipn_hand_compact', 'layout': mediapipe_csv.COMPACT_LAYOUT.name}
     if not os.path.isdir(path):
         raise errors.InputError(f'{path} does not exist, expected a directory of landmarks')
@@ -239,7 +242,7 @@ def _open_reader(path: str, tolerance: int) -> tuple[ReadClip, str, dict[str, An
         raise errors.InputError(f'{path} mixes {published[0]} with {store_lib.DESCRIPTION}, expected one kind')
     if published:
         read_video = functools.lru_cache(maxsize=4)(functools.partial(mediapipe_csv.read_video_file, path))
-        read_clip = functools.partial(slice_clip, path, read_video, tolerance=tolerance)
+        read_clip = _read_published(path, read_video, tolerance)
         return read_clip, 'swapped', {'kind': 'published_csv', 'layout': mediapipe_csv.VIDEO_LAYOUT.name}
     if not os.path.isfile(os.path.join(path, store_lib.DESCRIPTION)):
         raise errors.InputError(
@@ -247,7 +250,22 @@ def _open_reader(path: str, tolerance: int) -> tuple[ReadClip, str, dict[str, An
             f'{file_kinds.describe(path)}'
         )
     store, description = open_store(path)
-    return store.load, description['handedness'], {'kind': 'landmarks', **description}
+
+    def read_extracted(clip: clips_lib.Clip) -> tuple[np.ndarray, tuple[int, int] | None] | None:
+        found = store.read_clip(clip)
+        return None if found is None else (found.landmarks, found.frame_size)
+
+    return read_extracted, description['handedness'], {'kind': 'landmarks', **description}
+
+
+def _read_published(path: str, read_video: Callable[[str], np.ndarray | None], tolerance: int) -> ReadClip:
+    """Published landmarks do not say the size of pictures."""
+
+    def read(clip: clips_lib.Clip) -> tuple[np.ndarray, None] | None:
+        points = slice_clip(path, read_video, clip, tolerance=tolerance)
+        return None if points is None else (points, None)
+
+    return read
 
 
 def open_store(path: str) -> tuple[store_lib.LandmarkStore, dict[str, Any]]:

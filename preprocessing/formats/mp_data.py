@@ -59,9 +59,9 @@ def read_item(path: str) -> clip_folders.Points | None:
             return None
         if len({row.size for row in rows}) > 1:
             raise errors.InputError(f'{path}: {files[0]} has {rows[0].size} numbers, but not every frame has as many')
-        return landmarker_lib.LAYOUT, _to_points(np.stack(rows))
+        return clip_folders.Points(landmarker_lib.LAYOUT, _to_points(np.stack(rows)))
     path = f'{path}.npy'
-    return landmarker_lib.LAYOUT, _to_points(_check(path, _read_array(path), 2))
+    return clip_folders.Points(landmarker_lib.LAYOUT, _to_points(_check(path, _read_array(path), 2)))
 
 
 def _read_array(path: str) -> np.ndarray:

@@ -1,8 +1,10 @@
 """The ragged landmark archive, a plain .npz file: the exchange format.
 
 frames <float32>[all frames, points, 3], offsets <int64>[clips + 1] (clip i is `frames[offsets[i]:offsets[i + 1]]`),
-label, label_names, split, video_id, signer_id, layout; and where known handedness, informative_points and source, which
-is JSON. Other kinds of real numbers are converted, z may be absent, and label may have names.
+label, label_names, split, video_id, signer_id, layout; and where known handedness, informative_points, source, which
+is JSON, and frame_size <int32>[clips, 2], width and height of the pictures of each clip as they are shown, in square
+pixels, 0 where unknown. Other kinds of real numbers are converted, z may be absent, label may have names, and one pair
+may be the frame_size of all clips.
 """
 
 import itertools
@@ -17,7 +19,7 @@ from preprocessing import file_kinds
 from preprocessing import splits as splits_lib
 from preprocessing.formats import numpy_files
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files
+from slr_jax import errors, files, frame_sizes
 
 _REQUIRED = ('frames', 'offsets', 'label', 'label_names', 'split', 'video_id', 'signer_id', 'layout')
 
@@ -69,6 +71,7 @@ def read_archive(path: str, name: str) -> dataset_lib.Dataset:
         splits=arrays['split'],
         video_ids=[str(video_id) for video_id in arrays['video_id']],
         signers=[str(signer) for signer in arrays['signer_id']],
+        frame_sizes=arrays.get('frame_size'),
     )
 
 
@@ -169,6 +172,10 @@ def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:
         or (informative_points.ndim == 1 and np.issubdtype(informative_points.dtype, np.integer)),
         'informative_points is not a list of points',
     )
+    try:
+        frame_sizes.of_clips(arrays.get('frame_size'), len(offsets) - 1)
+    except errors.InputError as error:
+        require(False, str(error))
     unknown = set(arrays['split'].tolist()) - set(dataset_lib.SPLITS)
     require(not unknown, f'split has {sorted(unknown)}, expected {", ".join(dataset_lib.SPLITS)}')
 
@@ -178,13 +185,17 @@ def write_archive(dataset: dataset_lib.Dataset, path: str) -> None:
     clips = [
         (index, split, *fields)
         for split, part in dataset.splits.items()
-        for index, *fields in zip(part.index, part.landmarks, part.labels, part.video_ids, part.signers, strict=True)
+        for index, *fields in zip(
+            part.index, part.landmarks, part.labels, part.video_ids, part.signers, part.frame_sizes, strict=True
+        )
     ]
     clips.sort(key=lambda clip: clip[0])
-    _, split, landmarks, labels, video_ids, signers = zip(*clips, strict=True)
+    _, split, landmarks, labels, video_ids, signers, sizes = zip(*clips, strict=True)
     description = dataset.description
     points = description.informative_points
     optional = {} if points is None else {'informative_points': np.array(points)}
+    if description.frame_sizes:
+        optional['frame_size'] = np.array(sizes)
     with files.create_atomically(path) as temporary, open(temporary, 'wb') as file:
         np.savez_compressed(
             file,

@@ -54,7 +54,7 @@ def read_item(path: str) -> clip_folders.Points | None:
     """Reads a clip."""
     names = sorted((name for name in os.listdir(path) if name.endswith('.json')), key=clip_folders.frame_order)
     frames = [_read_frame(os.path.join(path, name)) for name in names]
-    return (LAYOUT, np.stack(frames)) if frames else None
+    return clip_folders.Points(LAYOUT, np.stack(frames)) if frames else None
 
 
 def _read_frame(path: str) -> np.ndarray:

@@ -21,6 +21,8 @@ _OPENPOSE = ('pose_keypoints_2d', 'hand_left_keypoints_2d', 'hand_right_keypoint
 SUFFIX = '.pose'
 # A power of two, so that dividing gives the same float32 again.
 _EXPORT_SIZE = (1024, 1024)
+# What is written where the size is not known, here and by pose-format.
+_STAND_IN_SIZES = (_EXPORT_SIZE, (1000, 1000))
 
 
 def define_flags() -> None:
@@ -45,7 +47,7 @@ def find_items(directory: str) -> list[str]:
 
 
 def read_item(path: str) -> clip_folders.Points | None:
-    """Reads a file; its pixels are divided by the size that it names."""
+    """Reads a file; its pixels are divided by the size that it names, which is that of the pictures."""
     from pose_format import Pose
 
     path = f'{path}{SUFFIX}'
@@ -65,7 +67,8 @@ def read_item(path: str) -> clip_folders.Points | None:
     layout, points = _arrange(path, components)
     if min(size) > 0:
         plausibility.divide_pixels(points, layout, size)
-    return layout, points
+    is_known = min(size) > 0 and size not in _STAND_IN_SIZES
+    return clip_folders.Points(layout, points, size if is_known else None)
 
 
 def _read_components(pose: Any) -> dict[str, tuple[list[str], np.ndarray, np.ndarray]]:
@@ -87,7 +90,9 @@ def _read_components(pose: Any) -> dict[str, tuple[list[str], np.ndarray, np.nda
     return found
 
 
-def _arrange(path: str, components: dict[str, tuple[list[str], np.ndarray, np.ndarray]]) -> clip_folders.Points:
+def _arrange(
+    path: str, components: dict[str, tuple[list[str], np.ndarray, np.ndarray]]
+) -> tuple[landmarks_lib.Layout, np.ndarray]:
     if set(components) & set(_OPENPOSE):
         parts = []
         for name in _OPENPOSE:
@@ -142,21 +147,29 @@ def write_dataset(dataset: dataset_lib.Dataset, path: str, frame_size: plausibil
     Args:
         dataset: what to write.
         path: the directory, which must be new.
-        frame_size: width and height that coordinates are multiplied by.
+        frame_size: width and height that coordinates are multiplied by, of clips whose own is not known.
     """
     has_z = not all(np.isnan(clip[..., 2]).all() for clips in dataset.splits.values() for clip in clips.landmarks)
-    header = _make_header(dataset.layout, frame_size, 'XYZC' if has_z else 'XYC')
+    axes = 'XYZC' if has_z else 'XYC'
     rows = []
     with files.create_atomically(path) as temporary:
         for split, clips in dataset.splits.items():
-            columns = (clips.landmarks, clips.labels.tolist(), clips.video_ids, clips.signers)
-            for landmarks, label, video_id, signer in zip(*columns, strict=True):
+            columns = (
+                clips.landmarks,
+                clips.labels.tolist(),
+                clips.video_ids,
+                clips.signers,
+                clips.frame_sizes.tolist(),
+            )
+            for landmarks, label, video_id, signer, own_size in zip(*columns, strict=True):
+                size = tuple(own_size) if own_size[0] else frame_size
+                header = _make_header(dataset.layout, size, axes)
                 gloss = dataset.description.label_names[label]
                 file = f'{split}/{_file_name(gloss)}/{_file_name(video_id)}{SUFFIX}'
                 rows.append(clips_lib.Clip(video_id, file, label, gloss, split, signer))
                 files.make_directories(os.path.join(temporary, os.path.dirname(file)))
                 with open(os.path.join(temporary, file), 'xb') as out:
-                    _make_pose(header, dataset.layout, landmarks, frame_size).write(out)
+                    _make_pose(header, dataset.layout, landmarks, size).write(out)
         clips_lib.write_clips(os.path.join(temporary, 'clips.csv'), rows)
 
 

@@ -37,6 +37,7 @@ class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             'point_names': list(layout.points),
             'coordinates': 'x to the right, y down, normalised by the image; z as MediaPipe gives it',
             'missing': 'NaN',
+            'frame_size': 'width and height of the pictures, as they are shown, in square pixels; 0 where unknown',
             'handedness': description.handedness,
             'informative_points': None
             if description.informative_points is None
@@ -53,6 +54,7 @@ class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     'video_id': tfds.features.Text(),
                     'signer': tfds.features.Text(),
                     'index': np.int64,
+                    'frame_size': tfds.features.Tensor(shape=(2,), dtype=np.int32),
                 }
             ),
             disable_shuffling=True,
@@ -63,10 +65,16 @@ class _LandmarkDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(clips) for split, clips in self._dataset.splits.items()}
 
     def _generate_examples(self, clips: dataset_lib.Clips) -> Iterator[tuple[int, dict[str, Any]]]:
-        columns = (clips.landmarks, clips.labels, clips.video_ids, clips.signers, clips.index)
-        for key, (landmarks, label, video_id, signer, index) in enumerate(zip(*columns, strict=True)):
-            example = {'landmarks': landmarks, 'label': label, 'video_id': video_id, 'signer': signer, 'index': index}
-            yield key, example
+        columns = {
+            'landmarks': clips.landmarks,
+            'label': clips.labels,
+            'video_id': clips.video_ids,
+            'signer': clips.signers,
+            'index': clips.index,
+            'frame_size': clips.frame_sizes,
+        }
+        for key, values in enumerate(zip(*columns.values(), strict=True)):
+            yield key, dict(zip(columns, values, strict=True))
 
 
 def check_name(name: str) -> None:
