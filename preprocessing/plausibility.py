@@ -21,6 +21,7 @@ _LOWEST, _HIGHEST = -1.0, 2.0
 # What other programs write as x and y of a missing point, and the flag that says so.
 _STAND_INS = {0.0: '--zeros_are_missing', -1.0: '--missing_value=-1', -2.0: '--missing_value=-2'}
 _SUSPICIOUS_FRACTION = 0.001
+_NEARLY_ALL = 0.95
 _MOST_NAMES = 20
 
 FrameSize = tuple[int, int]
@@ -34,7 +35,11 @@ def define_flags() -> None:
         'Number that x and y of a missing point are in the source, beside NaN; default: none, for spoter_csv −2, or 0 '
         'for vision_api.',
     )
-    flags.DEFINE_bool('zeros_are_missing', False, 'Whether points with x and y exactly 0 are missing.')
+    flags.DEFINE_bool(
+        'zeros_are_missing',
+        False,
+        'Whether points with x and y exactly 0 are missing, except those that the others are relative to.',
+    )
     flags.DEFINE_string(
         'frame_size',
         None,
@@ -81,21 +86,31 @@ def check(
     if any(clip.shape[1:] != (dataset.layout.num_points, 3) for clip in _all_landmarks(dataset)):
         # Refused where the dataset is written.
         return dataset
+    origins = find_origins(_all_landmarks(dataset), dataset.layout)
     changes: dict[str, Any] = {'missing_values': list(missing_values)} if missing_values else {}
+    if origins:
+        changes['origins'] = [dataset.layout.points[point] for point in origins]
     if frame_size:
         dataset = _with_frame_size(dataset, frame_size)
         changes['frame_size'] = list(frame_size)
     num_divided = 0
     for clips in dataset.splits.values():
         for clip, (width, height) in zip(clips.landmarks, clips.frame_sizes.tolist(), strict=True):
-            mark_missing(clip, missing_values)
+            mark_missing(clip, missing_values, dataset.layout, origins)
             num_divided += bool(width) and divide_pixels(clip, dataset.layout, (width, height))
     if frame_size or num_divided:
         by = frame_size or 'the size of their pictures'
         print(f'{name}: {num_divided} of {_count(dataset)} clips were in pixels and are divided by {by}')
     _refuse_pixels(dataset, frame_size)
     dataset = _leave_out_unseen(dataset, changes)
-    for warning in (*_find_stand_ins(dataset), *_find_class_problems(dataset), *_find_shapes(dataset)):
+    warnings = (
+        *_describe_origins(dataset.layout, origins),
+        *_find_stand_ins(dataset, origins),
+        *_find_idle_groups(dataset),
+        *_find_class_problems(dataset),
+        *_find_shapes(dataset),
+    )
+    for warning in warnings:
         print(f'warning: {name}: {warning}')
     return dataset
 
@@ -111,10 +126,64 @@ def _count(dataset: dataset_lib.Dataset) -> int:
 # --- Coordinates
 
 
-def mark_missing(clip: np.ndarray, missing_values: Sequence[float]) -> None:
-    """Makes points NaN, in place, whose x and y are both one of some numbers."""
-    for value in missing_values:
-        clip[(clip[..., :2] == value).all(axis=-1)] = np.nan
+def find_origins(clips: Iterable[np.ndarray], layout: landmarks_lib.Layout) -> list[int]:
+    """Points that the others of their group are relative to, as a hand's to its wrist.
+
+    Such a point is the only one of its group whose x and y are exactly 0 in nearly all frames (95 %) in which another
+    point of the group is there.
+
+    Args:
+        clips: <float32>[frames, points, 3] of each.
+        layout: of the clips.
+
+    Returns:
+        Their indices.
+    """
+    num_frames = dict.fromkeys(layout.groups, 0)
+    num_zero = np.zeros(layout.num_points, int)
+    for clip in clips:
+        is_zero = _equals(clip, [0.0])
+        for group, is_there in _find_groups(clip, list(_STAND_INS), layout).items():
+            points = list(layout.groups[group])
+            num_frames[group] += int(is_there.sum())
+            num_zero[points] += is_zero[np.ix_(is_there, points)].sum(axis=0)
+    origins = []
+    for group, points in layout.groups.items():
+        found = [point for point in points if num_zero[point] >= max(1, _NEARLY_ALL * num_frames[group])]
+        if len(found) == 1 and layout.points[found[0]] not in layout.optional_points:
+            origins += found
+    return origins
+
+
+def mark_missing(
+    clip: np.ndarray, missing_values: Sequence[float], layout: landmarks_lib.Layout, origins: Sequence[int] = ()
+) -> None:
+    """Makes points NaN, in place, whose x and y are both one of some numbers.
+
+    A point of `origins` stays where another point of its group is there.
+    """
+    is_missing = _equals(clip, missing_values)
+    if origins:
+        groups = _find_groups(clip, missing_values, layout)
+        for point in origins:
+            is_missing[:, point] &= ~groups[layout.group_of_point[point]]
+    clip[is_missing] = np.nan
+
+
+def _equals(clip: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    """<bool>[frames, points], where x and y are both one of some numbers."""
+    found = np.zeros(clip.shape[:2], bool)
+    for value in values:
+        found |= (clip[..., :2] == value).all(axis=-1)
+    return found
+
+
+def _find_groups(
+    clip: np.ndarray, missing_values: Sequence[float], layout: landmarks_lib.Layout
+) -> dict[str, np.ndarray]:
+    """The frames, <bool>[frames], in which a point of each group is there, neither NaN nor one of some numbers."""
+    is_there = ~np.isnan(clip[..., :2]).any(axis=-1) & ~_equals(clip, missing_values)
+    return {group: is_there[:, list(points)].any(axis=1) for group, points in layout.groups.items()}
 
 
 def divide_pixels(clip: np.ndarray, layout: landmarks_lib.Layout, frame_size: FrameSize) -> bool:
@@ -136,9 +205,7 @@ def _find_pixel_groups(clip: np.ndarray, layout: landmarks_lib.Layout) -> list[l
     found = []
     for points in map(list, layout.groups.values()):
         xy = clip[:, points, :2]
-        is_seen = ~np.isnan(xy).any(axis=-1)
-        for value in _STAND_INS:
-            is_seen &= ~(xy == value).all(axis=-1)
+        is_seen = ~np.isnan(xy).any(axis=-1) & ~_equals(xy, list(_STAND_INS))
         is_outside = ((xy < _LOWEST) | (xy > _HIGHEST)).any(axis=-1) & is_seen
         if 2 * is_outside.sum() > is_seen.sum():
             found.append(points)
@@ -195,15 +262,39 @@ def _refuse_pixels(dataset: dataset_lib.Dataset, frame_size: FrameSize | None) -
     )
 
 
-def _find_stand_ins(dataset: dataset_lib.Dataset) -> Iterable[str]:
+def _describe_origins(layout: landmarks_lib.Layout, origins: Sequence[int]) -> Iterable[str]:
+    if origins:
+        yield (
+            f'x and y of {", ".join(layout.points[point] for point in origins)} are exactly 0 in nearly all frames in '
+            'which the rest of the hand or body is there: coordinates are relative to it, which is not missing'
+        )
+
+
+def _find_stand_ins(dataset: dataset_lib.Dataset, origins: Sequence[int]) -> Iterable[str]:
     num_points = sum(clip[..., 0].size for clip in _all_landmarks(dataset))
     for value, flag in _STAND_INS.items():
-        count = sum(int((clip[..., :2] == value).all(axis=-1).sum()) for clip in _all_landmarks(dataset))
+        counts = sum(_equals(clip, [value]).sum(axis=0) for clip in _all_landmarks(dataset))
+        count = int(np.delete(counts, origins if value == 0 else []).sum())
         if count > _SUSPICIOUS_FRACTION * num_points:
             yield (
                 f'x and y of {count / num_points:.1%} of points are exactly {value:g}; if that means missing, build '
                 f'again with {flag}'
             )
+
+
+def _find_idle_groups(dataset: dataset_lib.Dataset) -> Iterable[str]:
+    """Groups of points that are nearly always missing, or whose numbers never change."""
+    clips = list(_all_landmarks(dataset))
+    num_frames = sum(map(len, clips))
+    missing = sum(np.isnan(clip[..., :2]).any(axis=-1).sum(axis=0) for clip in clips) / num_frames
+    low, high = (f.reduce([f.reduce(clip[..., :2], axis=0) for clip in clips], axis=0) for f in (np.fmin, np.fmax))
+    for group, points in dataset.layout.groups.items():
+        share = missing[list(points)].mean()
+        is_same = (low == high)[list(points)]
+        if share >= _NEARLY_ALL:
+            yield f'{group} is missing in {"all" if share == 1 else f"{share:.1%} of"} frames'
+        elif len(clips) > 1 and is_same.mean() >= _NEARLY_ALL:
+            yield f'{group} is the same in all frames of all clips: nothing can be learned from it'
 
 
 # --- Clips without landmarks

@@ -306,9 +306,11 @@ def _open_dataset(path: str, target: Target) -> dataset_lib.Dataset | None:
     if not path.endswith('.npz') or _is_extracted(os.path.dirname(path)):
         return None
     dataset = npz.read_archive(path, path)
+    source, layout = target.description.source, dataset.layout
+    origins = [layout.points.index(point) for point in source.get('origins', ()) if point in layout.points]
     for clips in dataset.splits.values():
         for points in clips.landmarks:
-            plausibility.mark_missing(points, target.description.source.get('missing_values', ()))
+            plausibility.mark_missing(points, source.get('missing_values', ()), layout, origins)
     return dataset
 
 

@@ -94,5 +94,8 @@ def _to_points(rows: np.ndarray) -> np.ndarray:
     points[:, groups['left_hand']], points[:, groups['right_hand']] = hands[:, 0], hands[:, 1]
     if _BEFORE_HANDS[rows.shape[1]]:
         points[:, groups['body']] = rows[:, :_POSE].reshape(len(rows), 33, 4)[..., :3]
-    points[(points[..., :2] == 0).all(axis=-1)] = np.nan
+    for indices in groups.values():
+        # A single point is at 0 where the others of its part are relative to it.
+        is_unseen = (points[:, indices, :2] == 0).all(axis=(1, 2))
+        points[np.ix_(is_unseen, indices)] = np.nan
     return points

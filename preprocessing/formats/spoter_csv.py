@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from preprocessing import tables
+from preprocessing import plausibility, tables
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
 from slr_jax import landmarks as landmarks_lib
@@ -213,10 +213,14 @@ def read_dataset(
                     f'one of the names in {label_names}' if found.dtype.kind == 'U' else f'{values[0]} to {values[-1]}'
                 )
                 raise tables.row_error(paths[split], index, 'labels', value, expected)
+    landmarks = [_with_z(clip) for clips, _ in contents.values() for clip in clips]
+    origins = plausibility.find_origins(landmarks, layout)
+    for clip in landmarks:
+        plausibility.mark_missing(clip, [missing_value], layout, origins)
     source = {'kind': 'spoter_csv', 'label_base': values[0], 'missing_value': missing_value}
     return dataset_lib.Dataset.from_clips(
         dataset_lib.Description(name, layout.name, names, handedness=handedness, source=source),
-        landmarks=[_with_nan(clip, missing_value) for clips, _ in contents.values() for clip in clips],
+        landmarks=landmarks,
         labels=[classes[value] for found in labels.values() for value in found.tolist()],
         splits=[split for split, (clips, _) in contents.items() for _ in clips],
     )
@@ -260,10 +264,9 @@ def _label_base(label_base: str, paths: Mapping[str, str], labels: Mapping[str, 
     return lowest[split]
 
 
-def _with_nan(clip: np.ndarray, missing_value: float) -> np.ndarray:
-    """<float64>[frames, points, 2] -> <float32>[frames, points, 3] with NaN where missing and for z."""
-    missing = (clip == missing_value).all(axis=-1) | np.isnan(clip).any(axis=-1)
-    clip = np.where(missing[..., None], np.nan, clip)
+def _with_z(clip: np.ndarray) -> np.ndarray:
+    """<float64>[frames, points, 2] -> <float32>[frames, points, 3] with NaN where a coordinate is, and for z."""
+    clip = np.where(np.isnan(clip).any(axis=-1, keepdims=True), np.nan, clip)
     return np.concatenate([clip, np.full_like(clip[..., :1], np.nan)], axis=-1).astype(np.float32)
 
 

@@ -105,6 +105,15 @@ def test_mp_data(tmp_path, capsys, size, per_frame):
     assert 'validation drawn at random' in capsys.readouterr().out
 
 
+def test_mp_data_relative_to_the_wrist(tmp_path):
+    points = make_points(frames=12)
+    points[:, LEFT] -= points[:, LEFT][:, :1].copy()
+    (tmp_path / 'book').mkdir()
+    np.save(tmp_path / 'book' / '0.npy', holistic_numbers(points, PARTS[126]))
+    dataset = read('mp_data', input=tmp_path, folders='class', validation=0, test=0)
+    np.testing.assert_array_equal(dataset.splits['train'].landmarks[0], points[:, :42])
+
+
 def test_one_hand_of_mp_data(tmp_path):
     write_mp_data(tmp_path / 'MP_Data', 258)
     dataset = read('mp_data', input=tmp_path / 'MP_Data', layout='mediapipe_hand', hand='left')

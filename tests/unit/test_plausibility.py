@@ -51,11 +51,89 @@ def test_stand_ins_for_missing_points(capsys, value, flag):
     assert flag in printed
     assert not np.isnan(checked.splits['train'].landmarks[0]).any()
     checked, printed = check(capsys, make(clips), missing_values=[value])
-    assert printed == ''
+    assert printed == 'warning: signs: right_hand is missing in all frames\n'
     for part in checked.splits.values():
         assert part.missing_fraction == pytest.approx(21 / 75)
         assert all(np.isnan(clip[:, :21]).all() for clip in part.landmarks)
     assert checked.description.source['missing_values'] == [value]
+
+
+@pytest.mark.parametrize('axes', [2, 3])
+@pytest.mark.parametrize(
+    ('origins', 'names'),
+    [
+        ([0, 21], 'right_hand_wrist, left_hand_wrist'),
+        ([9], 'right_hand_middle_finger_mcp'),
+        ([42], 'pose_nose'),
+        ([42 + 23], 'pose_left_hip'),
+    ],
+)
+def test_origins_are_not_missing(capsys, origins, names, axes):
+    clips = make_clips()
+    for clip in clips:
+        clip[:, 42 + 23 :, 1] -= 1.5  # the hips are near the lower edge of the image
+        for point in origins:
+            group = list(HANDS_POSE.groups[HANDS_POSE.group_of_point[point]])
+            clip[:, group, :axes] -= clip[:, point : point + 1, :axes].copy()
+    before = [clip.copy() for clip in clips]
+    for missing_values in ([], [0.0]):
+        checked, printed = check(capsys, make(clips), missing_values=missing_values)
+        assert f'x and y of {names} are exactly 0 in nearly all frames' in printed
+        assert 'coordinates are relative to it, which is not missing' in printed
+        assert '--zeros_are_missing' not in printed
+        assert checked.description.source['origins'] == names.split(', ')
+        np.testing.assert_array_equal([clip for part in checked.splits.values() for clip in part.landmarks], before)
+
+
+@pytest.mark.parametrize('value', [0, -1])
+def test_origins_and_hands_that_are_missing(capsys, value):
+    clips = make_clips(frames=40)
+    for clip in clips:
+        clip[:, :21] -= clip[:, :1].copy()
+        clip[10:20, :21] = value
+        clip[:, 21:42] = value
+        clip[20, 0] = 0.1  # not exactly 0 in 1 of 30 frames
+    checked, printed = check(capsys, make(clips), missing_values=[value])
+    assert 'right_hand_wrist' in printed
+    for clip in checked.splits['train'].landmarks:
+        assert np.isnan(clip[10:20, :21]).all()
+        assert np.isnan(clip[:, 21:42]).all()
+        assert not np.isnan(np.delete(clip[:, :21], range(10, 20), axis=0)).any()
+    _, printed = check(capsys, make([np.nan_to_num(clip, nan=value) for clip in clips]))
+    # The left hand, and the right one but for its origin in a fourth of the frames.
+    share = (21 + 20 / 4) / 75 if value == 0 else (21 + 21 / 4) / 75
+    assert f'x and y of {share:.1%} of points are exactly {value}' in printed
+
+
+def test_points_that_are_often_zero_are_no_origins(capsys):
+    clips = make_clips(frames=40)
+    for clip in clips:
+        clip[3:, 0] = 0  # the wrist, missing in 37 of 40 frames
+        clip[:, 42 + 25 :] = 0  # the legs
+    checked, printed = check(capsys, make(clips), missing_values=[0.0])
+    assert printed == ''
+    assert np.isnan(checked.splits['train'].landmarks[0][3:, 0]).all()
+    assert np.isnan(checked.splits['train'].landmarks[0][:, 42 + 25 :]).all()
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (lambda clip: clip[:, 21:42].fill(np.nan), 'left_hand is missing in all frames'),
+        (lambda clip: clip[1:, 21:42].fill(np.nan), 'left_hand is missing in 97.5% of frames'),
+        (lambda clip: clip[:, 42:].fill(0.25), 'body is the same in all frames of all clips'),
+        (lambda clip: clip[..., 2].fill(0), ''),
+        (lambda clip: clip[..., 2].fill(np.nan), ''),
+        (lambda clip: clip[::2, 21:42].fill(np.nan), ''),
+    ],
+)
+def test_groups_that_say_nothing(capsys, change, expected):
+    clips = make_clips(frames=40)
+    for clip in clips:
+        change(clip)
+    _, printed = check(capsys, make(clips))
+    assert expected in printed
+    assert bool(printed) == bool(expected)
 
 
 def test_pixels(capsys):

@@ -55,6 +55,16 @@ def test_missing_points(tmp_path):
     assert not np.isnan(other.splits['train'].landmarks[0][..., :2]).any()
 
 
+def test_origins_are_not_missing(tmp_path):
+    table = {column: ['[0, 0.1, 0.3]'] for column in VISION.columns} | {'labels': ['0']}
+    table |= {'wrist_left_X': ['[0, 0, 0]'], 'wrist_left_Y': ['[0, 0, 0]']}
+    pd.DataFrame(table).to_csv(tmp_path / 'a.csv', index=False)
+    dataset = spoter_csv.read_dataset({'train': str(tmp_path / 'a.csv')}, 'd', VISION)
+    (clip,) = dataset.splits['train'].landmarks
+    assert np.isnan(clip[0]).all()
+    assert clip[1:, VISION.points.index('wrist_left'), :2].tolist() == [[0, 0], [0, 0]]
+
+
 def test_label_bases(tmp_path):
     from_one = write(tmp_path / 'one.csv', ['[1]'] * 3, ['1', '2', '3'])
     later = write(tmp_path / 'later.csv', ['[1]'] * 2, ['2', '3'])
