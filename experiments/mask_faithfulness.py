@@ -110,7 +110,8 @@ def accuracy_without(
     Returns:
         <float64>[fractions, clips], the mean over 4 draws.
     """
-    features = loaded.features.compute_for_model(loaded.config, clips.landmarks, clips.video_ids)
+    aspects = loaded.description.aspects(clips.frame_sizes, len(clips))
+    features = loaded.features.compute_for_model(loaded.config, clips.landmarks, clips.video_ids, aspects)
     points, num_points = attribution.point_of_feature(loaded, features[0].shape[1]), loaded.fed_layout.num_points
     rng, order_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     step = inference.mapped_eval_step(loaded.model)

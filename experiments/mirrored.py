@@ -29,8 +29,8 @@ def evaluate(loaded: LoadedModel, clips: dataset_lib.Clips) -> dict[str, float]:
     """The accuracy of one run on clips and on their mirror images."""
     found = {}
     for name, landmarks in (('as they are', clips.landmarks), ('mirrored', mirrored(clips, loaded.layout))):
-        metrics = metrics_lib.compute_metrics(loaded.logits(landmarks, clips.video_ids), clips.labels)
-        found[name] = metrics['accuracy']
+        logits = loaded.logits(landmarks, clips.video_ids, clips.frame_sizes)
+        found[name] = metrics_lib.compute_metrics(logits, clips.labels)['accuracy']
     return found | {'clips': len(clips)}
 
 

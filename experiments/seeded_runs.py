@@ -63,8 +63,8 @@ class SeededRuns:
         clips = self._dataset.split(split)
 
         def answer(loaded: LoadedModel) -> np.ndarray:
-            is_correct = metrics_lib.top_k(loaded.logits(clips.landmarks), 1)[:, 0] == clips.labels
-            return is_correct.astype(int)
+            logits = loaded.logits(clips.landmarks, frame_size=clips.frame_sizes)
+            return (metrics_lib.top_k(logits, 1)[:, 0] == clips.labels).astype(int)
 
         return np.array([self.find(seed, f'correct_{split}', 'correct', answer) for seed in self.seeds], bool)
 

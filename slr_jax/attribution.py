@@ -181,7 +181,13 @@ def point_of_feature(loaded: LoadedModel, dim: int) -> np.ndarray:
 
 def _features(loaded: LoadedModel, clips: Clips) -> list[np.ndarray]:
     """<float32>[frames, dim] of each clip; InputError where a clip does not fit in memory with its gradients."""
-    return loaded.features.compute_for_model(loaded.config, clips.landmarks, clips.video_ids, training=True)
+    return loaded.features.compute_for_model(
+        loaded.config,
+        clips.landmarks,
+        clips.video_ids,
+        loaded.description.aspects(clips.frame_sizes, len(clips)),
+        training=True,
+    )
 
 
 def _num_axes(loaded: LoadedModel) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from slr_jax import config as config_lib
 from slr_jax import features as features_lib
-from slr_jax import frames
+from slr_jax import frame_sizes, frames
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
@@ -91,10 +91,10 @@ def move_hands(landmarks: Array, shifts: Array, scales: Array, layout: Layout) -
 # --- SPOTER's four (Boháček & Hrúz, WACVW 2022, section 3.3)
 
 
-def rotate(landmarks: Array, degrees: Array) -> Array:
-    """Turns all points about the middle of the image."""
-    points = landmarks[..., :2]
-    return landmarks.at[..., :2].set((points - _MIDDLE) @ _rotation(degrees).T + _MIDDLE)
+def rotate(landmarks: Array, degrees: Array, width: Array | float = 1.0) -> Array:
+    """Turns all points about the middle of the image, whose height is 1."""
+    points, middle = landmarks[..., :2], jnp.array([width / 2, 0.5])
+    return landmarks.at[..., :2].set((points - middle) @ _rotation(degrees).T + middle)
 
 
 def tilt(landmarks: Array, ratio: Array, is_left: Array, layout: Layout) -> Array:
@@ -188,13 +188,17 @@ class Augmentation:
             cls(layout, fields, config.num_frames) if any(fields[name] for name in config_lib.AUGMENTATIONS) else None
         )
 
-    def __call__(self, key: Array, landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
+    def __call__(
+        self, key: Array, landmarks: Array, num_frames: Array, aspect: Array | None = None
+    ) -> tuple[Array, Array]:
         """Augments a clip.
 
         Args:
             key: of the clip and step.
             landmarks: <float32>[time, points, axes], NaN in padded frames.
             num_frames: <int32>[], of the clip, from 1 to time.
+            aspect: <float32>[], width over height of the picture, in which angles and lengths are those of the picture;
+                None to take coordinates as they are.
 
         Returns:
             <float32>[kept, points, axes], where `kept` is `time` or the field `num_frames`, and the number of frames
@@ -207,7 +211,7 @@ class Augmentation:
             if self.fields[name]:
                 happens_key, key = jax.random.split(keys[name])
                 happens = jax.random.bernoulli(happens_key, self.fields[name])
-                landmarks = jnp.where(happens, change(key, landmarks, self.fields, layout), landmarks)
+                landmarks = jnp.where(happens, change(key, landmarks, self.fields, layout, aspect), landmarks)
         dropped = landmarks
         for name, indices in _dropped_points(layout).items():
             if self.fields[name]:
@@ -263,7 +267,8 @@ def make_preparation(
     """What makes augmented features of the landmarks of a piece of a batch; None without augmentation.
 
     It takes a key and a piece of input_pipeline.batches whose `landmarks` are <float32>[rows, time, points * 3], zero
-    in padded frames; row after row has a key of its own, however many rows there are.
+    in padded frames, and which may have `aspect`, <float32>[rows], see Augmentation. Row after row has a key of its
+    own, however many rows there are.
     """
     augmentation = Augmentation.from_config(config, layout)
     if augmentation is None:
@@ -276,9 +281,15 @@ def make_preparation(
         landmarks = piece['landmarks'].reshape(rows, time, -1, 3)
         landmarks = jnp.where(padding_mask[..., None, None], landmarks, jnp.nan)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
-        landmarks, counts = jax.vmap(augmentation)(keys, landmarks, padding_mask.sum(axis=1))
+        aspect, encode = piece.get('aspect'), features.encode
+        if aspect is not None:
+            # Rows without a clip have 0.
+            aspect = jnp.where(aspect > 0, aspect, 1.0)
+        landmarks, counts = jax.vmap(augmentation)(keys, landmarks, padding_mask.sum(axis=1), aspect)
         counts = jnp.where(padding_mask.any(axis=1), counts, 0)
-        fed, padding_mask = jax.vmap(features.encode)(landmarks, counts)
+        if aspect is not None and features.uses_shape:
+            landmarks, encode = jax.vmap(frame_sizes.to_square)(landmarks, aspect), features.of_square().encode
+        fed, padding_mask = jax.vmap(encode)(landmarks, counts)
         return {**piece, 'landmarks': fed, 'padding_mask': padding_mask}
 
     return prepare
@@ -298,44 +309,58 @@ def _dropped_points(layout: Layout) -> dict[str, Sequence[Sequence[int]]]:
     return groups | {'drop_point': [(point,) for point in points]}
 
 
-def _draw_affine(key: Array, landmarks: Array, fields: Any, layout: Layout) -> Array:
+def _in_square(change: Callable[[Array], Array], landmarks: Array, aspect: Array | None) -> Array:
+    """Changes landmarks in square coordinates, where the shape of the picture is known."""
+    if aspect is None:
+        return change(landmarks)
+    return frame_sizes.from_square(change(frame_sizes.to_square(landmarks, aspect)), aspect)
+
+
+def _draw_mirror(key: Array, landmarks: Array, fields: Any, layout: Layout, aspect: Array | None) -> Array:
+    del key, fields, aspect
+    return mirror(landmarks, layout)
+
+
+def _draw_affine(key: Array, landmarks: Array, fields: Any, layout: Layout, aspect: Array | None) -> Array:
     del layout
     *keys, shift_key = jax.random.split(key, 5)
     ranges = [fields.rotation, math.log(fields.scale), math.log(fields.aspect), fields.shear]
-    degrees, scale, aspect, shear = (
+    degrees, scale, stretch, shear = (
         jax.random.uniform(key, minval=-most, maxval=most) for key, most in zip(keys, ranges, strict=True)
     )
     shift = fields.shift * jax.random.normal(shift_key, (2,))
-    return transform(landmarks, affine_matrix(degrees, jnp.exp(scale), jnp.exp(aspect), shear), shift)
+    matrix = affine_matrix(degrees, jnp.exp(scale), jnp.exp(stretch), shear)
+    return _in_square(lambda points: transform(points, matrix, shift), landmarks, aspect)
 
 
-def _draw_hands(key: Array, landmarks: Array, fields: Any, layout: Layout) -> Array:
+def _draw_hands(key: Array, landmarks: Array, fields: Any, layout: Layout, aspect: Array | None) -> Array:
     shift_key, scale_key = jax.random.split(key)
     num_hands, most = len(layout.hands), math.log(fields.hand_scale)
     shifts = fields.hand_shift * jax.random.normal(shift_key, (num_hands, 2))
     scales = jnp.exp(jax.random.uniform(scale_key, (num_hands,), minval=-most, maxval=most))
-    return move_hands(landmarks, shifts, scales, layout)
+    return _in_square(lambda points: move_hands(points, shifts, scales, layout), landmarks, aspect)
 
 
-def _draw_spoter(key: Array, landmarks: Array, fields: Any, layout: Layout) -> Array:
+def _draw_spoter(key: Array, landmarks: Array, fields: Any, layout: Layout, aspect: Array | None) -> Array:
     """One of SPOTER's four, drawn evenly."""
     del fields
     which_key, side_key, key, joint_key = jax.random.split(key, 4)
     share, other = jax.random.uniform(key, (2,))
     degrees = jax.random.uniform(joint_key, (2, 4), minval=-_SPOTER_JOINT, maxval=_SPOTER_JOINT)
     turns = jax.random.bernoulli(side_key, _SPOTER_JOINT_PROBABILITY, (2, 4))
+    width = 1.0 if aspect is None else aspect
     changed = [
-        rotate(landmarks, _SPOTER_ROTATION * (2 * share - 1)),
+        _in_square(lambda points: rotate(points, _SPOTER_ROTATION * (2 * share - 1), width), landmarks, aspect),
         tilt(landmarks, _SPOTER_TILT * share, other < 0.5, layout),
         squeeze(landmarks, _SPOTER_SQUEEZE * share, _SPOTER_SQUEEZE * other, layout),
-        turn_arms(landmarks, jnp.where(turns, degrees, 0.0), layout),
+        _in_square(lambda points: turn_arms(points, jnp.where(turns, degrees, 0.0), layout), landmarks, aspect),
     ]
     return jnp.stack(changed)[jax.random.randint(which_key, (), 0, len(changed))]
 
 
 # Name of the field with the probability -> the change, in the order in which they happen.
-_SPACE: dict[str, Callable[[Array, Array, Any, Layout], Array]] = {
-    'mirror': lambda key, landmarks, fields, layout: mirror(landmarks, layout),
+_SPACE: dict[str, Callable[[Array, Array, Any, Layout, Array | None], Array]] = {
+    'mirror': _draw_mirror,
     'spoter': _draw_spoter,
     'move_hands': _draw_hands,
     'affine': _draw_affine,

@@ -130,6 +130,10 @@ class Description:
         """Number of classes."""
         return len(self.label_names)
 
+    def aspects(self, sizes: frame_sizes_lib.FrameSizes, num_clips: int) -> np.ndarray | None:
+        """Width over height of clips that a model of this data is given; see frame_sizes.aspects."""
+        return frame_sizes_lib.aspects(sizes, num_clips, self.frame_sizes)
+
     def to_json(self) -> dict[str, Any]:
         """As written into files; `Description(**json)` is the way back."""
         return dataclasses.asdict(self)

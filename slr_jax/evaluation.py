@@ -9,7 +9,7 @@ import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, folds, inference, models, progress
+from slr_jax import errors, figures, files, folds, frame_sizes, inference, models, progress
 from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
@@ -35,6 +35,7 @@ class Evaluator:
         left_out: gloss -> number of clips, of those that the model does not know.
         dataset_name: of the dataset.
         is_own_dataset: whether the model was trained on it, as far as its name says.
+        note: what is to be said of the shape of its pictures, empty for nothing; see frame_sizes.compare.
 
     Raises:
         InputError: the dataset does not fit the model.
@@ -65,7 +66,10 @@ class Evaluator:
         clips = self._find_clips(loaded, is_own=dataset is None)
         self._match_glosses(path, loaded.description.label_names, clips, leave_out=unknown_glosses == 'leave_out')
         features = features_lib.Features.from_config(self.config, self.description.layout)
-        self._features = features.compute_for_model(self.config, self.clips.landmarks, self.clips.video_ids)
+        sizes, num_clips = self.clips.frame_sizes, len(self.clips)
+        aspects = self.description.aspects(sizes, num_clips)
+        self._features = features.compute_for_model(self.config, self.clips.landmarks, self.clips.video_ids, aspects)
+        self.note = frame_sizes.compare(sizes, num_clips, self.description.frame_sizes, uses_shape=features.uses_shape)
 
     def _find_clips(self, loaded: dataset_lib.Dataset, *, is_own: bool) -> dataset_lib.Clips:
         self._fold: dict[str, int] = {}
@@ -181,7 +185,9 @@ def evaluate(
     options: dict[str, Any] = {'unknown_glosses': unknown_glosses, 'restrict': restrict}
     entries = workdir_lib.read_index(workdir)
     if not entries:
-        return _evaluate_run(Evaluator(workdir, split, dataset, **options), checkpoint, output_dir)
+        evaluator = Evaluator(workdir, split, dataset, **options)
+        _report_note(evaluator)
+        return _evaluate_run(evaluator, checkpoint, output_dir)
     runs, diverged = workdir_lib.leave_out_diverged(entries)
     found = {}
     for run in runs:
@@ -189,6 +195,7 @@ def evaluate(
         evaluator = Evaluator(workdir_lib.run_path(workdir, run.name), split, dataset, **options)
         found[run.name] = _evaluate_run(evaluator, checkpoint, run_output)
         progress.report(f'{run.name}: {describe(found[run.name])}')
+    _report_note(evaluator)
     settings = _aggregate_settings(runs, found, checkpoint)
     summary = {'split': split, 'checkpoint': checkpoint, 'settings': settings, 'stopped': diverged}
     output_dir = output_dir or _default_output(workdir, evaluator, checkpoint)
@@ -197,6 +204,11 @@ def evaluate(
         files.write_json(os.path.join(scratch, 'metrics.json'), summary)
     progress.report(f'written to {output_dir}')
     return summary
+
+
+def _report_note(evaluator: Evaluator) -> None:
+    if evaluator.note:
+        progress.report(f'warning: dataset {evaluator.dataset_name}: {evaluator.note}')
 
 
 def _row(run: workdir_lib.RunEntry, metrics: Mapping[str, Any]) -> dict[str, Any]:

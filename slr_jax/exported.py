@@ -38,7 +38,8 @@ class ExportedModel:
     Attributes:
         description: the content of model.json: glosses, layout, versions, accuracy and so on.
         call: <float32>[batch, time, points, 3] landmarks, NaN where missing, and <int32>[batch] frames of each clip
-            before its padding -> <float32>[batch, classes], probabilities; compiled for each batch and time.
+            before its padding -> <float32>[batch, classes], probabilities; compiled for each batch and time. If
+            model.json has a frame_size, x and z are to be multiplied by width / height of the picture.
     """
 
     description: Mapping[str, Any]
@@ -50,7 +51,7 @@ class ExportedModel:
         return self.description['glosses']
 
     def predict(
-        self, landmarks: np.ndarray | Sequence[np.ndarray], k: int = 5
+        self, landmarks: np.ndarray | Sequence[np.ndarray], k: int = 5, frame_size: Any = None
     ) -> list[list[tuple[str, float]]] | list[tuple[str, float]]:
         """The likeliest glosses of one clip, or of each of several.
 
@@ -58,24 +59,27 @@ class ExportedModel:
             landmarks: <float32>[frames, points, 3] in the layout of the model, normalized image coordinates (x to the
                 right, y down, z as MediaPipe gives it or NaN), NaN where a point is missing; or a sequence of these.
             k: how many glosses.
+            frame_size: width and height in pixels of the pictures as they are shown, one pair for all clips or one for
+                each; (0, 0) or None where unknown, which is taken to be the frame_size of model.json. If that is null,
+                coordinates are taken as they are.
 
         Returns:
             Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
 
         Raises:
-            ExportError: a clip has another shape or no frames.
+            ExportError: a clip has another shape or no frames, or frame_size is no such pairs.
         """
         is_one = isinstance(landmarks, np.ndarray) and landmarks.ndim == 3
         clips: list[Any] = [landmarks] if is_one else list(landmarks)
         answers = [
             [(self.glosses[label], float(row[label])) for label in np.argsort(-row, kind='stable')[:k]]
-            for row in self.probabilities(clips)
+            for row in self.probabilities(clips, frame_size)
         ]
         return answers[0] if is_one else answers
 
-    def probabilities(self, landmarks: Sequence[np.ndarray]) -> np.ndarray:
+    def probabilities(self, landmarks: Sequence[np.ndarray], frame_size: Any = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to several clips; see `predict`."""
-        clips = [self._checked(clip, number) for number, clip in enumerate(landmarks)]
+        clips = self._to_square([self._checked(clip, number) for number, clip in enumerate(landmarks)], frame_size)
         answers = np.zeros((len(clips), len(self.glosses)), np.float32)
         order = np.argsort([len(clip) for clip in clips], kind='stable')
         while len(order):
@@ -90,6 +94,26 @@ class ExportedModel:
                 padded[row, : len(clips[i])], num_frames[row] = clips[i], len(clips[i])
             answers[chosen] = np.asarray(self.call(padded, num_frames))[: len(chosen)]
         return answers
+
+    def _to_square(self, clips: list[np.ndarray], frame_size: Any) -> list[np.ndarray]:
+        """Multiplies x and z by width / height of the picture, where the model wants that."""
+        try:
+            sizes = np.asarray((0, 0) if frame_size is None else frame_size, np.float64)
+            if sizes.shape not in ((2,), (len(clips), 2)) or not ((sizes >= 0) & (sizes % 1 == 0)).all():
+                raise ValueError
+        except (TypeError, ValueError):
+            raise ExportError(
+                f'frame_size is {str(frame_size)[:80]}, expected width and height in pixels (0 and 0 where unknown), '
+                f'one pair or one for each of {len(clips)} clips'
+            ) from None
+        # Exports of before have none.
+        usual = self.description.get('frame_size')
+        if usual is None:
+            return clips
+        sizes = np.broadcast_to(sizes, (len(clips), 2))
+        sizes = np.where((sizes > 0).all(axis=1, keepdims=True), sizes, usual)
+        aspects = (sizes[:, 0] / sizes[:, 1]).astype(np.float32)
+        return [clip * np.array([aspect, 1, aspect], np.float32) for clip, aspect in zip(clips, aspects, strict=True)]
 
     def _checked(self, clip: Any, number: int) -> np.ndarray:
         points = len(self.description['layout']['points'])

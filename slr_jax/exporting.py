@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import dataclasses
 import glob
 import hashlib
 import inspect
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
-from slr_jax import errors, exported, files, model_card, models, params_file, progress
+from slr_jax import errors, exported, files, frame_sizes, model_card, models, params_file, progress
 from slr_jax import workdir as workdir_lib
 from slr_jax.inference import LoadedModel
 
@@ -91,15 +92,16 @@ def _is_of_an_export(name: str) -> bool:
 def export_program(loaded: LoadedModel) -> jax_export.Exported:
     """The program of a model, its features and parameters inside.
 
-    It takes <float32>[batch, time, points, 3] landmarks, NaN where missing, and <int32>[batch] frames of each clip
-    before its padding, and gives <float32>[batch, classes] probabilities, for any batch and time.
+    It takes <float32>[batch, time, points, 3] landmarks, NaN where missing, in square coordinates if the model is fed
+    these (see frame_sizes), and <int32>[batch] frames of each clip before its padding. It gives <float32>[batch,
+    classes] probabilities, for any batch and time.
 
     Raises:
         InputError: the model was trained with `config.shadow_points`.
     """
     if loaded.config.shadow_points:
         raise errors.InputError('the model is fed tracks of other clips (config.shadow_points), it cannot be exported')
-    features, model = loaded.features, loaded.model
+    features, model = dataclasses.replace(loaded.features, square=loaded.is_square), loaded.model
     params = jax.tree.map(np.asarray, loaded.params)
 
     def answer(landmarks: jax.Array, num_frames: jax.Array) -> jax.Array:
@@ -147,8 +149,10 @@ def describe(
             'coordinates': 'normalized image coordinates: x to the right, y down, z as MediaPipe gives it',
             'missing': 'NaN',
         },
+        'frame_size': frame_sizes.usual(loaded.description.frame_sizes or {}) if loaded.is_square else None,
         'inputs': {
-            'landmarks': f'<float32>[batch, time, {layout.num_points}, 3], padded with anything',
+            'landmarks': f'<float32>[batch, time, {layout.num_points}, 3], padded with anything'
+            + (', x and z multiplied by width / height of the picture' if loaded.is_square else ''),
             'num_frames': '<int32>[batch], frames of each clip before its padding',
         },
         'outputs': f'<float32>[batch, {loaded.description.num_classes}], probabilities of the glosses',

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from slr_jax import errors, frames, input_pipeline, memory, normalize, tracks
+from slr_jax import errors, frame_sizes, frames, input_pipeline, memory, normalize, tracks
 from slr_jax import landmarks as landmarks_lib
 
 Array = jax.Array
@@ -44,6 +44,7 @@ class Features:
         presence: whether it is fed which coordinates are there.
         points: indices of the points that are fed, ascending; None for all.
         shadow_seed: of the tracks of other clips that are fed beside the points; None for none.
+        square: whether landmarks are in square coordinates, see frame_sizes; else in normalized image coordinates.
     """
 
     layout: str
@@ -59,11 +60,12 @@ class Features:
     presence: bool = False
     points: tuple[int, ...] | None = None
     shadow_seed: int | None = None
+    square: bool = False
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict, layout: str) -> 'Features':
         """The features that a config asks for; InputError where its points are not points of the layout."""
-        special = ('layout', 'points', 'shadow_seed')
+        special = ('layout', 'points', 'shadow_seed', 'square')
         fields = [field.name for field in dataclasses.fields(cls) if field.name not in special]
         points = config.points
         return cls(
@@ -77,6 +79,15 @@ class Features:
     def dim(self) -> int:
         """Features per frame."""
         return self.fed_layout.num_points * COORDINATES[self.coordinates] * num_blocks(self.differences, self.presence)
+
+    @property
+    def uses_shape(self) -> bool:
+        """Whether landmarks are taken in square coordinates where the shape of the picture is known."""
+        return self.normalize != 'none'
+
+    def of_square(self) -> 'Features':
+        """The same of landmarks in square coordinates."""
+        return dataclasses.replace(self, square=True)
 
     @property
     def fed_layout(self) -> landmarks_lib.Layout:
@@ -101,13 +112,14 @@ class Features:
         not among them, as they come from other clips; see `compute`.
 
         Args:
-            landmarks: <float32>[time, points, 3], normalized image coordinates, NaN where missing.
+            landmarks: <float32>[time, points, 3], NaN where missing; see `square`.
 
         Returns:
             <float32>[time, dim].
         """
         layout = landmarks_lib.LAYOUTS[self.layout]
-        normalized = normalize.normalize(self.normalize, landmarks[..., : COORDINATES[self.coordinates]], layout)
+        coordinates = landmarks[..., : COORDINATES[self.coordinates]]
+        normalized = normalize.normalize(self.normalize, coordinates, layout, square=self.square)
         if self.points is not None:
             normalized = normalized[:, jnp.array(self.points)]
         is_missing = jnp.isnan(normalized)
@@ -160,12 +172,19 @@ class Features:
         """The features and the padding mask of a padded clip: `select_frames` and `encode`."""
         return self.encode(*self.select_frames(landmarks, num_frames))
 
-    def compute(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
+    def compute(
+        self,
+        landmarks: Sequence[np.ndarray],
+        names: Sequence[str] | None = None,
+        aspects: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
         """The features of many clips.
 
         Args:
-            landmarks: <float32>[frames, points, 3] of each clip.
+            landmarks: <float32>[frames, points, 3] of each clip in normalized image coordinates.
             names: of the clips, for messages; None for their numbers from 0.
+            aspects: <float32>[clips], width over height of their pictures, for which every normalization but `none`
+                accounts; None to take coordinates as they are.
 
         Returns:
             <float32>[frames, dim] of each clip.
@@ -176,7 +195,11 @@ class Features:
         """
         for number, clip in enumerate(landmarks):
             self._check(clip, names[number] if names is not None else str(number))
-        computed = _map(Features.compute_padded, self, landmarks)
+        features = self
+        if aspects is not None and self.uses_shape:
+            features = self.of_square()
+            landmarks = [frame_sizes.to_square(*pair) for pair in zip(landmarks, aspects, strict=True)]
+        computed = _map(Features.compute_padded, features, landmarks)
         if self.shadow_seed is None or not computed:
             return computed
         return tracks.add_shadows(computed, num_blocks(self.differences, self.presence), self.shadow_seed)
@@ -195,11 +218,12 @@ class Features:
         config: ml_collections.ConfigDict,
         landmarks: Sequence[np.ndarray],
         names: Sequence[str] | None = None,
+        aspects: np.ndarray | None = None,
         *,
         training: bool = False,
     ) -> list[np.ndarray]:
         """As `compute`, for the model of a config; InputError where the longest clip does not fit in memory, too."""
-        computed = self.compute(landmarks, names)
+        computed = self.compute(landmarks, names, aspects)
         memory.check_fits(config, names, computed, training=training)
         return computed
 

@@ -60,11 +60,12 @@ def aspects(sizes: FrameSizes, num_clips: int, trained_on: Mapping[str, int] | N
     sizes = of_clips(sizes, num_clips)
     if not trained_on:
         return None
-    sizes = np.where(sizes > 0, sizes, _usual(trained_on))
+    sizes = np.where(sizes > 0, sizes, usual(trained_on))
     return (sizes[:, 0] / sizes[:, 1]).astype(np.float32)
 
 
-def _usual(counts: Mapping[str, int]) -> tuple[int, int]:
+def usual(counts: Mapping[str, int]) -> tuple[int, int]:
+    """The most frequent of sizes, of which there is one at least; see `count`."""
     width, height = max(counts, key=counts.__getitem__).split('x')
     return int(width), int(height)
 
@@ -109,6 +110,31 @@ def _aspects_of(counts: Iterable[str]) -> list[float]:
     return [int(width) / int(height) for width, height in (name.split('x') for name in counts)]
 
 
+def check_training(counts: Mapping[str, int] | None, num_clips: int, *, uses_shape: bool) -> str:
+    """What is to be said of the shapes of the clips that a model is trained on; empty for nothing.
+
+    Args:
+        counts: of their sizes, see `count`.
+        num_clips: how many, of unknown sizes too.
+        uses_shape: see `compare`.
+    """
+    if not counts:
+        return ''
+    num_unknown = num_clips - sum(counts.values())
+    if num_unknown:
+        width, height = usual(counts)
+        return (
+            f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown and taken to be that of '
+            f'{width}x{height}, as of most others; build_dataset --frame_size states it'
+        )
+    if has_several_shapes(counts) and not uses_shape:
+        return (
+            f"pictures are of several shapes ({describe(counts)}), for which config.normalize 'none' does not account; "
+            "'centered' does"
+        )
+    return ''
+
+
 def compare(sizes: FrameSizes, num_clips: int, trained_on: Mapping[str, int] | None, *, uses_shape: bool) -> str:
     """What is to be said where clips have not the shape of those that a model was trained on; empty where they have.
 
@@ -123,13 +149,12 @@ def compare(sizes: FrameSizes, num_clips: int, trained_on: Mapping[str, int] | N
     if not trained_on:
         sentence = (
             f'the clips are of pictures of {describe(found)}, but the shape of those that the model was trained on is '
-            'unknown: to it, a person in pictures of another shape is another person; its data built again with '
-            '--frame_size, and trained on, mend that'
+            'unknown; if it is another, a person is another person to the model (build_dataset --frame_size states it)'
         )
         return sentence if found else ''
     num_unknown = num_clips - sum(found.values())
     if num_unknown:
-        width, height = _usual(trained_on)
+        width, height = usual(trained_on)
         return (
             f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown and taken to be that of '
             f'{width}x{height}, as of most clips that the model was trained on; build_dataset --frame_size states it'

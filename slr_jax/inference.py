@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, input_pipeline, memory, metrics, models
+from slr_jax import devices, frame_sizes, input_pipeline, memory, metrics, models
 from slr_jax import features as features_lib
 from slr_jax import landmarks as landmarks_lib
 
@@ -99,12 +99,18 @@ class Predictor(abc.ABC):
         return landmarks_lib.LAYOUTS[self.description.layout]
 
     @abc.abstractmethod
-    def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+    def probabilities(
+        self,
+        landmarks: Sequence[np.ndarray],
+        names: Sequence[str] | None = None,
+        frame_size: frame_sizes.FrameSizes = None,
+    ) -> np.ndarray:
         """The probability of every class.
 
         Args:
             landmarks: of each clip, see `predict`.
             names: of the clips, for messages; None for their numbers from 0.
+            frame_size: of the pictures, see `predict`.
 
         Returns:
             <float64>[clips, classes]; each row adds up to 1.
@@ -113,8 +119,16 @@ class Predictor(abc.ABC):
             InputError: a clip has another shape or no frames, or cannot fit in memory.
         """
 
+    @abc.abstractmethod
+    def compare_shapes(self, frame_size: frame_sizes.FrameSizes, num_clips: int) -> str:
+        """What is to be said of the shape of the pictures of clips, empty for nothing; see frame_sizes.compare."""
+
     def predict(
-        self, landmarks: np.ndarray | Sequence[np.ndarray], k: int = 5, names: Sequence[str] | None = None
+        self,
+        landmarks: np.ndarray | Sequence[np.ndarray],
+        k: int = 5,
+        names: Sequence[str] | None = None,
+        frame_size: frame_sizes.FrameSizes = None,
     ) -> list[list[tuple[str, float]]] | list[tuple[str, float]]:
         """The likeliest glosses of one clip, or of each of several.
 
@@ -123,6 +137,9 @@ class Predictor(abc.ABC):
                 right, y down, z as MediaPipe gives it or NaN), NaN where a point is missing; or a sequence of these.
             k: how many glosses.
             names: of several clips, for messages; None for their numbers from 0.
+            frame_size: width and height in pixels of the pictures as they are shown, one pair for all clips or one for
+                each; (0, 0) or None where unknown, which is taken to be that of most clips of the training data. It
+                counts where that of the training data is known, and the model's `normalize` is not 'none'.
 
         Returns:
             Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
@@ -134,7 +151,7 @@ class Predictor(abc.ABC):
         clips: list[Any] = [landmarks] if is_one else list(landmarks)
         if not clips:
             return []
-        answers = likeliest(self.probabilities(clips, names), self.description.label_names, k)
+        answers = likeliest(self.probabilities(clips, names, frame_size), self.description.label_names, k)
         return answers[0] if is_one else answers
 
 
@@ -178,14 +195,35 @@ class LoadedModel(Predictor):
         """The layout of the points that the model is fed; see config.points and config.shadow_points."""
         return self.features.fed_layout
 
-    def logits(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+    @property
+    def is_square(self) -> bool:
+        """Whether the model is fed square coordinates, see frame_sizes."""
+        return self.features.uses_shape and self.description.frame_sizes is not None
+
+    def compare_shapes(self, frame_size: frame_sizes.FrameSizes, num_clips: int) -> str:
+        """See Predictor."""
+        trained_on = self.description.frame_sizes
+        return frame_sizes.compare(frame_size, num_clips, trained_on, uses_shape=self.features.uses_shape)
+
+    def logits(
+        self,
+        landmarks: Sequence[np.ndarray],
+        names: Sequence[str] | None = None,
+        frame_size: frame_sizes.FrameSizes = None,
+    ) -> np.ndarray:
         """<float32>[clips, classes], the answers to clips; see `probabilities` for the arguments."""
-        features = self.features.compute_for_model(self.config, landmarks, names)
+        aspects = self.description.aspects(frame_size, len(landmarks))
+        features = self.features.compute_for_model(self.config, landmarks, names, aspects)
         return predict_logits(mapped_eval_step(self.model), self.params, features)
 
-    def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+    def probabilities(
+        self,
+        landmarks: Sequence[np.ndarray],
+        names: Sequence[str] | None = None,
+        frame_size: frame_sizes.FrameSizes = None,
+    ) -> np.ndarray:
         """<float64>[clips, classes], the softmax of the logits."""
-        return metrics.probabilities(self.logits(landmarks, names))
+        return metrics.probabilities(self.logits(landmarks, names, frame_size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +241,18 @@ class MeanOfModels(Predictor):
         """Of the data that they were trained on."""
         return self.models[0].description
 
-    def probabilities(self, landmarks: Sequence[np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:
+    def compare_shapes(self, frame_size: frame_sizes.FrameSizes, num_clips: int) -> str:
+        """See Predictor."""
+        return self.models[0].compare_shapes(frame_size, num_clips)
+
+    def probabilities(
+        self,
+        landmarks: Sequence[np.ndarray],
+        names: Sequence[str] | None = None,
+        frame_size: frame_sizes.FrameSizes = None,
+    ) -> np.ndarray:
         """<float64>[clips, classes], the mean over the models."""
-        return np.mean([model.probabilities(landmarks, names) for model in self.models], axis=0)
+        return np.mean([model.probabilities(landmarks, names, frame_size) for model in self.models], axis=0)
 
 
 @functools.lru_cache(maxsize=4)

@@ -241,6 +241,7 @@ def batches(
     bucket_lengths: Sequence[int] = (),
     devices: range | None = None,
     divide_at: int | None = None,
+    aspects: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Divides clips into batches, each of one piece, or of two where few clips are much longer than the others.
 
@@ -253,6 +254,7 @@ def batches(
         bucket_lengths: lengths to pad to, see padded_length.
         devices: those of this process, whose part is made; None for all.
         divide_at: see divide_batch.
+        aspects: <float32>[clips], width over height of their pictures; None for none in the pieces.
 
     Yields:
         The pieces of a batch, see make_piece.
@@ -260,7 +262,7 @@ def batches(
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         yield [
-            make_piece(features, labels, clips, size, num_devices, bucket_lengths, devices)
+            make_piece(features, labels, clips, size, num_devices, bucket_lengths, devices, aspects)
             for clips, size in divide_batch(features, chosen, batch_size, num_devices, divide_at)
         ]
 
@@ -273,12 +275,14 @@ def make_piece(
     num_devices: int,
     bucket_lengths: Sequence[int] = (),
     devices: range | None = None,
+    aspects: np.ndarray | None = None,
 ) -> Piece:
     """A batch, or a part of one, of `chosen` clips in `size` rows divided over devices; see `batches`.
 
     Returns:
         landmarks <float32>[devices, rows, time, dim], padding_mask <bool>[devices, rows, time], labels
-        <int32>[devices, rows] and weights <float32>[devices, rows], 1 for a clip and 0 for an empty row.
+        <int32>[devices, rows] and weights <float32>[devices, rows], 1 for a clip and 0 for an empty row; with `aspects`
+        also aspect <float32>[devices, rows], 0 for an empty row.
     """
     rows = math.ceil(size / num_devices)
     devices = range(num_devices) if devices is None else devices
@@ -294,6 +298,8 @@ def make_piece(
         'labels': _pad_zeros(labels[chosen], local_size),
         'weights': _pad_zeros(np.ones(len(chosen), np.float32), local_size),
     }
+    if aspects is not None:
+        piece['aspect'] = _pad_zeros(aspects[chosen], local_size)
     return {name: x.reshape(len(devices), rows, *x.shape[1:]) for name, x in piece.items()}
 
 

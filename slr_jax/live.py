@@ -38,8 +38,8 @@ class Model(Protocol):
     def description(self) -> dataset_lib.Description:
         """Of the data that it was trained on: layout and glosses."""
 
-    def probabilities(self, clips: list[np.ndarray]) -> np.ndarray:
-        """<float>[clips, classes] for <float32>[frames, points, 3] of each clip."""
+    def probabilities(self, clips: list[np.ndarray], **options: Any) -> np.ndarray:
+        """<float>[clips, classes] for <float32>[frames, points, 3] of each clip; `frame_size` is given where known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +166,7 @@ def answers(
     *,
     batch_size: int = BATCH_SIZE,
     prepare: Callable[[np.ndarray], np.ndarray] = lambda landmarks: landmarks,
+    frame_size: tuple[int, int] | None = None,
 ) -> Iterator[Answer]:
     """Answers windows; one that shows no hand, or has no frames, says that there is no sign.
 
@@ -175,9 +176,10 @@ def answers(
         sliding: how they are smoothed.
         batch_size: windows that the model answers at once; 1 where each answer is wanted as soon as it can be given.
         prepare: makes the landmarks of a window a clip in the layout of the model.
+        frame_size: width and height of the pictures as they are shown; None where unknown.
     """
     recent: deque[tuple[Window, np.ndarray]] = deque(maxlen=sliding.smoothing)
-    for window, own in _answer_alone(windows, model, batch_size, prepare):
+    for window, own in _answer_alone(windows, model, batch_size, prepare, frame_size):
         # What was seen before a gap says nothing about what comes after it.
         if not len(window.landmarks):
             recent.clear()
@@ -198,17 +200,22 @@ def answers(
 
 
 def _answer_alone(
-    windows: Iterable[Window], model: Model, batch_size: int, prepare: Callable[[np.ndarray], np.ndarray]
+    windows: Iterable[Window],
+    model: Model,
+    batch_size: int,
+    prepare: Callable[[np.ndarray], np.ndarray],
+    frame_size: tuple[int, int] | None,
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Windows with their own probabilities <float64>[classes], 0 where no hand is shown."""
     hands = [point for hand in landmarks_lib.LAYOUTS[model.description.layout].hands for point in hand]
+    options = {} if frame_size is None else {'frame_size': frame_size}
     windows = iter(windows)
     while batch := list(itertools.islice(windows, batch_size)):
         clips = [prepare(window.landmarks) for window in batch]
         shown = [number for number, clip in enumerate(clips) if not np.isnan(clip[:, hands, 0]).all()]
         probabilities = np.zeros((len(batch), model.description.num_classes))
         if shown:
-            probabilities[shown] = model.probabilities([clips[number] for number in shown])
+            probabilities[shown] = model.probabilities([clips[number] for number in shown], **options)
         yield from zip(batch, probabilities, strict=True)
 
 
@@ -233,4 +240,5 @@ def warm_up(model: Model, sliding: Sliding) -> None:
     """Compiles what the windows of a camera need, which delivers 10 to 30 frames per second."""
     num_points = landmarks_lib.LAYOUTS[model.description.layout].num_points
     for fps in range(10, 31, 2):
-        model.probabilities([np.zeros((max(1, round(fps * sliding.window)), num_points, 3), np.float32)])
+        clip = np.zeros((max(1, round(fps * sliding.window)), num_points, 3), np.float32)
+        model.probabilities([clip])

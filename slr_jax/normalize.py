@@ -18,14 +18,22 @@ Box = tuple[Array, Array]
 IMAGE_CENTER = 0.5
 
 
-def normalize(method: str, landmarks: Array, layout: landmarks_lib.Layout) -> Array:
+def normalize(method: str, landmarks: Array, layout: landmarks_lib.Layout, *, square: bool = False) -> Array:
     """Applies one of METHODS.
+
+    Args:
+        method: its name.
+        landmarks: of a clip.
+        layout: of the landmarks.
+        square: whether they are in square coordinates, see frame_sizes; else in normalized image coordinates.
 
     Raises:
         InputError: there is no such method.
     """
     if method not in METHODS:
         raise errors.InputError(f'normalize is {method!r}, expected one of {", ".join(METHODS)}')
+    if method == 'spoter':
+        return spoter(landmarks, layout, square=square)
     return METHODS[method](landmarks, layout)
 
 
@@ -35,18 +43,20 @@ def none(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
     return jnp.asarray(landmarks) - IMAGE_CENTER
 
 
-def spoter(landmarks: Array, layout: landmarks_lib.Layout) -> Array:
+def spoter(landmarks: Array, layout: landmarks_lib.Layout, *, square: bool = False) -> Array:
     """SPOTER's normalization (Boháček & Hrúz, WACVW 2022, section 3.2), frame by frame, less 0.5.
 
     The body is placed in a box measured in heads (the distance of the shoulders, or of neck and nose), each hand in the
-    square around it; z is not scaled. A layout without a body has its hands normalized only.
+    square around it; z is not scaled. A layout without a body has its hands normalized only. As published, boxes end at
+    the left and upper edge of the picture, but in square coordinates they do not, so that they are the same wherever in
+    the picture the signer is.
     """
     landmarks = jnp.asarray(landmarks)
     # SPOTER's data has 0 where a point is missing, and its formulas read those zeros.
     points = jnp.nan_to_num(landmarks[..., :2])
     normalized = points
     if 'body' in layout.groups:
-        start, end, has_box = _body_boxes(points, layout)
+        start, end, has_box = _body_boxes(points, layout, is_cut=not square)
         size = jnp.stack([end[:, 0] - start[:, 0], start[:, 1] - end[:, 1]], axis=-1)
         corner = jnp.stack([start[:, 0], end[:, 1]], axis=-1)
         usable = has_box & (size != 0).all(axis=-1)
@@ -67,7 +77,7 @@ def _into_box(points: Array, group: tuple[int, ...], corner: Array, size: Array,
     return points.at[:, indices].set(jnp.where(moves[..., None], scaled, inside))
 
 
-def _body_boxes(points: Array, layout: landmarks_lib.Layout) -> tuple[Array, Array, Array]:
+def _body_boxes(points: Array, layout: landmarks_lib.Layout, *, is_cut: bool) -> tuple[Array, Array, Array]:
     """Start and end <float32>[frames, 2] of the box of each frame, and <bool>[frames] whether there is one."""
     point = {name: _midpoint(points, parts) for name, parts in layout.body_box.items()}
     present = {name: xy[:, 0] != 0 for name, xy in point.items()}
@@ -77,7 +87,9 @@ def _body_boxes(points: Array, layout: landmarks_lib.Layout) -> tuple[Array, Arr
     head = jnp.where(has_shoulders, shoulders, jnp.linalg.norm(point['neck'] - point['nose'], axis=-1))
     start = jnp.stack([point['neck'][:, 0] - 3 * head, point['left_eye'][:, 1] + head], axis=-1)
     end = jnp.stack([point['neck'][:, 0] + 3 * head, start[:, 1] - 6 * head], axis=-1)
-    boxes = jnp.maximum(jnp.concatenate([start, end], axis=-1), 0)
+    boxes = jnp.concatenate([start, end], axis=-1)
+    if is_cut:
+        boxes = jnp.maximum(boxes, 0)
 
     def keep_last(carry: Box, frame: Box) -> tuple[Box, Box]:
         box, measured = frame

@@ -172,12 +172,14 @@ class _Recording:
         name: of it.
         frames: seconds, picture and landmarks of each.
         speed: at which it is answered.
+        frame_size: width and height of the pictures, (0, 0) where unknown.
         draw: called with each frame, and what was answered last.
     """
 
     name: str
     frames: Iterable[tuple[float, Any, Any]]
     speed: progress.RecordingProgress
+    frame_size: tuple[int, int]
     draw: Callable[[float, Any, Any, str], None] | None = None
 
 
@@ -203,7 +205,8 @@ def _predict_camera(
     ):
         progress.report('answers until Ctrl-C')
         frames = frame_stream.follow(camera.frames(), extractor)
-        recording = _Recording(f'camera {values.camera}', frames, progress.RecordingProgress(camera), draw)
+        speed = progress.RecordingProgress(camera)
+        recording = _Recording(f'camera {values.camera}', frames, speed, camera.frame_size, draw)
         _answer_recordings(values, model, target, output, [recording])
     return camera.failure
 
@@ -243,9 +246,9 @@ def _landmark_recordings(values: flags.FlagValues, target: 'model_input.Target')
 
     clips = model_input.read(values.landmarks, target, values.split, whole=True)
     clips.report(values.landmarks)
-    for name, landmarks in zip(clips.names, clips.landmarks, strict=True):
+    for name, landmarks, frame_size in zip(clips.names, clips.landmarks, clips.frame_sizes, strict=True):
         frames = ((number / values.fps, None, points) for number, points in enumerate(landmarks))
-        yield _Recording(name, frames, progress.RecordingProgress())
+        yield _Recording(name, frames, progress.RecordingProgress(), frame_size)
 
 
 def _video_recordings(
@@ -256,10 +259,12 @@ def _video_recordings(
     directory, names = _find_videos(values)
     with _open_extractor(values, target) as extractor:
         for name in names:
-            pictures = frame_stream.read_recording(os.path.join(directory, name), values.fps)
+            path = os.path.join(directory, name)
+            frame_size = frame_stream.frame_size(path)
+            pictures = frame_stream.read_recording(path, values.fps)
             frames = frame_stream.follow(pictures, extractor)
             with drawing.open_recording(output_video, extractor.handedness) as draw:
-                yield _Recording(name, frames, progress.RecordingProgress(), draw)
+                yield _Recording(name, frames, progress.RecordingProgress(), frame_size, draw)
 
 
 def _find_videos(values: flags.FlagValues) -> tuple[str, list[str]]:
@@ -302,15 +307,20 @@ def _answer_recordings(
     """Answers recordings, prints their segments, and writes them as JSON lines."""
     from slr_jax import prediction
 
-    lines = (
-        {'clip': recording.name} | segment.to_json()
-        for recording in recordings
-        for segment in _answer_recording(values, model, target, recording)
-    )
+    def lines() -> Iterator[dict[str, Any]]:
+        noted = False
+        for recording in recordings:
+            note = model.compare_shapes(recording.frame_size, 1)
+            if note and not noted:
+                progress.report(f'warning: {recording.name}: {note}')
+                noted = True
+            for segment in _answer_recording(values, model, target, recording):
+                yield {'clip': recording.name} | segment.to_json()
+
     if output:
-        prediction.write_json_lines(output, lines)
+        prediction.write_json_lines(output, lines())
     else:
-        deque(lines, maxlen=0)
+        deque(lines(), maxlen=0)
 
 
 def _answer_recording(
@@ -344,7 +354,9 @@ def _answer_recording(
     sliding = _sliding(values)
     batch_size = 1 if is_live else live.BATCH_SIZE
     windows = live.windows(landmarks(), sliding)
-    answers = live.answers(windows, model, sliding, batch_size=batch_size, prepare=target.take)
+    answers = live.answers(
+        windows, model, sliding, batch_size=batch_size, prepare=target.take, frame_size=recording.frame_size
+    )
     for segment in live.segments(watch(answers)):
         if values.camera is None:
             text = prediction.format_gloss(segment.gloss, segment.probability)
@@ -368,10 +380,10 @@ def _predict_videos(
     for note in target.compare(options, values.model_dir):
         progress.report(f'warning: {note}')
     progress.report(f'videos to extract: {len(videos)}')
-    points, failed = model_input.extract_videos(
+    extracted, failed = model_input.extract_videos(
         directory, videos, values.model_dir, options, num_workers=values.num_workers, time_limit=values.time_limit
     )
-    clips = model_input.clips_of_videos(target, points, failed)
+    clips = model_input.clips_of_videos(target, extracted, failed)
     [first, *_] = _answer(values, model, clips, values.videos, output)
     if output_video:
         from preprocessing.extraction import drawing
@@ -381,7 +393,7 @@ def _predict_videos(
             f'{gloss} {prediction.format_percent(probability)}' for gloss, probability in first.likeliest[:_MOST_LINES]
         ]
         path = os.path.join(directory, first.clip)
-        drawing.draw_video(path, points[first.clip], options.handedness, lines, output_video)
+        drawing.draw_video(path, extracted[first.clip].landmarks, options.handedness, lines, output_video)
 
 
 def _answer(
@@ -391,7 +403,10 @@ def _answer(
     from slr_jax import prediction
 
     clips.report(path, model.layout)
-    answers = prediction.answer(model, clips.names, clips.landmarks, clips.glosses, values.k)
+    note = model.compare_shapes(clips.frame_sizes, len(clips.names))
+    if note:
+        progress.report(f'warning: {path}: {note}')
+    answers = prediction.answer(model, clips.names, clips.landmarks, clips.glosses, values.k, clips.frame_sizes)
     print(prediction.format_table(answers))
     if output:
         prediction.write_json_lines(output, (answer.to_json() for answer in answers))

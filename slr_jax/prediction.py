@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
-from slr_jax import errors, inference
+from slr_jax import errors, frame_sizes, inference
 from slr_jax import workdir as workdir_lib
 
 
@@ -57,6 +57,7 @@ def answer(
     landmarks: Sequence[np.ndarray],
     true_glosses: Sequence[str | None],
     k: int = 5,
+    frame_size: frame_sizes.FrameSizes = None,
 ) -> list[Answer]:
     """The answers to clips.
 
@@ -66,11 +67,12 @@ def answer(
         landmarks: <float32>[frames, points, 3] of each clip, in the layout of the model.
         true_glosses: of each clip, None where not known.
         k: how many glosses.
+        frame_size: of the pictures, see Predictor.predict.
 
     Raises:
         InputError: see Predictor.probabilities.
     """
-    probabilities = model.probabilities(landmarks, names)
+    probabilities = model.probabilities(landmarks, names, frame_size)
     likeliest = inference.likeliest(probabilities, model.description.label_names, k)
     return [Answer(*fields) for fields in zip(names, likeliest, true_glosses, strict=True)]
 

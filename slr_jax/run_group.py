@@ -89,7 +89,11 @@ class RunGroupSteps:
         return float(train_step.learning_rate_schedule(self._config, hyperparameters, self.steps)(step))
 
     def batches(
-        self, epochs: Sequence[tuple[Any, Any, Any]], lengths: Sequence[int] = (), divide_at: int | None = None
+        self,
+        epochs: Sequence[tuple[Any, Any, Any]],
+        lengths: Sequence[int] = (),
+        divide_at: int | None = None,
+        aspects: Sequence[np.ndarray | None] | None = None,
     ) -> Iterator[input_pipeline.Batch]:
         """The batches of an epoch, as the steps take them, from the features, labels and order of each run.
 
@@ -97,11 +101,15 @@ class RunGroupSteps:
             epochs: of each run.
             lengths: see input_pipeline.bucket_lengths.
             divide_at: likewise; of a CPU only, as accelerators are fastest with all rows at once.
+            aspects: of the clips of each run, see input_pipeline.batches.
         """
         size, (num_devices, local) = self._config.batch_size, self._devices()
         divide_at = divide_at if jax.default_backend() == 'cpu' else None
         return self._merge(
-            [input_pipeline.batches(*epoch, size, num_devices, lengths, local, divide_at) for epoch in epochs]
+            [
+                input_pipeline.batches(*epoch, size, num_devices, lengths, local, divide_at, own_aspects)
+                for epoch, own_aspects in zip(epochs, aspects or [None] * len(epochs), strict=True)
+            ]
         )
 
     def predict_logits(self, params: Any, features: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -264,7 +272,8 @@ class RunGroup:
         """Adds the rest of an epoch to the sums; returns whether it came to its end."""
         epochs = [trial.clips.epoch(epoch) for trial in self._trials]
         clips = self._trials[0].clips
-        batches = self._steps.batches(epochs, clips.bucket_lengths, clips.divide_at)
+        aspects = [trial.clips.aspects for trial in self._trials]
+        batches = self._steps.batches(epochs, clips.bucket_lengths, clips.divide_at, aspects)
         pending: list[dict[str, Array]] = []
         for batch in itertools.islice(batches, self.steps_done - self._steps_before_epoch, None):
             if self.steps_done >= self._steps.steps.total or not self._active():

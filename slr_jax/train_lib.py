@@ -11,7 +11,19 @@ import ml_collections
 
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, errors, files, fine_tune, folds, input_pipeline, models, progress, runtime, train_step
+from slr_jax import (
+    devices,
+    errors,
+    files,
+    fine_tune,
+    folds,
+    frame_sizes,
+    input_pipeline,
+    models,
+    progress,
+    runtime,
+    train_step,
+)
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 from slr_jax.run_group import RunGroup, RunGroupSteps
@@ -71,6 +83,10 @@ def open_trials(
     clips = load_clips(dataset, runs)
     if config.num_folds:
         progress.report(folds.describe(dataset, config))
+    counts, num_clips = dataset.description.frame_sizes, sum(map(len, dataset.splits.values()))
+    note = frame_sizes.check_training(counts, num_clips, uses_shape=config.normalize != 'none')
+    if note:
+        progress.report(f'warning: dataset {dataset.description.name}: {note}')
     init = None
     if config.init_from or config.freeze:
         shapes = models.param_shapes(models.model_from_config(config, dataset.description.num_classes), clips[0].dim)

@@ -21,6 +21,7 @@ class TrainingClips:
         train_features: <float32>[frames, dim] of each clip; with augmentation its landmarks, [frames, points * 3],
             of which the step makes features.
         train_labels: <int32>[clips].
+        aspects: <float32>[clips], width over height of the pictures; None without augmentation, or where unknown.
         class_weights: <float32>[classes], of the loss; None where all clips count the same.
         validation_features: as train_features; None without validation.
         validation_labels: as train_labels; None without validation.
@@ -41,13 +42,21 @@ class TrainingClips:
         if config.class_weights == 'balanced':
             self.class_weights = input_pipeline.class_weights(train.labels, dataset.description.num_classes)
         self.validation_labels: Any = validation and validation.labels
-        self.train_features = features.compute_for_model(config, train.landmarks, train.video_ids, training=True)
+        aspects = dataset.description.aspects(train.frame_sizes, len(train))
+        self.train_features = features.compute_for_model(
+            config, train.landmarks, train.video_ids, aspects, training=True
+        )
+        self.aspects: np.ndarray | None = None
         if augment.Augmentation.from_config(config, dataset.description.layout):
             selected = features.select_frames_of_clips(train.landmarks)
             self.train_features = [clip.reshape(len(clip), -1) for clip in selected]
+            self.aspects = aspects
         self.validation_features: Any = None
         if validation is not None:
-            self.validation_features = features.compute_for_model(config, validation.landmarks, validation.video_ids)
+            aspects = dataset.description.aspects(validation.frame_sizes, len(validation))
+            self.validation_features = features.compute_for_model(
+                config, validation.landmarks, validation.video_ids, aspects
+            )
         lengths = np.array([len(clip) for clip in self.train_features])
         if features.num_frames is not None:
             # The step resamples them anyway: one length is compiled.

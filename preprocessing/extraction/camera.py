@@ -1,6 +1,7 @@
 """Frames of a camera as it delivers them: the latest waits for whoever is ready, and those before it are dropped."""
 
 from collections.abc import Iterator
+import contextlib
 import itertools
 import os
 import threading
@@ -28,6 +29,7 @@ class Camera:
         grabbed: number of frames that were delivered.
         dropped: number of those in whose place a later one was taken.
         failure: why the camera delivers no more, in a sentence; empty while it does, and where it was stopped.
+        frame_size: width and height of its pictures in square pixels.
 
     Raises:
         InputError: it cannot be opened.
@@ -45,6 +47,7 @@ class Camera:
                 f'camera {source} cannot be opened, expected the number of a camera, from 0, the address of a stream, '
                 'or a video file'
             )
+        self.frame_size = self._find_frame_size()
         self._changed = threading.Condition()
         self._latest: tuple[float, np.ndarray] | None = None
         self._first = 0.0
@@ -89,6 +92,13 @@ class Camera:
             self.failure = f'camera {self._source} has stopped after {self.grabbed} frames'
         if not self.grabbed:
             raise errors.InputError(self.failure)
+
+    def _find_frame_size(self) -> tuple[int, int]:
+        if self._is_file:
+            with contextlib.suppress(video.VideoError):
+                return video.frame_size(self._source)
+        width, height = (self._capture.get(each) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return round(width), round(height)
 
     def age(self, seconds: float) -> float:
         """How many seconds ago the frame of that second was grabbed."""

@@ -204,9 +204,8 @@ def extract_video(
             if isinstance(result, worker_pool.Failure):
                 yield store_lib.failed_row(clip, result.reason)
             else:
-                found = (result.landmarks, result.hands_given_up, result.frame_size)
-                store.save(clip, *found)
-                yield store_lib.done_row(clip, *found)
+                store.save(clip, result.landmarks, result.hands_given_up, result.frame_size)
+                yield store_lib.done_row(clip, result.landmarks, result.hands_given_up, result.frame_size)
 
 
 def _results(

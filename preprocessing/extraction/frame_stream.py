@@ -35,6 +35,14 @@ def read_recording(path: str, fps: float = clip_extractor.DEFAULT_FPS) -> Iterat
         raise errors.InputError(f'{path}: {error}') from error
 
 
+def frame_size(path: str) -> tuple[int, int]:
+    """Width and height of the pictures of a video or folder, see video.frame_size; InputError where there are none."""
+    try:
+        return video.frame_size(path)
+    except video.VideoError as error:
+        raise errors.InputError(f'{path}: {error}') from error
+
+
 def follow(
     frames: Iterable[tuple[float, np.ndarray]], extractor: clip_extractor.Extractor
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:

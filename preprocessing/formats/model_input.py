@@ -16,9 +16,10 @@ import numpy as np
 from preprocessing import clips as clips_lib
 from preprocessing import file_kinds, folders, plausibility
 from preprocessing.extraction import landmarker as landmarker_lib
-from preprocessing.extraction import model_files, video_files
+from preprocessing.extraction import model_files, people, video_files
 from preprocessing.extraction import store as store_lib
-from preprocessing.formats import extracted, npz, pose
+from preprocessing.formats import clip_folders, npz, pose
+from preprocessing.formats import extracted as extracted_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, progress
 from slr_jax import landmarks as landmarks_lib
@@ -59,7 +60,7 @@ class Target:
 
     def can_take(self, layout: landmarks_lib.Layout) -> bool:
         """Whether `take` makes the model's layout of another."""
-        return layout is self.layout or (layout is landmarker_lib.LAYOUT and self.layout.name in extracted.LAYOUTS)
+        return layout is self.layout or (layout is landmarker_lib.LAYOUT and self.layout.name in extracted_lib.LAYOUTS)
 
     def take(self, points: np.ndarray) -> np.ndarray:
         """Takes the points of the model's layout from <float32>[frames, points, 3] of a layout that `can_take` takes.
@@ -75,9 +76,9 @@ class Target:
         return points
 
     @functools.cached_property
-    def _select(self) -> extracted.Select:
+    def _select(self) -> extracted_lib.Select:
         hand = self.description.source.get('hand', 'most_seen')
-        return extracted.make_selector(self.layout, hand, self.description.handedness)
+        return extracted_lib.make_selector(self.layout, hand, self.description.handedness)
 
     def options(self, running_mode: str | None = None, pose_model: str | None = None) -> landmarker_lib.Options:
         """How to extract landmarks for the model: as those that it was trained on, where its data name their options.
@@ -92,7 +93,7 @@ class Target:
         if not self.can_take(landmarker_lib.LAYOUT):
             raise errors.InputError(
                 f'the model of {self.workdir} takes layout {self.layout.name}, which cannot be extracted from videos, '
-                f'expected {", ".join(extracted.LAYOUTS)}'
+                f'expected {", ".join(extracted_lib.LAYOUTS)}'
             )
         source = self.description.source
         parts = landmarker_lib.PARTS if 'body' in self.layout.groups else ('hands',)
@@ -143,15 +144,24 @@ class Clips:
         names: of each.
         landmarks: <float32>[frames, points, 3] of each.
         glosses: the true gloss of each, None where it is not known.
+        frame_sizes: width and height of the pictures of each, (0, 0) where unknown.
         left_out: name -> reason, of those that have no landmarks.
     """
 
     names: list[str] = dataclasses.field(default_factory=list)
     landmarks: list[np.ndarray] = dataclasses.field(default_factory=list)
     glosses: list[str | None] = dataclasses.field(default_factory=list)
+    frame_sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, name: str, points: np.ndarray, layout: landmarks_lib.Layout, gloss: str | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        points: np.ndarray,
+        layout: landmarks_lib.Layout,
+        gloss: str | None = None,
+        frame_size: tuple[int, int] | None = None,
+    ) -> None:
         """Adds a clip, or leaves it out where nothing is seen in it."""
         if not len(points):
             self.left_out[name] = 'no frames'
@@ -165,6 +175,7 @@ class Clips:
             self.names.append(name)
             self.landmarks.append(points)
             self.glosses.append(gloss)
+            self.frame_sizes.append(frame_size or (0, 0))
 
     def report(self, path: str, layout: landmarks_lib.Layout | None = None) -> None:
         """Prints which clips are left out, and in which no hand of a layout is seen; InputError where none is left."""
@@ -226,7 +237,7 @@ def extract_videos(
     *,
     num_workers: int = 1,
     time_limit: float = 600.0,
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+) -> tuple[dict[str, people.Extracted], dict[str, str]]:
     """Extracts whole videos.
 
     Args:
@@ -238,8 +249,8 @@ def extract_videos(
         time_limit: seconds per video.
 
     Returns:
-        Of each video <float32>[frames, 75, 3] in the layout mediapipe_hands_pose, NaN where not seen; and of those
-        that cannot be extracted, the reason.
+        Of each video its landmarks in the layout mediapipe_hands_pose; and of those that cannot be extracted, the
+        reason.
 
     Raises:
         InputError: models are missing, or no worker can start.
@@ -248,21 +259,21 @@ def extract_videos(
 
     clips = [clips_lib.Clip(video, video, 0, '', '') for video in videos]
     results = dict(run_local.extract_in_memory(clips, directory, model_dir, options, num_workers, time_limit))
-    points, failed = {}, {}
+    extracted, failed = {}, {}
     for clip in clips:
         result = results[clip]
         if isinstance(result, worker_pool.Failure):
             failed[clip.video_id] = result.reason
         else:
-            points[clip.video_id] = result.landmarks
-    return points, failed
+            extracted[clip.video_id] = result
+    return extracted, failed
 
 
-def clips_of_videos(target: Target, points: Mapping[str, np.ndarray], failed: Mapping[str, str]) -> Clips:
+def clips_of_videos(target: Target, extracted: Mapping[str, people.Extracted], failed: Mapping[str, str]) -> Clips:
     """What `extract_videos` gives, as the model takes it."""
     clips = Clips(left_out=dict(failed))
-    for name, found in points.items():
-        clips.add(name, target.take(found), target.layout)
+    for name, found in extracted.items():
+        clips.add(name, target.take(found.landmarks), target.layout, frame_size=found.frame_size)
     return clips
 
 
@@ -290,10 +301,13 @@ def read(path: str, target: Target, split: str | None = None, *, whole: bool = F
     if split is not None:
         raise errors.InputError(f'--split={split} is for a dataset or an archive, {path} is of another kind')
     clips = Clips()
-    for name, layout, handedness, points in _read_clips(path, target):
+    for name, handedness, found in _read_clips(path, target):
         where = path if name == path else f'{path}: clip {name}'
+        layout, points, frame_size = found
         target.check(where, target.layout if target.can_take(layout) else layout, handedness)
-        clips.add(name, *((points, layout) if whole else (target.take(points), target.layout)))
+        if not whole:
+            layout, points = target.layout, target.take(points)
+        clips.add(name, points, layout, frame_size=frame_size)
     return clips
 
 
@@ -318,8 +332,9 @@ def _clips_of_dataset(dataset: dataset_lib.Dataset, split: str | None) -> Clips:
     clips = Clips()
     for name in [split] if split else dataset.splits:
         part = dataset.split(name)
-        for video_id, points, label in zip(part.video_ids, part.landmarks, part.labels, strict=True):
-            clips.add(video_id, points, dataset.layout, dataset.description.label_names[label])
+        columns = (part.video_ids, part.landmarks, part.labels, part.frame_sizes.tolist())
+        for video_id, points, label, frame_size in zip(*columns, strict=True):
+            clips.add(video_id, points, dataset.layout, dataset.description.label_names[label], tuple(frame_size))
     return clips
 
 
@@ -327,8 +342,8 @@ def _is_extracted(directory: str) -> bool:
     return os.path.isfile(os.path.join(directory, store_lib.DESCRIPTION))
 
 
-def _read_clips(path: str, target: Target) -> Iterator[tuple[str, landmarks_lib.Layout, str, np.ndarray]]:
-    """Name, layout, handedness and points of each clip of an extraction, or of .pose files."""
+def _read_clips(path: str, target: Target) -> Iterator[tuple[str, str, clip_folders.Points]]:
+    """Name, handedness and landmarks of each clip of an extraction, or of .pose files."""
     is_directory = os.path.isdir(path)
     directory = path if is_directory else os.path.dirname(path)
     if _is_extracted(directory) and (is_directory or path.endswith('.npz')):
@@ -346,16 +361,17 @@ def _read_clips(path: str, target: Target) -> Iterator[tuple[str, landmarks_lib.
 
 def _read_extracted(
     directory: str, names: Sequence[str], target: Target
-) -> Iterator[tuple[str, landmarks_lib.Layout, str, np.ndarray]]:
-    store, description = extracted.open_store(directory)
+) -> Iterator[tuple[str, str, clip_folders.Points]]:
+    store, description = extracted_lib.open_store(directory)
     if target.can_take(landmarker_lib.LAYOUT):
-        extracted.check_layout(directory, target.layout, description)
+        extracted_lib.check_layout(directory, target.layout, description)
     for name in sorted(name.removesuffix('.npz') for name in names if name.endswith('.npz')):
         found = store.read_named(name)
         if found is not None:
-            yield name, landmarker_lib.LAYOUT, description['handedness'], found.landmarks
+            points = clip_folders.Points(landmarker_lib.LAYOUT, found.landmarks, found.frame_size)
+            yield name, description['handedness'], points
 
 
-def _read_pose(name: str, path: str) -> tuple[str, landmarks_lib.Layout, str, np.ndarray]:
-    layout, points = pose.read_item(path.removesuffix(pose.SUFFIX)) or (landmarker_lib.LAYOUT, _NOTHING)
-    return name, layout, 'signer', points
+def _read_pose(name: str, path: str) -> tuple[str, str, clip_folders.Points]:
+    found = pose.read_item(path.removesuffix(pose.SUFFIX))
+    return name, 'signer', found or clip_folders.Points(landmarker_lib.LAYOUT, _NOTHING)

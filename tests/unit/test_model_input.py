@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from preprocessing import clips as clips_lib
-from preprocessing.extraction import landmarker
+from preprocessing.extraction import landmarker, people
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import extracted, model_input, npz, pose, tfds_writer
 from slr_jax import errors
@@ -48,6 +48,11 @@ def make_target(layout, **fields):
     return model_input.Target('W', workdirs.describe(layout, ('book', 'drink'), **fields))
 
 
+def of_videos(points, frame_size=None):
+    """As `extract_videos` gives them."""
+    return {name: people.Extracted(found, 0, frame_size) for name, found in points.items()}
+
+
 def target_of(dataset):
     return model_input.Target('W', dataset.description)
 
@@ -79,7 +84,7 @@ def test_landmarks_of_mediapipe_become_what_build_dataset_makes_of_them(store, l
     dataset = read_dataset(store, layout, **options)
     target = target_of(dataset)
     check_clips(model_input.read(store, target), dataset)
-    check_clips(model_input.clips_of_videos(target, POINTS, {}), dataset)
+    check_clips(model_input.clips_of_videos(target, of_videos(POINTS), {}), dataset)
     # Alone as among others.
     alone = model_input.read(f'{store}/c1.npz', target)
     assert alone.names == ['c1']
@@ -220,7 +225,7 @@ def test_clips_without_landmarks_are_left_out_and_those_without_hands_named(caps
     pixels = POINTS['c1'] * 640
     clips = model_input.clips_of_videos(
         make_target(layout.name),
-        {'a': POINTS['c0'], 'b': without_hands, 'c': np.full((3, 75, 3), np.nan, np.float32), 'd': pixels},
+        of_videos({'a': POINTS['c0'], 'b': without_hands, 'c': np.full((3, 75, 3), np.nan, np.float32), 'd': pixels}),
         {'e': 'the file is empty'},
     )
     assert clips.names == ['a', 'b']
