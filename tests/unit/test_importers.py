@@ -131,9 +131,9 @@ def test_empty_folders_of_mp_data_are_left_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('array', 'facts'),
     [
-        (np.zeros(63), r'float32\[63\], expected 126, 258, 1662, 1692 numbers per frame'),
-        (np.zeros(258), r'0\.npy has 126 numbers, but not every frame'),
-        (np.zeros((1, 126)), r'float32\[1, 126\], expected 126, 258, 1662, 1692 numbers per frame, one row'),
+        (np.zeros(64), r'11\.npy is float32\[64\], expected .* 42, 63, 66, 84, 99, 126, 132, 150, 225, 258'),
+        (np.zeros(258), r'11\.npy is float32\[258\], but .*0\.npy \[126\]'),
+        (np.zeros((1, 126)), r'11\.npy is float32\[1, 126\], expected an array of numbers per frame'),
         (np.array(['a'] * 126), r'<U1\[126\]'),
         (np.array([None] * 126), 'not an array of numbers'),
     ],
@@ -149,8 +149,110 @@ def test_an_array_of_a_frame_among_those_of_clips_is_refused(tmp_path):
     write_mp_data(tmp_path / 'MP_Data', 126, per_frame=False)
     path = sorted((tmp_path / 'MP_Data' / 'book').glob('*.npy'))[-1]
     np.save(path, np.zeros(126))
-    with pytest.raises(errors.InputError, match=rf'{path} is float32\[126\], expected .*, a row each'):
+    with pytest.raises(errors.InputError, match=rf'{path} is float32\[126\], expected .*per clip with frames first'):
         read('mp_data', input=tmp_path / 'MP_Data')
+
+
+FACE = np.full((7, 478, 3), 0.5, np.float32)
+
+
+def hands_and_pose():
+    """Six frames: both hands and the pose, the right hand not seen in the first; its last point is an exact zero."""
+    points = make_points(frames=7)
+    points[:, RIGHT] = make_points(frames=7, seed=1)[:, LEFT]
+    points[3, RIGHT[0]] = 0
+    return points
+
+
+# The arrays of a clip, of parts in some order and with 2 to 4 numbers per point, and the parts that are read.
+def arrays_of_shapes():
+    points = hands_and_pose()
+    pose, left, right = (np.nan_to_num(points[:, part]) for part in (BODY, LEFT, RIGHT))
+    hands, holistic = [left, right], [pose, left, right]
+    kaggle = {face: [FACE[:, :face], left, pose, right] for face in (468, 478)}
+    named = {'21': [left], '33': [pose], '42': hands, '75': holistic, '543': kaggle[468], '553': kaggle[478]}
+    for name, parts in named.items():
+        joined = np.concatenate(parts, axis=1)
+        visible = np.concatenate([joined, np.full_like(joined[..., :1], 0.9)], axis=2)
+        for array in (joined[..., :2], joined, visible):
+            yield f'{name}x{array.shape[2]}', array
+            if array.shape[2] < 4 or name not in ('21', '42'):
+                yield f'{name}x{array.shape[2]} in a row', array.reshape(7, -1)
+    yield '2x21x3', np.stack(hands, axis=1)
+    yield '2x21x2', np.stack(hands, axis=1)[..., :2]
+    for face in ([], [FACE[:, :468]], [FACE]):
+        rows = [np.concatenate([pose, np.full((7, 33, 1), 0.9)], axis=2), *face, *hands]
+        flat = np.concatenate([part.reshape(7, -1) for part in rows], axis=1)
+        yield f'75 of {flat.shape[1]} numbers', flat
+
+
+ARRAYS = dict(arrays_of_shapes())
+
+
+@pytest.mark.parametrize('per_frame', [True, False])
+@pytest.mark.parametrize('name', ARRAYS)
+def test_arrays_of_any_shape_that_says_what_they_are(tmp_path, capfd, name, per_frame):
+    array = ARRAYS[name].astype(np.float64)
+    for gloss in GLOSSES:
+        (tmp_path / gloss / '1').mkdir(parents=True)
+        if per_frame:
+            for number, frame in enumerate(array):
+                np.save(tmp_path / gloss / '1' / f'{number}.npy', frame)
+        else:
+            (tmp_path / gloss / '1').rmdir()
+            np.save(tmp_path / gloss / '1.npy', array)
+    layout = None if name.startswith('33') else {'21': 'mediapipe_hand', '42': 'mediapipe_two_hands'}.get(name[:2])
+    dataset = read('mp_data', input=tmp_path, validation=0, test=0)
+    assert dataset.layout.name == ('mediapipe_two_hands' if name.startswith('2x') else layout or HANDS_POSE.name)
+    expected = hands_and_pose()
+    if 'x2' in name.removeprefix('2x21'):
+        expected[..., 2] = np.nan
+    if name.startswith('33'):
+        expected[:, LEFT + RIGHT] = np.nan
+    expected = {'21': expected[:, LEFT], '42': expected[:, :42], '2x': expected[:, :42]}.get(name[:2], expected)
+    for clip in dataset.splits['train'].landmarks:
+        np.testing.assert_array_equal(clip, expected)
+    said = capfd.readouterr().out
+    assert said.count('is taken as') == 1
+    assert ('--order says another order' in said) != (name[:2] in ('21', '33'))
+
+
+def test_another_order_of_the_parts(tmp_path, capfd):
+    points = hands_and_pose()
+    for gloss in GLOSSES:
+        (tmp_path / gloss).mkdir()
+        np.save(tmp_path / gloss / '1.npy', points[:, RIGHT + LEFT + BODY])
+    dataset = read('mp_data', input=tmp_path, validation=0, test=0, order='right_hand,left_hand,pose')
+    np.testing.assert_array_equal(dataset.splits['train'].landmarks[0], points)
+    assert 'right_hand of 21 (x, y, z), left_hand of 21 (x, y, z), pose of 33 (x, y, z)' in capfd.readouterr().out
+    with pytest.raises(errors.InputError, match=r'--order=pose,face, but .*1\.npy is taken as pose of 33 .*left_hand'):
+        read('mp_data', input=tmp_path, order='pose,face')
+
+
+@pytest.mark.parametrize(
+    ('shape', 'facts'),
+    [
+        ((5, 12, 75, 3), 'looks like 5 clips: save each as a file of its own'),
+        ((5, 12, 1662), 'looks like 5 clips'),
+        ((12, 80), r'float32\[12, 80\], expected .*21, 33, 42, 75, 543, 553 points'),
+        ((12, 3, 75), r'float32\[12, 3, 75\], expected'),
+        ((12, 75, 5), r'float32\[12, 75, 5\], expected'),
+        ((), r'float32\[\], expected'),
+    ],
+)
+@pytest.mark.parametrize('where', ['X.npy', 'book/1.npy', 'train/book/1.npy'])
+def test_shapes_that_say_nothing_are_refused(tmp_path, shape, facts, where):
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    np.save(tmp_path / where, np.zeros(shape))
+    with pytest.raises(errors.InputError, match=rf'{where} is .*{facts}'):
+        read('mp_data', input=tmp_path, folders='split/class' if 'train' in where else 'class')
+
+
+def test_arrays_above_the_classes_are_named(tmp_path, capfd):
+    write_mp_data(tmp_path, 126, per_frame=False)
+    np.save(tmp_path / 'labels.npy', np.zeros(20))
+    read('mp_data', input=tmp_path)
+    assert 'passed over, not arrays of clips: labels.npy' in capfd.readouterr().out
 
 
 # --- asl-signs
