@@ -247,6 +247,17 @@ class Dataset:
         }
 
 
+def signers_in_train(train: Clips, clips: Clips) -> float | None:
+    """Fraction of some clips, of those whose signer is known, whose signer is in the training clips, too.
+
+    Returns:
+        In [0, 1]; None where the signers of either are not known.
+    """
+    known = set(train.signers) - {''}
+    found = [signer in known for signer in clips.signers if signer]
+    return float(np.mean(found)) if known and found else None
+
+
 def some(names: Sequence[str]) -> str:
     """Names for a message, the first dozen of many."""
     return ', '.join(names if len(names) <= 12 else [*names[:12], '…'])

@@ -9,7 +9,7 @@ import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, folds, frame_sizes, inference, models, progress
+from slr_jax import errors, figures, files, folds, frame_sizes, inference, input_pipeline, models, progress
 from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
@@ -63,19 +63,25 @@ class Evaluator:
         # An imported checkpoint has none of its own.
         self.is_own_dataset = not self.config.dataset or self.dataset_name == self.description.name
         _check_fits(path, loaded.description, workdir, self.description)
-        clips = self._find_clips(loaded, is_own=dataset is None)
+        is_own = dataset is None or loaded.fingerprint() == workdir_lib.fingerprint(workdir)
+        clips = self._find_clips(loaded, is_own=is_own)
+        self._signers_in_train = None
+        if is_own:
+            train, _ = input_pipeline.training_clips(loaded, self.config)
+            self._signers_in_train = dataset_lib.signers_in_train(train, clips)
         self._match_glosses(path, loaded.description.label_names, clips, leave_out=unknown_glosses == 'leave_out')
         features = features_lib.Features.from_config(self.config, self.description.layout)
         sizes, num_clips = self.clips.frame_sizes, len(self.clips)
         aspects = self.description.aspects(sizes, num_clips)
         self._features = features.compute_for_model(self.config, self.clips.landmarks, self.clips.video_ids, aspects)
         self.note = frame_sizes.compare(sizes, num_clips, self.description.frame_sizes, uses_shape=features.uses_shape)
+        idle = features.find_idle_groups(self._features)
+        if len(idle) == len(features.fed_layout.groups):
+            progress.report(f'warning: {path}: {features.describe_idle(idle, self.clips.landmarks, split)}')
 
     def _find_clips(self, loaded: dataset_lib.Dataset, *, is_own: bool) -> dataset_lib.Clips:
         self._fold: dict[str, int] = {}
-        if not self.config.num_folds or self.split == 'test':
-            return loaded.split(self.split)
-        if not is_own and loaded.fingerprint() != workdir_lib.fingerprint(self.workdir):
+        if not is_own or not self.config.num_folds or self.split == 'test':
             return loaded.split(self.split)
         self._fold = {'fold': self.config.fold, 'num_folds': self.config.num_folds}
         return folds.split(loaded, self.config)[self.split == 'validation']
@@ -125,6 +131,7 @@ class Evaluator:
             'chosen_among': len(self.classes),
             'model_glosses': self.description.num_classes,
             'left_out': self.left_out,
+            'signers_in_train': self._signers_in_train,
             'checkpoint': loaded.step,
             'epoch': loaded.metrics['epoch'],
             'selected_by': loaded.selected_by,
@@ -187,7 +194,9 @@ def evaluate(
     if not entries:
         evaluator = Evaluator(workdir, split, dataset, **options)
         _report_note(evaluator)
-        return _evaluate_run(evaluator, checkpoint, output_dir)
+        metrics = _evaluate_run(evaluator, checkpoint, output_dir)
+        _report_caveats([metrics])
+        return metrics
     runs, diverged = workdir_lib.leave_out_diverged(entries)
     found = {}
     for run in runs:
@@ -203,6 +212,7 @@ def evaluate(
         files.write_csv(os.path.join(scratch, 'runs.csv'), [_row(run, found[run.name]) for run in runs])
         files.write_json(os.path.join(scratch, 'metrics.json'), summary)
     progress.report(f'written to {output_dir}')
+    _report_caveats(found.values())
     return summary
 
 
@@ -211,10 +221,15 @@ def _report_note(evaluator: Evaluator) -> None:
         progress.report(f'warning: dataset {evaluator.dataset_name}: {evaluator.note}')
 
 
+def _report_caveats(metrics: Iterable[Mapping[str, Any]]) -> None:
+    for sentence in dict.fromkeys(sentence for found in metrics for sentence in metrics_lib.caveats(found)):
+        progress.report(f'warning: {sentence}')
+
+
 def _row(run: workdir_lib.RunEntry, metrics: Mapping[str, Any]) -> dict[str, Any]:
     columns = ('accuracy', 'top5', 'mean_per_class_accuracy', 'loss', 'epoch', 'selected_by')
     setting = {'run': run.name, 'seed': run.seed, 'fold': run.fold, **run.swept}
-    return setting | {name: metrics[name] for name in columns}
+    return setting | {name: metrics[name] for name in columns if name in metrics}
 
 
 def _aggregate_settings(
@@ -347,12 +362,12 @@ def _per_class(confusion: np.ndarray, names: Sequence[str], classes: np.ndarray)
 def describe(metrics: dict[str, Any]) -> str:
     """One line for a person."""
     low, high = metrics['accuracy_wilson95']
+    top5 = f'top-5 {metrics["top5"]:.2%}, ' if 'top5' in metrics else ''
     counts = [metrics[name] for name in ('glosses', 'chosen_among', 'model_glosses')]
     some = '' if len(set(counts)) == 1 else ' of {} glosses, chosen among {} of the {} of the model'.format(*counts)
     return (
-        f'{metrics["split"]} accuracy {metrics["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), top-5 '
-        f'{metrics["top5"]:.2%}, {metrics["clips"]} clips{some}; checkpoint {metrics["checkpoint"]}, '
-        f'{metrics["selected_by"]}'
+        f'{metrics["split"]} accuracy {metrics["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), {top5}'
+        f'{metrics["clips"]} clips{some}; checkpoint {metrics["checkpoint"]}, {metrics["selected_by"]}'
     )
 
 

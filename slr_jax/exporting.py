@@ -30,7 +30,7 @@ LIFETIME = (
     'weeks before it. Later versions may drop the calling convention: then export the workdir again.'
 )
 # What a card needs of metrics.json.
-_METRICS = ('split', 'clips', 'accuracy', 'accuracy_wilson95', 'top5', 'selected_by')
+_METRICS = ('split', 'clips', 'accuracy', 'accuracy_wilson95', 'selected_by')
 _PACKAGES = ('slr_jax', 'jax', 'jaxlib')
 
 
@@ -178,8 +178,11 @@ def read_evaluations(workdir: str, step: int) -> dict[str, dict[str, Any]]:
             raise errors.InputError(f'{path} has no {missing[0]}, expected what slr_jax.evaluate writes: test again')
         if metrics.get('checkpoint') == step:
             interval = metrics['accuracy_wilson95']
-            numbers = [metrics['accuracy'], metrics['top5'], *(interval if isinstance(interval, list) else ())]
-            if len(numbers) != 4 or not all(isinstance(number, int | float) for number in numbers):
-                raise errors.InputError(f'{path} is damaged: expected numbers as accuracy, accuracy_wilson95 and top5')
+            optional = [metrics.get('top5', 0.0), metrics.get('signers_in_train') or 0.0]
+            numbers = [metrics['accuracy'], *optional, *(interval if isinstance(interval, list) else ())]
+            if len(numbers) != 5 or not all(isinstance(number, int | float) for number in numbers):
+                raise errors.InputError(
+                    f'{path} is damaged: expected numbers as accuracy, accuracy_wilson95, top5 and signers_in_train'
+                )
             found[os.path.basename(os.path.dirname(path))] = metrics
     return found

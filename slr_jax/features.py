@@ -17,6 +17,8 @@ Array = jax.Array
 
 # Axes of a point that are fed.
 COORDINATES = {'xy': 2, 'xyz': 3}
+# Fraction of numbers that is nearly all of them.
+_NEARLY_ALL = 0.95
 # Clips, and frames with their padding, that are computed at once, to limit memory.
 _CLIPS_PER_CALL, _FRAMES_PER_CALL = 128, 128 * 1024
 
@@ -227,6 +229,47 @@ class Features:
         memory.check_fits(config, names, computed, training=training)
         return computed
 
+    def find_idle_groups(self, computed: Sequence[np.ndarray]) -> list[str]:
+        """The groups of points of which a model learns nothing from some clips.
+
+        Of at least 95 % of the coordinates of such a group, one number is fed in all frames, or what is fed for a
+        missing one in at least 95 % of frames.
+
+        Args:
+            computed: <float32>[frames, dim] of each clip, at least one, as `compute` returns them.
+
+        Returns:
+            Their names.
+        """
+        axes, layout = COORDINATES[self.coordinates], self.fed_layout
+        low, high = (f.reduce([f.reduce(clip, axis=0) for clip in computed]) for f in (np.minimum, np.maximum))
+        missing = sum((clip == np.float32(self.fed_for_missing)).sum(axis=0) for clip in computed)
+        is_idle = (low == high) | (missing >= _NEARLY_ALL * sum(map(len, computed)))
+        is_idle = is_idle[: layout.num_points * axes].reshape(-1, axes)
+        return [group for group, points in layout.groups.items() if is_idle[list(points)].mean() >= _NEARLY_ALL]
+
+    def describe_idle(self, groups: Sequence[str], landmarks: Sequence[np.ndarray], split: str) -> str:
+        """Why nothing is learned from groups of points of some clips, in one sentence.
+
+        Args:
+            groups: of find_idle_groups.
+            landmarks: <float32>[frames, points, 3] of each clip.
+            split: that the clips are of.
+        """
+        layout = landmarks_lib.LAYOUTS[self.layout]
+        lacking = [
+            layout.points[hand[0]]
+            for group, hand in zip(layout.hand_groups, layout.hands, strict=True)
+            if group in groups and self.normalize == 'centered' and _lacks_wrist(landmarks, hand)
+        ]
+        what = f'nearly all features of {", ".join(groups)} are missing or never change in the {split} clips'
+        if not lacking:
+            return what
+        return (
+            f"{what}: {', '.join(lacking)} is missing where the fingers are there, and config.normalize = 'centered' "
+            'feeds fingers relative to it'
+        )
+
     def _check(self, clip: np.ndarray, name: str) -> None:
         num_points = landmarks_lib.LAYOUTS[self.layout].num_points
         if clip.ndim != 3 or clip.shape[1:] != (num_points, 3) or not len(clip):
@@ -235,6 +278,13 @@ class Features:
             )
         if COORDINATES[self.coordinates] == 3 and np.isnan(clip[..., 2]).all():
             raise errors.InputError(f"coordinates is 'xyz', but clip {name} has no z; use 'xy'")
+
+
+def _lacks_wrist(landmarks: Sequence[np.ndarray], hand: tuple[int, ...]) -> bool:
+    """Whether the first point of a hand is missing in nearly all frames in which others of it are there."""
+    is_there = np.concatenate([~np.isnan(clip[:, list(hand), 0]) for clip in landmarks])
+    has_fingers = is_there[:, 1:].any(axis=1)
+    return bool(has_fingers.any() and (~is_there[has_fingers, 0]).mean() >= _NEARLY_ALL)
 
 
 def _blank_padding(landmarks: Array, num_frames: Array) -> Array:

@@ -1,6 +1,6 @@
 """Accuracy with its intervals, per class, and the confusion matrix, from logits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import math
 import statistics
 from typing import Any
@@ -97,8 +97,8 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         labels: <int32>[clips].
 
     Returns:
-        accuracy, its Wilson and normal intervals, top5 (of as many classes as there are), mean per-class accuracy over
-        the classes that have clips, cross-entropy loss, and clips.
+        accuracy, its Wilson and normal intervals, top5 where there are more than five classes, mean per-class accuracy
+        over the classes that have clips, cross-entropy loss, and clips.
     """
     best = top_k(logits)
     is_correct = best[:, 0] == labels
@@ -108,8 +108,22 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         'accuracy': correct / clips,
         'accuracy_wilson95': list(wilson_interval(correct, clips)),
         'accuracy_normal95': [correct / clips - half, correct / clips + half],
-        'top5': float((best == labels[:, None]).any(axis=1).mean()),
+        **({'top5': float((best == labels[:, None]).any(axis=1).mean())} if logits.shape[1] > best.shape[1] else {}),
         'mean_per_class_accuracy': float(np.mean([is_correct[labels == label].mean() for label in np.unique(labels)])),
         'loss': float(-scipy.special.log_softmax(logits.astype(np.float64), axis=-1)[np.arange(clips), labels].mean()),
         'clips': clips,
     }
+
+
+def caveats(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences about what the accuracy of a metrics.json does not say."""
+    found, split = [], metrics['split']
+    share = metrics.get('signers_in_train')
+    if share and split != 'train':
+        found.append(
+            f'the signers of {share:.0%} of the {split} clips are in train, too, and others may be understood less '
+            'well; --split_by=signer keeps signers apart when splits are drawn'
+        )
+    if metrics.get('glosses') == 1:
+        found.append(f'the {split} clips are all of one class')
+    return found

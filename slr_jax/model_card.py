@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slr_jax import dataset as dataset_lib
+from slr_jax import metrics as metrics_lib
 from slr_jax import models
 from slr_jax.inference import LoadedModel
 
@@ -38,7 +39,7 @@ def make(
         'Use': _use(loaded),
         'Data': _data(description, clips),
         'Protocol': _protocol(loaded),
-        'Accuracy': _accuracy(evaluations),
+        'Accuracy': _accuracy(evaluations, has_top5=description.num_classes > 5),
         'Limits': _limits(description),
         'License': 'Not stated. Whoever publishes this model states one that fits the data it was trained on.',
         'Versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
@@ -90,18 +91,21 @@ def _protocol(loaded: LoadedModel) -> str:
     return '\n'.join([f'{selection} {parameters}', '', '| field of the config | value |', '|---|---|', *rows])
 
 
-def _accuracy(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+def _accuracy(evaluations: Mapping[str, Mapping[str, Any]], *, has_top5: bool) -> str:
     if not evaluations:
         return 'Not tested: `python -m slr_jax.evaluate` before the export puts its numbers here.'
-    columns = ('evaluation', 'split', 'clips', 'accuracy', '95 % interval', 'top-5', 'checkpoint selected as')
+    top5_column = ['top-5'] * has_top5
+    columns = ['evaluation', 'split', 'clips', 'accuracy', '95 % interval', *top5_column, 'checkpoint selected as']
     rows = [f'| {" | ".join(columns)} |', f'|{"---|" * len(columns)}']
     for name, metrics in evaluations.items():
         low, high = metrics['accuracy_wilson95']
-        rows.append(
-            f'| {name} | {metrics["split"]} | {metrics["clips"]} | {metrics["accuracy"]:.1%} | {low:.1%} to {high:.1%} '
-            f'| {metrics["top5"]:.1%} | {metrics["selected_by"]} |'
-        )
-    return '\n'.join(rows)
+        top5 = [f'{metrics["top5"]:.1%}' if 'top5' in metrics else ''] * has_top5
+        cells = [name, metrics['split'], metrics['clips'], f'{metrics["accuracy"]:.1%}', f'{low:.1%} to {high:.1%}']
+        rows.append(f'| {" | ".join(map(str, [*cells, *top5, metrics["selected_by"]]))} |')
+    notes = [f'- {name}: {note}.' for name, metrics in evaluations.items() for note in metrics_lib.caveats(metrics)]
+    if all(metrics.get('signers_in_train') is None for metrics in evaluations.values()):
+        notes.append('- Whether the signers of these clips are in train, too, is not known.')
+    return '\n'.join([*rows, *(['', *notes] if notes else [])])
 
 
 def _limits(description: dataset_lib.Description) -> str:

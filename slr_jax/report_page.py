@@ -248,7 +248,6 @@ def _mask_spread(report: Report) -> str:
 def _accuracy(report: Report) -> str:
     found = report.best.metrics
     accuracy, (low, high) = found['accuracy'], found['accuracy_wilson95']
-    top5_interval = metrics_lib.wilson_interval(found['top5'] * found['clips'], found['clips'])
     whose = f'Of {html.escape(report.best.entry.name)}: ' if len(report.runs) > 1 else ''
     chance = f'{100 / len(report.label_names):.1f} %'
     rows = [
@@ -257,7 +256,8 @@ def _accuracy(report: Report) -> str:
     ]
     if report.num_validation:
         rows.append(('Validation accuracy there', _validation_accuracy(report, report.best)[0]))
-    if len(report.label_names) > 5:
+    if 'top5' in found:
+        top5_interval = metrics_lib.wilson_interval(found['top5'] * found['clips'], found['clips'])
         text = f'{html.percent(found["top5"])}, 95 % interval {html.interval(*top5_interval)}'
         rows.append(('Among the five likeliest', text))
     rows += [
@@ -275,12 +275,12 @@ def _accuracy(report: Report) -> str:
 
 def _caveat(report: Report) -> str:
     """What makes the accuracy too high."""
-    note = ''
+    notes = [f'{sentence[0].upper()}{sentence[1:]}.' for sentence in metrics_lib.caveats(report.best.metrics)]
     if report.is_training_data and report.split == 'train':
-        note = 'These clips were trained on: the accuracy on others is lower.'
+        notes.append('These clips were trained on: the accuracy on others is lower.')
     if report.is_training_data and report.split == 'validation' and report.best.config.validation == 'split':
-        note = 'These clips chose the checkpoint: the accuracy on others is likely lower.'
-    return f'<p class="note">{note}</p>' if note else ''
+        notes.append('These clips chose the checkpoint: the accuracy on others is likely lower.')
+    return ''.join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
 
 
 def _origin(report: Report) -> str:

@@ -1,5 +1,6 @@
 """A run with the clips that it learns from and the files that it writes."""
 
+from collections.abc import Iterator, Sequence
 import copy
 import dataclasses
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from slr_jax import augment, input_pipeline, models
+from slr_jax import augment, errors, input_pipeline, models
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import features as features_lib
 from slr_jax.run_log import RunLog
+
+# Validation clips that are too few to select a checkpoint by.
+_FEW_CLIPS = 10
 
 
 class TrainingClips:
@@ -47,6 +51,7 @@ class TrainingClips:
             config, train.landmarks, train.video_ids, aspects, training=True
         )
         self.aspects: np.ndarray | None = None
+        warnings = list(_find_problems(dataset.description.name, features, self.train_features, train, validation))
         if augment.Augmentation.from_config(config, dataset.description.layout):
             selected = features.select_frames_of_clips(train.landmarks)
             self.train_features = [clip.reshape(len(clip), -1) for clip in selected]
@@ -67,9 +72,8 @@ class TrainingClips:
         if _draws_clips(config):
             # A run draws the same noise alone and beside others, whose longest clips may be others.
             self.divide_at = None
-        self.description = (
-            f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}'
-        )
+        parts = f'train on {input_pipeline.describe(train)}, validate on {input_pipeline.describe(validation)}'
+        self.description = '\n'.join([parts, *(f'warning: {warning}' for warning in warnings)])
 
     def with_config(self, config: ml_collections.ConfigDict) -> 'TrainingClips':
         """The same clips for a run that orders them by another seed."""
@@ -85,6 +89,28 @@ class TrainingClips:
         else:
             order = input_pipeline.shuffle(len(self.train_features), config.seed, epoch)
         return self.train_features, self.train_labels, order
+
+
+def _find_problems(
+    dataset_name: str,
+    features: features_lib.Features,
+    train_features: Sequence[np.ndarray],
+    train: dataset_lib.Clips,
+    validation: dataset_lib.Clips | None,
+) -> Iterator[str]:
+    """What looks wrong in the clips; InputError where nothing can be learned from them."""
+    idle = features.find_idle_groups(train_features)
+    if idle:
+        sentence = features.describe_idle(idle, train.landmarks, 'training')
+        first = train_features[0][0]
+        if train.num_frames > 1 and all((clip == first).all() for clip in train_features):
+            raise errors.InputError(f'dataset {dataset_name}: {sentence}')
+        yield sentence
+    if validation is not None and len(validation) < _FEW_CLIPS:
+        clips = 'clip selects' if len(validation) == 1 else 'clips select'
+        yield f'{len(validation)} validation {clips} the checkpoint, which is little more than chance'
+    elif validation is not None and len(np.unique(validation.labels)) == 1:
+        yield 'all validation clips, which select the checkpoint, are of one class'
 
 
 def _draws_clips(config: ml_collections.ConfigDict) -> bool:

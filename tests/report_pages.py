@@ -100,7 +100,13 @@ def _make_run(rng, description, labels, name, has_mask):
         checkpoint=rows[-1],
         rows=rows,
         metrics=found
-        | {'checkpoint': 50, 'epoch': 5, 'selected_by': 'the best by validation accuracy', 'parameters': 7},
+        | {
+            'split': 'test',
+            'checkpoint': 50,
+            'epoch': 5,
+            'selected_by': 'the best by validation accuracy',
+            'parameters': 7,
+        },
         logits=logits,
         masks=[mask] if has_mask else [],
     )

@@ -126,3 +126,20 @@ def test_a_model_without_glosses_is_tested_by_number(make_workdir, make_data, ti
     assert some.clips.labels.tolist() == labels[labels != 1].tolist()
     with pytest.raises(errors.InputError, match=r"'a', 'b'.*\b3 classes\b.*import_torch --label_names"):
         evaluation.Evaluator(workdir, dataset=make_data([0, 1], ['a', 'b']))
+
+
+def test_signers_who_are_in_train_are_named(make_workdir, tiny_dataset, tmp_path, capfd):
+    splits = {
+        split: dataclasses.replace(
+            clips, signers=['ann' if split == 'train' or i % 3 else 'ben' for i in range(len(clips))]
+        )
+        for split, clips in tiny_dataset.splits.items()
+    }
+    description = dataclasses.replace(tiny_dataset.description, name='signers', label_names=KNOWN)
+    data = tfds_writer.write_dataset(dataset.Dataset(description, splits), str(tmp_path))
+    metrics = evaluation.evaluate(str(make_workdir(KNOWN, data)))
+    assert metrics['signers_in_train'] == pytest.approx(np.mean(np.arange(metrics['clips']) % 3 != 0))
+    assert '% of the test clips are in train, too, and others may' in capfd.readouterr().out
+    # Names of signers mean nothing in another dataset.
+    metrics = evaluation.evaluate(str(make_workdir(KNOWN, '')), dataset=data)
+    assert metrics['signers_in_train'] is None

@@ -179,3 +179,16 @@ def test_handedness_matters_where_there_are_two_hands(layout, expected):
     assert dataset_lib.input_differences(swapped, signer) == expected
     other = dataclasses.replace(signer, layout='vision_api')
     assert dataset_lib.input_differences(other, signer) == {'layout': ('vision_api', layout)}
+
+
+@pytest.mark.parametrize(
+    ('train', 'test', 'expected'),
+    [('ab', 'ab', 1.0), ('ab', 'cd', 0.0), ('ab', 'ac', 0.5), ('', 'ab', None), ('ab', '', None), ('a', 'ax', 0.5)],
+)
+def test_signers_in_train(train, test, expected):
+    signers = [*train, '', *test, '']
+    splits = ['train'] * (len(train) + 1) + ['test'] * (len(test) + 1)
+    clips = [np.zeros((1, 21, 3), np.float32)] * len(signers)
+    description = dataset_lib.Description('signs', 'mediapipe_hand', ['yes'])
+    dataset = dataset_lib.Dataset.from_clips(description, clips, [0] * len(clips), splits, signers=signers)
+    assert dataset_lib.signers_in_train(dataset.splits['train'], dataset.splits['test']) == expected

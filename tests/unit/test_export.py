@@ -14,7 +14,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from slr_jax import checkpoint, dataset, errors, exported, exporting, files, landmarks, models, params_file
+from slr_jax import checkpoint, dataset, errors, exported, exporting, files, landmarks, model_card, models, params_file
 from slr_jax import workdir as workdir_lib
 from slr_jax.inference import LoadedModel
 from tests import numpy_models
@@ -170,7 +170,9 @@ def test_what_is_beside_the_program(workdir, folder):
     with open(os.path.join(folder, 'MODEL_CARD.md'), encoding='utf-8') as file:
         card = file.read()
     assert card.startswith('# class_query for 3 glosses of tiny\n')
-    assert '| test_best | test | 6 | 50.0% | 18.8% to 81.2% | 100.0% | step 3 |' in card
+    assert '| test_best | test | 6 | 50.0% | 18.8% to 81.2% | step 3 |' in card
+    assert 'top-5' not in card
+    assert 'Whether the signers of these clips are in train, too, is not known.' in card
     assert 'step 1' not in card
     for text in ('15 train, 6 test', 'kind synthetic', 'mediapipe_hand', '| max_frames | 12 |', '| num_epochs | 2 |'):
         assert text in card
@@ -182,6 +184,17 @@ def test_what_is_beside_the_program(workdir, folder):
         tensors['encoder.layers.mlp_in.kernel'], params['encoder']['layers']['mlp_in']['kernel']
     )
     assert len(tensors) == len(jax.tree.leaves(params))
+
+
+def test_accuracy_on_a_card():
+    metrics = {'split': 'test', 'clips': 6, 'accuracy': 0.5, 'accuracy_wilson95': [0.188, 0.812], 'selected_by': 'it'}
+    metrics |= {'top5': 1.0, 'signers_in_train': 0.5, 'glosses': 1}
+    card = model_card._accuracy({'test_best': metrics}, has_top5=True)
+    assert '| top-5 |' in card
+    assert '| test_best | test | 6 | 50.0% | 18.8% to 81.2% | 100.0% | it |' in card
+    assert '- test_best: the signers of 50% of the test clips are in train, too' in card
+    assert '- test_best: the test clips are all of one class.' in card
+    assert 'not known' not in card
 
 
 @pytest.mark.parametrize('names', [[], ['MODEL_CARD.md', 'load.py']])

@@ -176,3 +176,41 @@ def test_points_that_a_layout_lacks_are_refused(points, words):
     with pytest.raises(errors.InputError) as refusal:
         Features.from_config(config, 'mediapipe_hand')
     assert all(word in str(refusal.value) for word in ('config.points', *words))
+
+
+def make_hands_and_pose(num_clips=3, frames=40):
+    return list(np.random.default_rng(0).uniform(0.1, 0.9, (num_clips, frames, 75, 3)).astype(np.float32))
+
+
+@pytest.mark.parametrize('normalize', ['none', 'centered'])
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (lambda clip: None, []),
+        (lambda clip: clip[:, 21:42].fill(np.nan), ['left_hand']),
+        (lambda clip: clip[1:, 21:42].fill(np.nan), ['left_hand']),
+        (lambda clip: clip[4:, 21:42].fill(np.nan), []),
+        (lambda clip: clip.fill(0.25), ['right_hand', 'left_hand', 'body']),
+        (lambda clip: clip[..., 2].fill(np.nan), []),
+    ],
+)
+def test_groups_that_are_missing_or_never_change(normalize, change, expected):
+    clips = make_hands_and_pose()
+    for clip in clips:
+        change(clip)
+    features = Features('mediapipe_hands_pose', normalize, missing_value=0.0, differences=1, presence=True)
+    assert features.find_idle_groups(features.compute(clips)) == expected
+
+
+def test_fingers_without_their_wrist():
+    clips = make_hands_and_pose()
+    for clip in clips:
+        clip[:, 0] = np.nan
+    features = Features('mediapipe_hands_pose')
+    assert features.find_idle_groups(features.compute(clips)) == []
+    features = Features('mediapipe_hands_pose', 'centered', missing_value=0.0)
+    assert features.find_idle_groups(features.compute(clips)) == ['right_hand']
+    assert features.describe_idle(['right_hand'], clips, 'training') == (
+        'nearly all features of right_hand are missing or never change in the training clips: right_hand_wrist is '
+        "missing where the fingers are there, and config.normalize = 'centered' feeds fingers relative to it"
+    )

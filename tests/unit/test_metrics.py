@@ -22,10 +22,25 @@ def test_summary_of_hand_made_logits():
     summary = metrics.compute_metrics(logits, np.array([0, 1, 1, 2]))
     assert summary['accuracy'] == 0.75
     assert summary['mean_per_class_accuracy'] == pytest.approx((1 + 0.5 + 1) / 3)
-    assert summary['top5'] == 1
     assert summary['clips'] == 4
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert summary['loss'] == pytest.approx(-np.log(shares[np.arange(4), [0, 1, 1, 2]]).mean())
+
+
+@pytest.mark.parametrize('num_classes', [1, 2, 5, 6])
+def test_top5_only_of_more_than_five_classes(num_classes):
+    found = metrics.compute_metrics(np.zeros((3, num_classes), np.float32), np.zeros(3, np.int32))
+    assert ('top5' in found) == (num_classes > 5)
+
+
+def test_caveats():
+    assert metrics.caveats({'split': 'test', 'glosses': 3, 'signers_in_train': 0.0}) == []
+    assert metrics.caveats({'split': 'test'}) == []
+    assert metrics.caveats({'split': 'train', 'glosses': 3, 'signers_in_train': 1.0}) == []
+    signers, one_class = metrics.caveats({'split': 'test', 'glosses': 1, 'signers_in_train': 0.25})
+    assert signers.startswith('the signers of 25% of the test clips are in train, too')
+    assert '--split_by=signer' in signers
+    assert one_class == 'the test clips are all of one class'
 
 
 def test_top5_counts_the_fifth_and_not_the_sixth():

@@ -95,6 +95,16 @@ def test_an_accuracy_that_is_too_high_is_called_so(split, words):
     assert words not in report_page.render(make_report(is_training_data=True))
 
 
+def test_signers_and_classes_of_the_test_are_named():
+    report = make_report()
+    assert 'in train, too' not in report_page.render(report)
+    report.best.metrics.update({'signers_in_train': 1.0, 'glosses': 1})
+    text = Page(report_page.render(report)).text()
+    assert 'The signers of 100% of the test clips are in train, too' in text
+    assert '--split_by=signer' in text
+    assert 'The test clips are all of one class.' in text
+
+
 def test_the_worst_mistakes_are_the_confident_ones():
     report = make_report(num_clips=40)
     probabilities = metrics.probabilities(report.best.logits)
