@@ -6,8 +6,8 @@ r"""KSL13, 13 Korean words of three recording sessions, MediaPipe hands and pose
 
 The recipe of configs/wlasl100_hands.py, for fewer epochs, and with mirror images, for signers of either hand.
 
-Measured, mean of seeds 0 to 2 on 650 test clips of another session (95 % interval): 88.3 % (85.6 to 90.6), and 89.1 %
-(86.4 to 91.2) on their mirror images, in 4 minutes per seed on one busy CPU core.
+Measured, mean of seeds 0 to 2 on 650 test clips of another session (95 % interval): 88.3 % (85.5 to 90.6), and 89.1 %
+(85.6 to 91.8) on their mirror images, in 4 minutes per seed on one busy CPU core.
 """
 
 import ml_collections

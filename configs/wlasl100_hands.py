@@ -6,7 +6,7 @@ r"""WLASL100, two hands in no fixed order (MediaPipe Hands): convolutions and at
 
 The recipe was chosen by cross-validation, see docs/results.md.
 
-Measured, mean of seeds 0 to 2 on 100 test clips (95 % interval): 68.3 % (58.7 to 76.6), in 5 minutes per seed on one
+Measured, mean of seeds 0 to 2 on 100 test clips (95 % interval): 68.3 % (56.5 to 78.1), in 5 minutes per seed on one
 CPU core.
 """
 

@@ -208,7 +208,7 @@ def summarize(rows: Sequence[Row], num_parameters: Mapping[str, int]) -> list[Ro
         num_parameters: of the model of each recipe.
 
     Returns:
-        Of each recipe its accuracy, the mean over repeats, with its Wilson interval, and its difference to the first;
+        Of each recipe its accuracy, the mean over repeats, with its interval, and its difference to the first;
         None where a fold diverged. Minutes are those of the training steps of one fold, compilation included.
     """
     by_recipe: dict[str, list[Row]] = {}
@@ -237,7 +237,7 @@ def summarize(rows: Sequence[Row], num_parameters: Mapping[str, int]) -> list[Ro
 
 def _accuracy(rows: Sequence[Row]) -> Row:
     if any(row['diverged'] for row in rows):
-        return dict.fromkeys(('clips', 'accuracy', 'wilson95_low', 'wilson95_high'))
+        return dict.fromkeys(('clips', 'accuracy', 'interval95_low', 'interval95_high'))
     by_repeat: dict[int, list[Row]] = {}
     for row in rows:
         by_repeat.setdefault(row['repeat'], []).append(row)
@@ -246,9 +246,9 @@ def _accuracy(rows: Sequence[Row]) -> Row:
         for of_repeat in by_repeat.values()
     ]
     clips = pooled[0]['clips']
-    found: Any = metrics_lib.aggregate_runs([repeat['accuracy'] for repeat in pooled], clips)
-    low, high = found['accuracy_wilson95']
-    return {'clips': clips, 'accuracy': found['accuracy_mean'], 'wilson95_low': low, 'wilson95_high': high}
+    found = metrics_lib.aggregate_runs([repeat['accuracy'] for repeat in pooled], clips)
+    low, high = found['accuracy_interval95']
+    return {'clips': clips, 'accuracy': found['accuracy_mean'], 'interval95_low': low, 'interval95_high': high}
 
 
 def _difference(rows: Sequence[Row], reference: Sequence[Row]) -> Row:
@@ -268,7 +268,7 @@ def to_markdown(summary: Sequence[Row]) -> str:
     for row in summary:
         cells = [row['recipe'], f'diverged: {row["diverged"]}', *[''] * 5]
         if row['accuracy'] is not None:
-            cells[1:3] = f'{row["accuracy"]:.1%}', markdown.interval(row, 'wilson95', '.1f')
+            cells[1:3] = f'{row["accuracy"]:.1%}', markdown.interval(row, 'interval95', '.1f')
         if row['difference'] is not None:
             cells[3:5] = f'{100 * row["difference"]:+.1f}', markdown.interval(row, 'difference95', '+.1f')
             p_values = row['p_value'], row['p_value_holm']

@@ -3,10 +3,10 @@
     python -m experiments.fine_tuning --dataset=data/ksl13 [--quick] [--output_dir=fine_tuning]
 
 Every second gloss is a new sign, with 3 clips of the training split, drawn by the seed. A model of configs/ksl13.py is
-pre-trained on the training split, with all signs or, which is the harder and more honest case, with the other signs
-only; then it is fine-tuned to the 3 clips, or nothing is taken of it. All that are trained on the 3 clips have the same
-recipe and the same clips. The checkpoint is the best by validation accuracy; the test split is used once. Writes
-fine_tuning.csv, runs.csv and fine_tuning.md. An interrupted command goes on when it is given again. The runs take 4 GB.
+pre-trained on the training split, with all signs or with the other signs only; then it is fine-tuned to the 3 clips, or
+nothing is taken of it. All that are trained on the 3 clips have the same recipe and the same clips. The checkpoint is
+the best by validation accuracy; the test split is used once. Writes fine_tuning.csv, runs.csv and fine_tuning.md. An
+interrupted command continues when it is given again. The runs take 4 GB.
 """
 
 from collections.abc import Mapping, Sequence
@@ -121,8 +121,8 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     summary = []
     for method in dict.fromkeys(row['method'] for row in rows):
         of_method = [row for row in rows if row['method'] == method]
-        found: Any = metrics_lib.aggregate_runs([row['test_accuracy'] for row in of_method], of_method[0]['test_clips'])
-        low, high = found['accuracy_wilson95']
+        found = metrics_lib.aggregate_runs([row['test_accuracy'] for row in of_method], of_method[0]['test_clips'])
+        low, high = found['accuracy_interval95']
         summary.append(
             {
                 'method': method,

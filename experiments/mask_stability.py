@@ -219,7 +219,7 @@ def to_markdown(
     ]
     trained = []
     for labels, found in accuracies.items():
-        low, high = found['accuracy_wilson95']
+        low, high = found['accuracy_interval95']
         values = (f'{found["accuracy_mean"]:.1%}', f'{found["accuracy_std"]:.1%}', f'{low:.1%} to {high:.1%}')
         trained.append([labels, *values, found['runs'], found['clips']])
     points = [

@@ -231,14 +231,17 @@ def run(name: str, seed: int, output_dir: str, epochs: float = 1.0) -> list[dict
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each task and ranking: the mean of every metric, of AUROC its standard deviation and the least."""
+    """A row for each task and ranking: the mean of every metric, of AUROC and accuracy their standard deviation."""
     summary = []
     for task, ranking in dict.fromkeys((row['task'], row['ranking']) for row in rows):
         same = [row for row in rows if (row['task'], row['ranking']) == (task, ranking)]
         aurocs = [row['auroc'] for row in same]
         means = {metric: float(np.mean([row[metric] for row in same])) for metric in (*_METRICS, 'test_accuracy')}
-        deviation = float(np.std(aurocs, ddof=1)) if len(same) > 1 else 0.0
-        spread = {'auroc_std': deviation, 'auroc_least': min(aurocs), 'seeds': len(same)}
+        deviations = {
+            f'{metric}_std': float(np.std([row[metric] for row in same], ddof=1)) if len(same) > 1 else 0.0
+            for metric in ('auroc', 'test_accuracy')
+        }
+        spread = {**deviations, 'auroc_least': min(aurocs), 'seeds': len(same)}
         summary.append({'task': task, 'ranking': ranking, **means, **spread})
     return summary
 
@@ -298,7 +301,7 @@ def _describe_seeds(summary: Sequence[Mapping[str, Any]]) -> str:
 
 def _accuracy(row: Mapping[str, Any]) -> str:
     clips = _CLIPS['test'] * row['seeds']
-    low, high = metrics_lib.wilson_interval(row['test_accuracy'] * clips, clips)
+    low, high = metrics_lib.mean_interval(row['test_accuracy'], row['test_accuracy_std'], row['seeds'], clips)
     return (
         f'test accuracy {row["test_accuracy"]:.1%} (95 % interval {low:.1%} to {high:.1%}, {clips} clips of all seeds)'
     )

@@ -55,10 +55,11 @@ def main() -> None:
     summary = summarize([evaluate(loaded, clips) for loaded in models])
     files.write_json(os.path.join(values.workdir, 'mirrored.json'), summary)
     for name, found in summary.items():
-        low, high = found['accuracy_wilson95']
+        low, high = found['accuracy_interval95']
         progress.report(
             f'{values.split} clips {name}: {found["accuracy_mean"]:.1%} over {found["runs"]} runs, standard deviation '
-            f'{found["accuracy_std"]:.1%}, 95 % interval {low:.1%} to {high:.1%}, {found["clips"]} clips'
+            f'{found["accuracy_std"]:.1%}, 95 % interval of {found["interval"]} {low:.1%} to {high:.1%}, '
+            f'{found["clips"]} clips'
         )
 
 

@@ -292,11 +292,11 @@ def summarize(answers: Answers) -> Row:
     row: Row = {'dataset': answers.experiment.data.name, 'model': answers.experiment.config.model}
     row |= {'parameters': answers.parameters, 'clips': clips, 'seeds': len(answers.runs)}
     for prefix in ('', 'published_'):
-        names = [f'{prefix}{name}' for name in ('accuracy', 'std', 'wilson95_low', 'wilson95_high')]
+        names = [f'{prefix}{name}' for name in ('accuracy', 'std', 'interval95_low', 'interval95_high')]
         values: Sequence[float | None] = [None] * 4
         if answers.runs:
-            found: Any = metrics_lib.aggregate_runs([x[names[0]] for x in answers.runs], clips)
-            values = [found['accuracy_mean'], found['accuracy_std'], *found['accuracy_wilson95']]
+            found = metrics_lib.aggregate_runs([x[names[0]] for x in answers.runs], clips)
+            values = [found['accuracy_mean'], found['accuracy_std'], *found['accuracy_interval95']]
         row |= dict(zip(names, values, strict=True))
     row['accuracy_together'] = float(answers.correct_together.mean()) if answers.runs else None
     columns = ('paper_accuracy', 'paper_half_width', 'paper_clips')
@@ -381,8 +381,9 @@ def to_markdown(section: Section, *, quick: bool) -> str:
     paragraphs = [
         f'## {experiment.data.name}',
         f'Clips: {counts}. Seeds {", ".join(map(str, config.seeds))}. {recipe}{", the quick recipe" * quick}. '
-        'Accuracies are means over the seeds with their standard deviation (s.d.) and the 95 % interval (Wilson) of so '
-        'many test clips. "As published" is the maximum over checkpoints on the test split itself, which is too high.',
+        'Accuracies are means over the seeds with their standard deviation (s.d.) and their 95 % interval, for other '
+        'clips and other seeds (of one seed, for other clips). "As published" is the maximum over checkpoints on the '
+        'test split itself, which is too high.',
         markdown.table(
             ['model', *_ACCURACY_COLUMNS, 'as published', *_ACCURACY_COLUMNS[1:], 'in the paper, one seed'],
             [_cells(summarize(answers)) for answers in section.answers],
@@ -405,7 +406,7 @@ def _cells(row: Row) -> list[str]:
     cells = [row['model'] + (f' (diverged: {row["diverged"]})' if row['diverged'] else '')]
     for prefix in ('', 'published_'):
         cells += [f'{row[f"{prefix}accuracy"]:.1%}', f'{100 * row[f"{prefix}std"]:.1f}']
-        cells.append(markdown.interval(row, f'{prefix}wilson95', '.1f'))
+        cells.append(markdown.interval(row, f'{prefix}interval95', '.1f'))
     if row['paper_accuracy'] is None:
         return [*cells, '']
     paper = f'{100 * row["paper_accuracy"]:.1f} ± {100 * row["paper_half_width"]:.1f} %'
@@ -446,8 +447,8 @@ def draw(sections: Sequence[Section]) -> Figure:
 def _draw_accuracies(ax: Any, answers_of_models: Sequence[Answers]) -> None:
     rows = [(y, summarize(answers), answers) for y, answers in enumerate(answers_of_models) if answers.runs]
     kinds = {
-        'selected on validation': ('', 'wilson95', '#4c72b0', 'o', -0.2),
-        'as published: selected on test': ('published_', 'published_wilson95', '#c44e52', 's', 0.0),
+        'selected on validation': ('', 'interval95', '#4c72b0', 'o', -0.2),
+        'as published: selected on test': ('published_', 'published_interval95', '#c44e52', 's', 0.0),
     }
     for label, (prefix, interval, color, marker, shift) in kinds.items():
         for y, row, answers in rows:

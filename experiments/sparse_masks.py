@@ -177,8 +177,8 @@ def summarize(found: Found) -> list[Row]:
         row |= {'points': float(answers.num_points.mean()), 'points_std': spread}
         for split in _SPLITS:
             correct = answers.correct[split]
-            of_split: Any = metrics_lib.aggregate_runs(correct.mean(axis=1).tolist(), correct.shape[1])
-            low, high = of_split['accuracy_wilson95']
+            of_split = metrics_lib.aggregate_runs(correct.mean(axis=1).tolist(), correct.shape[1])
+            low, high = of_split['accuracy_interval95']
             row |= {f'{split}_accuracy': of_split['accuracy_mean'], f'{split}_std': of_split['accuracy_std']}
             row |= {f'{split}_low': low, f'{split}_high': high, f'{split}_clips': of_split['clips']}
         rows.append(row)
@@ -205,8 +205,8 @@ _RULE = (
     '√(p(1 − p)/n) of n clips, of the best validation accuracy p'
 )
 _CAVEATS = """\
-- s.d. is over seeds, which share clips; the 95 % interval (Wilson) is that of the clips, for one mean. All models are
-  those of their last epoch: no epoch is chosen.
+- s.d. is over seeds, which share clips; the 95 % interval is that of one mean, for other clips and other seeds (of one
+  seed, for other clips). All models are those of their last epoch: no epoch is chosen.
 - Test accuracies of other prices are shown to be seen, not to be chosen from. The validation accuracies chose the
   price, so that of the chosen one is somewhat too high.
 - Neighboring points move together: which of two stays may be chance (`seeds` in points.json), and random points may

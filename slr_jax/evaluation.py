@@ -183,8 +183,8 @@ def evaluate(
         restrict: whether answers are chosen among the glosses of the dataset, and not among all of the model.
 
     Returns:
-        The content of metrics.json; of several runs: 'settings', each with accuracy_mean, accuracy_std and
-        accuracy_wilson95, and 'stopped', the reason for each run that diverged.
+        The content of metrics.json; of several runs: 'settings', each with what metrics.aggregate_runs gives, and
+        'stopped', the reason for each run that diverged.
 
     Raises:
         InputError: see Evaluator and checkpoint.load_model.
@@ -373,8 +373,8 @@ def describe(metrics: dict[str, Any]) -> str:
 
 def describe_runs(summary: dict[str, Any]) -> str:
     """One line for a person, of the runs that differ in their seed, or their fold and seed."""
-    low, high = summary['accuracy_wilson95']
-    interval = f'95 % interval {low:.2%} to {high:.2%} for {summary["clips"]} clips'
+    low, high = summary['accuracy_interval95']
+    interval = f'95 % interval of {summary["interval"]} {low:.2%} to {high:.2%}, {summary["clips"]} clips'
     if 'folds' in summary:
         return (
             f'accuracy {summary["accuracy_mean"]:.2%} of {summary["folds"]} folds, each clip once, {interval}; between '

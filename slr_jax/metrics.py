@@ -11,7 +11,7 @@ import scipy.special
 _Z95 = 1.959963984540054
 
 
-def wilson_interval(correct: float, clips: int) -> tuple[float, float]:
+def wilson_interval(correct: float, clips: float) -> tuple[float, float]:
     """The 95 % interval of a fraction (Wilson, 1927); (0, 1) without clips."""
     if not clips:
         return 0.0, 1.0
@@ -19,6 +19,27 @@ def wilson_interval(correct: float, clips: int) -> tuple[float, float]:
     center = (fraction + z2 / (2 * clips)) / (1 + z2 / clips)
     half = _Z95 / (1 + z2 / clips) * math.sqrt(fraction * (1 - fraction) / clips + z2 / (4 * clips**2))
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def mean_interval(mean: float, deviation: float, runs: int, clips: int) -> tuple[float, float]:
+    """The 95 % interval of the mean accuracy of runs that differ in their seed: for other clips and other seeds.
+
+    The clips leave p(1 − p)/n to the square of the standard error, the seeds s²/S, whose quantile is Student's:
+    p ± √(z²·p(1 − p)/n + t²·s²/S). In the form of Wilson, of so many clips that those alone leave as much, it stays
+    between 0 and 1. Clips that are hard for all runs, or for some, only make it cover more.
+
+    Args:
+        mean: p, over the runs.
+        deviation: s, the sample standard deviation over the runs; where it is 0 the interval is that of Wilson.
+        runs: S; of one the interval is that of Wilson.
+        clips: n, of each run.
+    """
+    if runs == 1 or not deviation:
+        return wilson_interval(mean * clips, clips)
+    quantile = float(scipy.special.stdtrit(runs - 1, 0.975))
+    variance = mean * (1 - mean) / clips + (quantile / _Z95 * deviation) ** 2 / runs
+    clips_alone = mean * (1 - mean) / variance
+    return wilson_interval(mean * clips_alone, clips_alone)
 
 
 def normal_half_width(correct: int, clips: int) -> float:
@@ -44,16 +65,22 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return matrix
 
 
-def aggregate_runs(accuracies: Sequence[float], clips: int) -> dict[str, float | list[float]]:
+def aggregate_runs(accuracies: Sequence[float], clips: int) -> dict[str, Any]:
     """The mean accuracy of runs that differ in their seed.
 
-    With the sample standard deviation, 0 for one run, and the Wilson interval that so many clips leave to the mean.
+    With the sample standard deviation, 0 for one run, and its interval, see mean_interval; `interval` says of what.
+
+    Args:
+        accuracies: of the runs.
+        clips: of each run.
     """
     mean = statistics.mean(accuracies)
+    deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     return {
         'accuracy_mean': mean,
-        'accuracy_std': statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
-        'accuracy_wilson95': list(wilson_interval(mean * clips, clips)),
+        'accuracy_std': deviation,
+        'accuracy_interval95': list(mean_interval(mean, deviation, len(accuracies), clips)),
+        'interval': 'clips and seeds' if len(accuracies) > 1 else 'clips alone (Wilson)',
         'runs': len(accuracies),
         'clips': clips,
     }

@@ -131,7 +131,7 @@ def _runs(report: Report) -> str:
 def _aggregate(report: Report) -> str:
     rows = []
     for name, found in report.settings:
-        low, high = found['accuracy_wilson95']
+        low, high = found['accuracy_interval95']
         deviation = f'{html.percent(found["accuracy_std"])}' if found['runs'] > 1 else 'one run'
         cells = [
             html.percent_cell(found['accuracy_mean']),
@@ -145,9 +145,10 @@ def _aggregate(report: Report) -> str:
     clips = report.settings[0][1]['clips'] if report.settings else report.best.metrics['clips']
     folds = next((found['folds'] for _, found in report.settings if 'folds' in found), None)
     pooled = f', every clip of {folds} folds counted once' if folds else ''
+    kinds = ''.join(dict.fromkeys(f', of {found["interval"]}' for _, found in report.settings))
     caption = (
-        f'Mean accuracy over seeds on the {report.split} split{pooled}, its sample standard deviation (s.d.), and the '
-        f'95 % interval (Wilson) that {clips:,} clips leave to the mean'
+        f'Mean accuracy over seeds on the {report.split} split{pooled}, of {clips:,} clips, its sample standard '
+        f'deviation (s.d.), and its 95 % interval{kinds}'
     )
     return html.sortable(caption, columns, rows)
 

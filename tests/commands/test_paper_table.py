@@ -92,7 +92,7 @@ def test_numbers_are_those_of_evaluate(tiny_dir, make_table, tmp_path):
         workdir = tmp_path / 'runs' / 'tiny' / row.model
         (found,) = evaluation.evaluate(str(workdir))['settings']
         assert (row.accuracy, row.std) == pytest.approx((found['accuracy_mean'], found['accuracy_std']))
-        assert [row.wilson95_low, row.wilson95_high] == pytest.approx(found['accuracy_wilson95'])
+        assert [row.interval95_low, row.interval95_high] == pytest.approx(found['accuracy_interval95'])
         together = checkpoint.load_mean_of_runs(str(workdir)).probabilities(test.landmarks).argmax(axis=1)
         assert row.accuracy_together == pytest.approx((together == test.labels).mean())
         config, _ = workdir_lib.load_config(str(workdir / 'seed_0'))

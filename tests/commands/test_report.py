@@ -24,7 +24,7 @@ def test_numbers_are_those_of_evaluate(workdir, tmp_path):
     evaluation.evaluate(str(workdir), output_dir=str(tmp_path / 'test'))
     summary = json.loads((tmp_path / 'test' / 'metrics.json').read_text())['settings'][0]
     page = Page(output.read_text())
-    expected = {summary['accuracy_mean'], summary['accuracy_std'], *summary['accuracy_wilson95']}
+    expected = {summary['accuracy_mean'], summary['accuracy_std'], *summary['accuracy_interval95']}
     for seed in (1, 2):
         metrics = json.loads((tmp_path / 'test' / f'seed_{seed}' / 'metrics.json').read_text())
         expected |= {metrics['accuracy'], *metrics['accuracy_wilson95']}

@@ -149,7 +149,9 @@ def test_evaluation_of_all_runs(together, tmp_path):
     (setting,) = summary['settings']
     assert setting['accuracy_mean'] == pytest.approx(np.mean(accuracies))
     assert setting['accuracy_std'] == pytest.approx(np.std(accuracies, ddof=1))
-    assert setting['accuracy_wilson95'][0] < setting['accuracy_mean'] < setting['accuracy_wilson95'][1]
+    interval = metrics.mean_interval(np.mean(accuracies), np.std(accuracies, ddof=1), 4, 6)
+    assert setting['accuracy_interval95'] == pytest.approx(interval)
+    assert setting['interval'] == 'clips and seeds'
     assert (setting['runs'], setting['clips']) == (4, 6)
     table = pd.read_csv(tmp_path / 'out' / 'runs.csv')
     assert table['seed'].tolist() == list(SEEDS)
@@ -262,9 +264,8 @@ def test_the_accuracy_over_folds_counts_each_clip_once(folds, tiny_dataset, tmp_
     (setting,) = summary['settings']
     assert setting['accuracy_mean'] == pytest.approx(np.mean(accuracies))
     assert (setting['runs'], setting['folds'], setting['clips']) == (2, 2, len(everyone))
-    assert setting['accuracy_wilson95'] == pytest.approx(
-        metrics.wilson_interval(np.mean(accuracies) * len(everyone), len(everyone))
-    )
+    interval = metrics.mean_interval(np.mean(accuracies), np.std(accuracies, ddof=1), 2, len(everyone))
+    assert setting['accuracy_interval95'] == pytest.approx(interval)
     assert pd.read_csv(tmp_path / 'runs.csv')['fold'].tolist() == [0, 0, 1, 1]
 
 

@@ -47,7 +47,9 @@ def test_accuracy_is_the_mean_over_repeats_of_all_clips(table):
     """(15 + 8) / 50 and (18 + 10) / 50."""
     row = table['today']
     assert row['accuracy'] == pytest.approx(0.51)
-    assert (row['wilson95_low'], row['wilson95_high']) == pytest.approx(metrics.wilson_interval(25.5, 50))
+    assert (row['interval95_low'], row['interval95_high']) == pytest.approx(
+        metrics.mean_interval(0.51, 0.05 * 2**0.5, 2, 50)
+    )
     assert (row['clips'], row['parameters'], row['epochs'], row['minutes']) == (50, 1000, 4, 1.5)
     assert row['difference'] is row['p_value'] is row['p_value_holm'] is None
 
@@ -86,11 +88,11 @@ def test_where_the_first_diverged_there_are_no_differences():
 def test_the_table_in_percent_and_points(table):
     lines = cross_validation.to_markdown(list(table.values())).splitlines()
     assert len({line.count('|') for line in lines}) == 1
-    assert lines[2].startswith('| today | 51.0% | 37.6 to 64.3 |  |')
+    assert lines[2].startswith('| today | 51.0% | 10.7 to 90.0 |  |')
     cells = lines[3].split(' | ')
-    assert cells[1:4] == ['70.0%', '56.2 to 80.9', '+18.8']
+    assert cells[1:4] == ['70.0%', '39.7 to 89.2', '+18.8']
     assert float(cells[5]) == pytest.approx(table['better']['p_value'], abs=1e-3)
-    assert '| the same | 51.0% | 37.6 to 64.3 | +0.0 | +0.0 to +0.0 | 1.000 | 1.000 | 1,003 | 4 | 1.5 |' in lines
+    assert '| the same | 51.0% | 10.7 to 90.0 | +0.0 | +0.0 to +0.0 | 1.000 | 1.000 | 1,003 | 4 | 1.5 |' in lines
     assert lines[6].startswith('| broken | diverged: fold 1 of repeat 0 |')
 
 

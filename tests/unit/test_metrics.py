@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.stats
 
 from slr_jax import metrics
 
@@ -10,6 +12,55 @@ def test_wilson_interval():
     for correct, clips, low, high in table:
         assert metrics.wilson_interval(correct, clips) == pytest.approx((low, high), abs=5e-5)
     assert metrics.wilson_interval(0, 0) == (0, 1)
+
+
+def test_interval_of_a_mean_by_hand():
+    """Its ends are the accuracies p0 that are z standard errors away, which p0(1 − p0) of the clips makes larger."""
+    accuracies, clips = [0.60, 0.66, 0.75], 300
+    mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
+    of_clips, of_seeds = mean * (1 - mean) / clips, deviation**2 / 3
+    z, t = scipy.stats.norm.ppf(0.975), scipy.stats.t.ppf(0.975, 2)
+    scale = (z**2 * of_clips + t**2 * of_seeds) / (mean * (1 - mean))
+
+    def too_far(accuracy):
+        return (mean - accuracy) ** 2 - scale * accuracy * (1 - accuracy)
+
+    expected = [scipy.optimize.brentq(too_far, 0, mean), scipy.optimize.brentq(too_far, mean, 1)]
+    found = metrics.aggregate_runs(accuracies, clips)
+    assert found['accuracy_interval95'] == pytest.approx(expected)
+    assert expected[1] - expected[0] == pytest.approx(2 * np.sqrt(scale * mean * (1 - mean)), rel=0.1)
+    assert (found['interval'], found['accuracy_std']) == ('clips and seeds', pytest.approx(deviation))
+
+
+def test_interval_of_runs_that_do_not_differ_is_that_of_wilson():
+    wilson = scipy.stats.binomtest(30, 40).proportion_ci(method='wilson')
+    for accuracies, kind in (([0.75], 'clips alone (Wilson)'), ([0.75] * 3, 'clips and seeds')):
+        found = metrics.aggregate_runs(accuracies, 40)
+        assert found['accuracy_interval95'] == pytest.approx([wilson.low, wilson.high])
+        assert found['interval'] == kind
+    assert metrics.aggregate_runs([1.0, 1.0], 40)['accuracy_interval95'][1] == 1
+    low, high = metrics.aggregate_runs([0.0, 1.0], 40)['accuracy_interval95']
+    assert 0 <= low < 0.05 and 0.95 < high <= 1
+
+
+@pytest.mark.parametrize('deviation', [0, 0.04, 0.1])
+@pytest.mark.parametrize(('runs', 'clips'), [(2, 300), (3, 100), (3, 650), (10, 300)])
+def test_interval_of_a_mean_covers_what_other_clips_and_seeds_would_give(deviation, runs, clips):
+    """Of 1,000 simulated experiments: clips differ in how hard they are, seeds by `deviation` and from clip to clip."""
+    rng = np.random.default_rng(0)
+    for accuracy in (0.42, 0.63, 0.88):
+        threshold = scipy.stats.norm.ppf(accuracy)
+        of_seeds = deviation / scipy.stats.norm.pdf(threshold)
+        of_clips, of_both = np.sqrt((1 - of_seeds**2) * np.array([0.75, 0.25]))
+        margins = of_seeds * rng.standard_normal((1000, runs, 1), np.float32)
+        margins = margins + of_clips * rng.standard_normal((1000, 1, clips), np.float32)
+        margins += of_both * rng.standard_normal((1000, runs, clips), np.float32)
+        found = (margins > -threshold).mean(axis=2)
+        intervals = [metrics.aggregate_runs(of_runs, clips)['accuracy_interval95'] for of_runs in found.tolist()]
+        assert np.mean([low <= accuracy <= high for low, high in intervals]) >= 0.93
+        if deviation == 0.1:
+            intervals = [metrics.wilson_interval(mean * clips, clips) for mean in found.mean(axis=1)]
+            assert np.mean([low <= accuracy <= high for low, high in intervals]) < 0.9
 
 
 def test_normal_interval_is_that_of_the_paper():

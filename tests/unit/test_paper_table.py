@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from experiments import paper_table, recipes
 from slr_jax import dataset as dataset_lib
@@ -89,11 +88,11 @@ def test_a_row_has_means_and_intervals_by_hand():
     """20 and 30 of 40 clips: mean 62.5 %, deviations of 12.5 from it."""
     row = paper_table.summarize(make_answers('class_query', first_right(20, 30)))
     assert (row['accuracy'], row['std']) == (0.625, pytest.approx(0.25 / 2**0.5))
-    expected = scipy.stats.binomtest(25, CLIPS).proportion_ci(method='wilson')
-    assert (row['wilson95_low'], row['wilson95_high']) == pytest.approx((expected.low, expected.high))
+    expected = metrics.mean_interval(0.625, row['std'], 2, CLIPS)
+    assert (row['interval95_low'], row['interval95_high']) == pytest.approx(expected)
     assert row['published_accuracy'] == pytest.approx(0.725)
-    expected = metrics.wilson_interval(29, CLIPS)
-    assert (row['published_wilson95_low'], row['published_wilson95_high']) == pytest.approx(expected)
+    expected = metrics.mean_interval(0.725, row['published_std'], 2, CLIPS)
+    assert (row['published_interval95_low'], row['published_interval95_high']) == pytest.approx(expected)
     # Where one of two seeds is right, the mean of 0.7 and 0.3 is above that of 0.2 and 0.6 for another class.
     assert row['accuracy_together'] == 0.75
     assert (row['seeds'], row['clips'], row['parameters'], row['diverged']) == (2, CLIPS, 1234, '')

@@ -73,7 +73,8 @@ def test_runs_are_compared_and_diverged_ones_named():
     ((_, aggregate),) = report.settings
     accuracies = [run.metrics['accuracy'] for run in report.runs]
     assert aggregate['accuracy_mean'] == pytest.approx(np.mean(accuracies))
-    assert {aggregate['accuracy_mean'], aggregate['accuracy_std'], *aggregate['accuracy_wilson95']} <= {*page.numbers}
+    assert {aggregate['accuracy_mean'], aggregate['accuracy_std'], *aggregate['accuracy_interval95']} <= {*page.numbers}
+    assert '95 % interval, of clips and seeds' in page.text()
     for run in report.runs:
         assert {run.metrics['accuracy'], *run.metrics['accuracy_wilson95']} <= {*page.numbers}
     assert 'seed_2, whose details follow, is the best by validation accuracy' in page.text()
