@@ -108,8 +108,7 @@ def main() -> None:
             tolerance=values.tolerance,
         )
     print(store_lib.summary(rows))
-    if not any(row['status'] == 'done' for row in rows):
-        raise errors.InputError(f'no clip could be extracted; {values.output}/{store_lib.REPORT} says why')
+    store_lib.require_done(rows, values.output)
 
 
 if __name__ == '__main__':

@@ -23,6 +23,9 @@ from slr_jax import cli, errors, progress
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
 
+# In the working directory.
+_LANDMARKS = 'landmarks'
+
 
 def convert(
     clips: Sequence[clips_lib.Clip],
@@ -60,7 +63,7 @@ def convert(
     from preprocessing.extraction import run_local
 
     tfds_writer.check_name(name)
-    table, landmarks = os.path.join(work_dir, 'clips.csv'), os.path.join(work_dir, 'landmarks')
+    table, landmarks = os.path.join(work_dir, 'clips.csv'), os.path.join(work_dir, _LANDMARKS)
     clips_lib.write_clips(table, clips, videos)
     progress.report(clips_lib.summary(table, clips))
     progress.report(f'2 of 4: models in {model_dir}')
@@ -70,8 +73,7 @@ def convert(
         clips, videos, landmarks, model_dir, options, num_workers=num_workers, time_limit=time_limit
     )
     progress.report(store_lib.summary(rows))
-    if not any(row['status'] == 'done' for row in rows):
-        raise errors.InputError(f'no clip could be extracted; {landmarks}/{store_lib.REPORT} says why')
+    store_lib.require_done(rows, landmarks)
     path = os.path.join(data_dir, name)
     progress.report(f'4 of 4: dataset in {path}')
     dataset = plausibility.check(extracted.read_dataset(clips, landmarks, name, landmarks_lib.LAYOUTS[layout]))
@@ -131,12 +133,13 @@ def main() -> None:
     else:
         clips, lines = clips_from_folder.read(values)
         progress.report('\n'.join(lines))
+    work_dir = values.work_dir or os.path.join(values.data_dir, f'{values.name}_work')
     path = convert(
         clips,
         values.videos,
         values.name,
         values.data_dir,
-        values.work_dir or os.path.join(values.data_dir, f'{values.name}_work'),
+        work_dir,
         values.model_dir,
         options=landmarker_lib.Options(running_mode=values.running_mode, pose=values.pose),
         layout=values.dataset_layout,
@@ -145,6 +148,8 @@ def main() -> None:
     )
     trains = f'--config=configs/own_videos.py --config.dataset={os.path.dirname(path)} --workdir=runs/{values.name}'
     print(f'to train: python -m slr_jax.train {trains}')
+    for line in store_lib.unseen_line(store_lib.read_report(os.path.join(work_dir, _LANDMARKS))):
+        print(line)
 
 
 if __name__ == '__main__':

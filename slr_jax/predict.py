@@ -20,6 +20,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
+import numpy as np
 
 from slr_jax import cli, errors, files, progress
 from slr_jax import dataset as dataset_lib
@@ -332,10 +333,14 @@ def _answer_recording(
     # A picture that is shown while it is answered has each answer as soon as it can be given.
     is_live = values.camera is not None or recording.draw is not None
     answered = 'no sign'
+    num_frames = num_seen = 0
 
     def landmarks() -> Iterator['live.Frame']:
+        nonlocal num_frames, num_seen
         for seconds, picture, points in recording.frames:
             recording.speed.frame(seconds)
+            num_frames += 1
+            num_seen += not np.isnan(points[..., 0]).all()
             if recording.draw:
                 recording.draw(seconds, picture, points, answered)
             yield seconds, points
@@ -363,6 +368,8 @@ def _answer_recording(
             progress.report(f'{recording.name}  {segment.start:.1f} to {segment.end:.1f} s  {text}')
         yield segment
     progress.report(f'{recording.name}: {recording.speed.line()}')
+    if 2 * num_seen < num_frames:
+        progress.report(f'warning: {recording.name}: a body or hand is seen in {num_seen} of {num_frames} frames')
 
 
 def _predict_videos(

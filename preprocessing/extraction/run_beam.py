@@ -57,6 +57,7 @@ def extract(
             store = _BeamStore.create_or_continue(output, description, tolerance)
             rows = _run(clips, _Extract(videos, model_dir, options, store), runner, pipeline_options, unfinished)
             report = [rows[clip.video_id] for clip in clips]
+            store_lib.note_seldom_seen(report, options.parts)
             store.save_report(report)
         finally:
             FileSystems.delete([unfinished])

@@ -113,7 +113,10 @@ def extract(
         for clip, result in worker_pool.run_tasks(clip_extractor.group_by_video(to_do), start, num_workers, time_limit):
             failed = isinstance(result, worker_pool.Failure)
             row = rows[clip] = store_lib.failed_row(clip, result.reason) if failed else result
-            progress.add(row['frames'], row['status'] != 'done' and f'{clip.video_id}: {row["reason"]}')
+            progress.add(
+                row['frames'], f'{clip.video_id}: {row["reason"]}' if row['status'] in ('failed', 'missing') else ''
+            )
         report = [rows[clip] for clip in clips]
+        store_lib.note_seldom_seen(report, options.parts)
         store.save_report(report)
     return report

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import clips as clips_lib
+from preprocessing import folders
 from preprocessing.extraction import landmarker as landmarker_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files, frame_sizes
@@ -34,6 +35,10 @@ REPORT = 'report.csv'
 DEFAULT_TOLERANCE = 10
 _GROUPS = ('right_hand', 'left_hand', 'body')
 _OPTIONAL = ('hands_given_up', 'frame_size')
+_UNSEEN, _SELDOM = 'nothing seen', 'seldom seen'
+# Fractions of the frames of a clip. Of 11,000 clips of signs 12 have the hand that is seen more often in fewer than a
+# tenth, and 2,400 in fewer than half, but every one of those whose bodies are known has its body in most.
+_FEWEST_HANDS, _FEWEST_FRAMES = 0.1, 0.5
 
 Row = dict[str, Any]
 
@@ -256,18 +261,41 @@ def done_row(
 ) -> Row:
     """A row of the report: frames, in what fraction of them each hand and the body were seen, hands given up, and size.
 
-    The reason says where the video ends before the clip.
+    The reason says where the video ends before the clip, and where nothing was seen.
     """
     seen = ~np.isnan(landmarks[..., 0])
     groups = landmarker_lib.LAYOUT.groups
     fractions = {group: round(float(seen[:, groups[group]].any(axis=1).mean()), 4) for group in _GROUPS}
     shorter = missing_frames(clip, landmarks)
     end = clip.frame_start + len(landmarks) - 1
-    reason = f'the annotation ends at frame {clip.frame_end}, the video at frame {end}' if shorter else ''
+    reasons = [f'the annotation ends at frame {clip.frame_end}, the video at frame {end}'] * bool(shorter)
+    reasons += ['no body or hand was seen in any frame'] * (not seen.any())
     given_up = '' if hands_given_up is None else hands_given_up
+    row = _row(clip, 'done' if seen.any() else _UNSEEN, '; '.join(reasons))
     size = '' if frame_size is None else '{}x{}'.format(*frame_size)
-    counts = {'frames': len(landmarks), **fractions, 'hands_given_up': given_up, 'frame_size': size}
-    return {**_row(clip, 'done', reason), **counts}
+    return {**row, 'frames': len(landmarks), **fractions, 'hands_given_up': given_up, 'frame_size': size}
+
+
+def is_seldom_seen(hands: Sequence[float], body: float | None) -> bool:
+    """Whether what was seen of a clip is too little to be plausible.
+
+    Args:
+        hands: in which fraction of the frames each hand was seen; empty where hands were not looked for.
+        body: the same of the body; None where it was not looked for.
+    """
+    hand = max(hands, default=None)
+    if hand is not None and hand < _FEWEST_HANDS:
+        return True
+    return body is not None and max(body, hand or 0.0) < _FEWEST_FRAMES
+
+
+def note_seldom_seen(rows: Sequence[Row], parts: Sequence[str]) -> None:
+    """Adds to the reasons of clips in which too little was seen of the parts that were looked for."""
+    for row in rows:
+        hands = [row[group] for group in _GROUPS[:2]] if 'hands' in parts else []
+        if row['status'] == 'done' and is_seldom_seen(hands, row['body'] if 'pose' in parts else None):
+            seen = ', '.join(f'{group.replace("_", " ")} {row[group]:.1%}' for group in _GROUPS)
+            row['reason'] = '; '.join(filter(None, (row['reason'], f'{_SELDOM}: {seen} of the frames')))
 
 
 def failed_row(clip: clips_lib.Clip, reason: str) -> Row:
@@ -293,18 +321,22 @@ def _row(clip: clips_lib.Clip, status: str, reason: str) -> Row:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Clips done, failed and why, frames, and in which fraction of them each hand and the body were seen."""
+    """Clips done, failed and why, frames, and in which fraction of them each hand and the body were seen.
+
+    The last line names the clips in which nothing, or too little, was seen.
+    """
     by_status = Counter(row['status'] for row in rows)
-    done = [row for row in rows if row['status'] == 'done']
+    done = [row for row in rows if row['status'] in ('done', _UNSEEN)]
     frames = sum(row['frames'] for row in done)
-    lines = [f'{by_status["done"]} clips done, {by_status["failed"]} failed, {by_status["missing"]} missing']
+    unseen = f', {by_status[_UNSEEN]} {_UNSEEN}' if by_status[_UNSEEN] else ''
+    lines = [f'{by_status["done"]} clips done{unseen}, {by_status["failed"]} failed, {by_status["missing"]} missing']
     if frames:
         fractions = (
             f'{group.replace("_", " ")} {sum(row[group] * row["frames"] for row in done) / frames:.1%}'
             for group in _GROUPS
         )
         lines.append(f'{frames} frames, seen in: {", ".join(fractions)}')
-    shorter = sum(bool(row['reason']) for row in done)
+    shorter = sum('the annotation ends' in row['reason'] for row in done)
     if shorter:
         lines.append(f'clips shorter than annotated, because the video ends first: {shorter}, named in {REPORT}')
     given_up = [row['hands_given_up'] for row in done if row['hands_given_up']]
@@ -313,9 +345,36 @@ def summary(rows: Sequence[Row]) -> str:
             f'{sum(given_up)} hands of {len(given_up)} clips are given up: they are of another person, or too far from '
             f'the body; hands_given_up in {REPORT} counts them'
         )
-    reasons = Counter(row['reason'] for row in rows if row['status'] != 'done')
+    reasons = Counter(row['reason'] for row in rows if row['status'] in ('failed', 'missing'))
     lines.extend(f'  {count} × {reason}' for reason, count in reasons.most_common())
     sizes = dict(Counter(row['frame_size'] for row in done if row['frame_size']).most_common())
     if frame_sizes.has_several_shapes(sizes):
         lines.append(f'pictures of several shapes, by number of clips: {frame_sizes.describe(sizes)}')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *unseen_line(rows)])
+
+
+def unseen_line(rows: Sequence[Row]) -> list[str]:
+    """A line that names the clips in which nothing, or too little, was seen; none where there are no such clips."""
+    named = {
+        _UNSEEN: [row['video_id'] for row in rows if row['status'] == _UNSEEN],
+        _SELDOM: [row['video_id'] for row in rows if _SELDOM in row['reason']],
+    }
+    found = [f'{what} in {folders.count_and_name(names)}' for what, names in named.items() if names]
+    return [f'warning: of {len(rows)} clips, {", ".join(found)}; {REPORT} has each'] if found else []
+
+
+def read_report(directory: str) -> list[Row]:
+    """The rows of report.csv."""
+    return pd.read_csv(os.path.join(directory, REPORT), dtype={'video_id': str}, keep_default_na=False).to_dict(
+        'records'
+    )
+
+
+def require_done(rows: Sequence[Row], directory: str) -> None:
+    """Raises InputError where no clip is done."""
+    if not any(row['status'] == 'done' for row in rows):
+        unseen = [row['video_id'] for row in rows if row['status'] == _UNSEEN]
+        reason = 'no clip could be extracted'
+        if unseen:
+            reason = f'nothing was seen in the clips that could be extracted: {folders.count_and_name(unseen)}'
+        raise errors.InputError(f'{reason}; {directory}/{REPORT} says why')

@@ -178,7 +178,7 @@ class Clips:
             self.frame_sizes.append(frame_size or (0, 0))
 
     def report(self, path: str, layout: landmarks_lib.Layout | None = None) -> None:
-        """Prints which clips are left out, and in which no hand of a layout is seen; InputError where none is left."""
+        """Prints which clips are left out, and those of which too little is seen; InputError where none is left."""
         num_clips = len(self.names) + len(self.left_out)
         if not num_clips:
             raise errors.InputError(f'{path} holds no clip')
@@ -188,12 +188,19 @@ class Clips:
         plausibility.report_left_out(path, self.left_out, num_clips)
         if layout is None:
             return
-        hands = [point for hand in layout.hands for point in hand]
-        without = [
-            name for name, points in zip(self.names, self.landmarks, strict=True) if np.isnan(points[:, hands, 0]).all()
-        ]
+        without, seldom = [], []
+        for name, points in zip(self.names, self.landmarks, strict=True):
+            seen = ~np.isnan(points[..., 0])
+            hands = [float(seen[:, list(hand)].any(axis=1).mean()) for hand in layout.hands]
+            body = float(seen[:, list(layout.groups['body'])].any(axis=1).mean()) if 'body' in layout.groups else None
+            if not any(hands):
+                without.append(name)
+            elif store_lib.is_seldom_seen(hands, body):
+                seldom.append(name)
         if without:
             progress.report(f'warning: no hand is seen in any frame of {folders.count_and_name(without)}')
+        if seldom:
+            progress.report(f'warning: body and hands are seen in few frames of {folders.count_and_name(seldom)}')
 
 
 # --- Videos

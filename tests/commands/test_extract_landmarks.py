@@ -173,7 +173,7 @@ def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
         'too long': ('failed', too_long),
         'clip cut.mp4': ('failed', cut),
         'clip no_frame.avi': ('failed', 'the video has no frames'),
-        'clip one_frame.avi': ('done', ''),
+        'clip one_frame.avi': ('nothing seen', 'no body or hand was seen in any frame'),
         'clip missing.mp4': ('missing', 'there is no such file'),
         'good, too': ('done', ''),
     }
@@ -184,9 +184,9 @@ def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
     assert report['file'].tolist() == [clip.file for clip in clips]
     assert dict(zip(report['video_id'], zip(report['status'], report['reason'], strict=True), strict=True)) == expected
     assert report['frames'].astype(int).tolist() == [0, 0, 0, 2, 0, 0, 0, 1, 0, 3]
-    failed = report[report['status'] != 'done']
+    failed = report[report['frames'] == '0']
     assert (failed[['right_hand', 'left_hand', 'body', 'hands_given_up']] == '').all(axis=None)
-    done = report[report['status'] == 'done'].set_index('video_id')[['right_hand', 'left_hand', 'body']].astype(float)
+    done = report[report['frames'] != '0'].set_index('video_id')[['right_hand', 'left_hand', 'body']].astype(float)
     assert done.loc['clip one_frame.avi'].tolist() == [0, 0, 0]
     assert (done['body'] == 0).all()
     shares = {}
@@ -199,18 +199,47 @@ def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
     assert '10 clips: 1 done or missing, 9 to do' in lines
     for name, (status, reason) in expected.items():
         assert (f'failed: {name}: {reason}' in lines) == (status == 'failed')
-    assert '3 clips done, 6 failed, 1 missing' in lines
+    assert '2 clips done, 1 nothing seen, 6 failed, 1 missing' in lines
     assert f'  2 × {NO_VIDEO}' in lines
     assert f'  1 × {cut}' in lines
     assert '  1 × there is no such file' in lines
     assert any(line.startswith('6 frames, seen in: right hand ') and line.endswith('body 0.0%') for line in lines)
+    assert lines[-1] == 'warning: of 10 clips, nothing seen in 1 (clip one_frame.avi); report.csv has each'
+
+
+def test_clips_in_which_nothing_or_too_little_is_seen(command, tmp_path):
+    # Before frame 19 of the video no hand is seen.
+    clips = [make_clip('black', 'one_frame.avi'), make_clip('hand', '69241.mp4', 20, 22)]
+    clips += [make_clip('no hand', '69241.mp4', 1, 3)]
+    output = tmp_path / 'out'
+    argv = command(clips, output, 'parts=hands,pose')
+    expected = 'warning: of 3 clips, nothing seen in 1 (black), seldom seen in 1 (no hand); report.csv has each'
+    assert succeed(argv).splitlines()[-1] == expected
+    report = pd.read_csv(output / 'report.csv', keep_default_na=False)
+    assert report['status'].tolist() == ['nothing seen', 'done', 'done']
+    assert report['reason'].tolist() == [
+        'no body or hand was seen in any frame',
+        '',
+        'seldom seen: right hand 0.0%, left hand 0.0%, body 100.0% of the frames',
+    ]
+    before = snapshot(output)
+    printed = succeed(argv)
+    assert '3 clips: 3 done or missing, 0 to do' in printed
+    assert printed.splitlines()[-1] == expected
+    assert snapshot(output) == before
+    # Alone it is as good as failed, at once and again.
+    for _ in range(2):
+        sentence = (
+            f'nothing was seen in the clips that could be extracted: 1 (black); {tmp_path}/alone/report.csv says why'
+        )
+        refuse(command(clips[:1], tmp_path / 'alone'), sentence)
 
 
 def test_clips_that_end_a_few_frames_after_their_video(command, tmp_path):
     # The video has 75 frames.
     clips = [make_clip(f'to {end}', '69241.mp4', 73, end) for end in (75, 77, 85, 86)]
     output = tmp_path / 'out'
-    printed = succeed(command(clips, output))
+    printed = succeed(command(clips, output, 'parts=pose'))
     report = pd.read_csv(output / 'report.csv', keep_default_na=False)
     assert report['status'].tolist() == ['done', 'done', 'done', 'failed']
     assert report['frames'].tolist() == [3, 3, 3, 0]
@@ -223,17 +252,17 @@ def test_clips_that_end_a_few_frames_after_their_video(command, tmp_path):
     assert 'clips shorter than annotated, because the video ends first: 2, named in report.csv' in printed.splitlines()
     assert printed.count('failed: ') == 1
     before = snapshot(output)
-    assert '4 clips: 3 done or missing, 1 to do' in succeed(command(clips, output))
+    assert '4 clips: 3 done or missing, 1 to do' in succeed(command(clips, output, 'parts=pose'))
     assert snapshot(output) == before
     # What a larger tolerance kept is not taken for a smaller one, and what a smaller one refused is done with a larger.
     sentence = (
         f'{output}/to 85.npz has 3 of the 13 frames of the clips table, beyond --tolerance=9; remove the file or use '
         'another directory'
     )
-    refuse(command(clips, output, 'tolerance=9'), sentence)
+    refuse(command(clips, output, 'parts=pose', 'tolerance=9'), sentence)
     assert snapshot(output) == before
-    assert '4 clips done, 0 failed, 0 missing' in succeed(command(clips, output, 'tolerance=11'))
-    printed = succeed(command(clips, tmp_path / 'strict', 'tolerance=0'))
+    assert '4 clips done, 0 failed, 0 missing' in succeed(command(clips, output, 'parts=pose', 'tolerance=11'))
+    printed = succeed(command(clips, tmp_path / 'strict', 'parts=pose', 'tolerance=0'))
     assert '1 clips done, 3 failed, 0 missing' in printed
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from preprocessing.extraction import camera as camera_lib
 from preprocessing.extraction import landmarker, model_files
 from preprocessing.formats import npz
-from slr_jax import checkpoint, dataset
+from slr_jax import checkpoint, dataset, progress
 from tests import videos as videos_lib
 from tests import workdirs
 from tests.in_process import check_refusal, run_here
@@ -244,3 +244,14 @@ def test_refused(fake, predict, video, tmp_path, monkeypatch):
         status, stderr, lines = predict(**options)
         check_refusal(status, stderr, facts)
         assert lines is None
+
+
+def test_recordings_of_which_little_is_seen_are_named(predict, fake, video, tmp_path, monkeypatch):
+    printed = []
+    monkeypatch.setattr(progress, 'report', printed.append)
+    answered(predict(videos=video, window=0.5))
+    assert not any('body or hand' in line for line in printed)
+    pictures = [np.full((48, 64, 3), 200 * (number < 4), np.uint8) for number in range(FPS)]
+    dark = videos_lib.write_video(tmp_path / 'dark.mp4', pictures, 'mpeg4', rate=FPS)
+    answered(predict(videos=dark, window=0.5))
+    assert printed[-1] == f'warning: {dark}: a body or hand is seen in 4 of {FPS} frames'

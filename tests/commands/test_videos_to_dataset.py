@@ -91,6 +91,7 @@ def test_what_it_makes(whole):
     steps = [line for line in printed.splitlines() if ' of 4: ' in line]
     assert [step[0] for step in steps] == ['1', '2', '3', '4']
     assert '6 clips done, 0 failed, 0 missing\n' in printed
+    assert printed.splitlines()[-1].startswith('to train: ')
 
 
 def test_the_same_command_again_changes_nothing_and_other_options_are_refused(command, whole, tmp_path):
@@ -149,7 +150,7 @@ def convert(monkeypatch, tmp_path):
                 if clip.file == 'bad.mp4':
                     rows.append(store_lib.failed_row(clip, 'bad'))
                     continue
-                points = np.full((3, 75, 3), clip.label, np.float32)
+                points = np.full((3, 75, 3), np.nan if clip.file == 'black.mp4' else clip.label, np.float32)
                 store.save(clip, points, 0)
                 rows.append(store_lib.done_row(clip, points, 0))
             store.save_report(rows)
@@ -181,6 +182,22 @@ def test_what_can_be_extracted_is_the_dataset(convert, capsys):
     printed = capsys.readouterr().out
     assert '1 of 3 clips are left out:\n  no landmarks: v2\n' in printed
     assert f'{path}: exists, and is of these clips\n' not in printed
+
+
+def test_clips_in_which_nothing_is_seen_are_left_out_and_never_alone(convert, capsys, tmp_path):
+    convert, calls = convert
+    path = convert(make_clips('a.mp4', 'b.mp4', 'black.mp4'))
+    assert calls[-1] == ['done', 'done', 'nothing seen']
+    assert dataset_lib.load_dataset(path).splits['train'].video_ids == ['v0', 'v1']
+    printed = capsys.readouterr().out
+    assert 'warning: of 3 clips, nothing seen in 1 (v2); report.csv has each\n' in printed
+    assert '1 of 3 clips are left out:\n  nothing seen in any frame: v2\n' in printed
+    expected = (
+        'nothing was seen in the clips that could be extracted: 2 .v0, v1.; .*/work/landmarks/report.csv says why'
+    )
+    with pytest.raises(errors.InputError, match=expected):
+        convert(make_clips('black.mp4', 'black.mp4'), name='black')
+    assert not (tmp_path / 'data' / 'black').exists()
 
 
 def test_more_clips_need_another_name_or_the_dataset_removed(convert):

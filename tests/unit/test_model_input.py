@@ -233,6 +233,19 @@ def test_clips_without_landmarks_are_left_out_and_those_without_hands_named(caps
     printed = capsys.readouterr().out
     assert '3 of 5 clips are left out:\n  the file is empty: e\n  nothing seen in any frame: c\n' in printed
     assert 'warning: no hand is seen in any frame of 1 (b)\n' in printed
+    assert 'few frames' not in printed
+
+
+def test_clips_of_which_little_is_seen_are_named(capsys):
+    layout = landmarker.LAYOUT
+    clips = model_input.Clips()
+    for name, frames_with_hands, frames_with_body in (('a', 2, 20), ('b', 1, 20), ('c', 9, 9), ('d', 10, 0)):
+        points = np.full((20, 75, 3), 0.5, np.float32)
+        points[frames_with_hands:, :42] = np.nan
+        points[frames_with_body:, 42:] = np.nan
+        clips.add(name, points, layout)
+    clips.report('videos', layout)
+    assert capsys.readouterr().out == 'warning: body and hands are seen in few frames of 2 (b, c)\n'
 
 
 @pytest.mark.parametrize(
