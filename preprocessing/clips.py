@@ -28,6 +28,8 @@ from slr_jax import errors, files
 
 TO_THE_END = -1
 
+tidy_gloss = dataset_lib.tidy_gloss
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -87,7 +89,7 @@ def _parse_row(path: str, index: int, row: dict[str, Any]) -> Clip:
 
     whole = {column: number(column, int, 'a whole number') for column in ('label', 'frame_start', 'frame_end')}
     fps = number('fps', float, 'a number or nothing') if row['fps'] else None
-    return Clip(**row | whole | {'fps': fps})
+    return Clip(**row | whole | {'fps': fps, 'gloss': tidy_gloss(row['gloss']) or row['gloss']})
 
 
 def _check_clips(path: str, clips: Sequence[Clip], prefix: str, name: Callable[[int], str]) -> None:
@@ -171,11 +173,6 @@ def _describe(clip: Clip) -> str:
     return clip.file if is_whole else f'{clip.file}, frames {clip.frame_range}'
 
 
-def tidy_gloss(text: str) -> str:
-    """A gloss as all sources spell it: single blanks, none around it, and composed characters (é is one)."""
-    return unicodedata.normalize('NFC', ' '.join(text.split()))
-
-
 def number_labels(clips: Sequence[Clip]) -> list[Clip]:
     """Numbers the classes by their glosses: in the order of numbers where all are numbers, else of the alphabet."""
     glosses = {clip.gloss for clip in clips}
@@ -207,11 +204,12 @@ def summary(path: str, clips: Sequence[Clip]) -> str:
     """Clips, glosses and signers of each split, one line per split."""
     glosses = sorted({clip.gloss for clip in clips})
     lines = [f'{path}: {len(clips)} clips of {len(glosses)} glosses']
-    spellings = Counter(gloss.casefold() for gloss in glosses)
-    alike = [gloss for gloss in glosses if spellings[gloss.casefold()] > 1]
+    folded = {gloss: unicodedata.normalize('NFKC', gloss).casefold() for gloss in glosses}
+    spellings = Counter(folded.values())
+    alike = [gloss for gloss in glosses if spellings[folded[gloss]] > 1]
     if alike:
         lines.append(
-            f'  warning: glosses that differ in capitals only are different classes: {dataset_lib.some(alike)}'
+            f'  warning: glosses that differ in capitals or width only are different classes: {dataset_lib.some(alike)}'
         )
     for split in dataset_lib.SPLITS:
         part = [clip for clip in clips if clip.split == split]

@@ -45,7 +45,10 @@ def read_wlasl(path: str) -> list[Row]:
             raise errors.InputError(f'{path}, entry {number}: gloss is {entry["gloss"]!r}, expected text')
         for instance in entry['instances']:
             where = f'{path}, gloss {entry["gloss"]!r}'
-            rows.append({'gloss_number': number, 'gloss_name': entry['gloss']} | _fields(where, instance))
+            rows.append(
+                {'gloss_number': number, 'gloss_name': dataset_lib.tidy_gloss(entry['gloss'])}
+                | _fields(where, instance)
+            )
     if not rows:
         raise errors.InputError(f'{path} holds no instances of glosses')
     return rows

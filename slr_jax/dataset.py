@@ -23,6 +23,18 @@ _OLD_FIELDS = {'hand_names': 'handedness', 'known_points': 'informative_points'}
 _OLD_HANDEDNESS = {'anatomical': 'signer', 'published': 'swapped'}
 
 
+# Characters that are not seen, whatever is around them: of no width, and marks of the direction of text.
+_UNSEEN = dict.fromkeys(map(ord, '\u00ad\u200b\u200e\u200f\u2060\ufeff'))
+# Joiners, which are not seen at the ends of a word.
+_JOINERS = '\u200c\u200d'
+
+
+def tidy_gloss(text: str) -> str:
+    """A gloss as all sources spell it: single blanks, none around it, composed characters, none that is not seen."""
+    words = unicodedata.normalize('NFC', text.translate(_UNSEEN)).split()
+    return ' '.join(filter(None, (word.strip(_JOINERS) for word in words)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Clips:
     """Clips of one split.
@@ -93,7 +105,7 @@ class Description:
     Attributes:
         name: of the dataset.
         layout: a key of landmarks.LAYOUTS.
-        label_names: the gloss of each class.
+        label_names: the gloss of each class, as `tidy_gloss` spells it.
         handedness: one of landmarks.HANDEDNESS.
         informative_points: of synthetic data, the points that differ between classes, else None.
         source: how the landmarks were made: the kind of source, its options, MediaPipe's version where known.
@@ -116,7 +128,7 @@ class Description:
         if self.handedness not in landmarks_lib.HANDEDNESS:
             expected = ' or '.join(landmarks_lib.HANDEDNESS)
             raise errors.InputError(f'{self.name}: handedness is {self.handedness!r}, expected {expected}')
-        object.__setattr__(self, 'label_names', tuple(self.label_names))
+        object.__setattr__(self, 'label_names', self._tidy_names())
         if self.informative_points is not None:
             object.__setattr__(self, 'informative_points', tuple(self.informative_points))
             points = range(landmarks_lib.LAYOUTS[self.layout].num_points)
@@ -124,6 +136,17 @@ class Description:
                 raise errors.InputError(
                     f'{self.name}: informative_points are {self.informative_points}, expected some of {points}'
                 )
+
+    def _tidy_names(self) -> tuple[str, ...]:
+        first: dict[str, tuple[int, str]] = {}
+        for label, name in enumerate(self.label_names):
+            other, other_name = first.setdefault(tidy_gloss(name), (label, name))
+            if other_name != name:
+                raise errors.InputError(
+                    f'{self.name}: the names of classes {other} and {label}, {other_name!r} and {name!r}, differ only in '
+                    'blanks, unseen characters or Unicode form, expected another gloss for each class'
+                )
+        return tuple(map(tidy_gloss, self.label_names))
 
     @property
     def num_classes(self) -> int:
@@ -268,13 +291,13 @@ def find_glosses(names: Mapping[int, str], glosses: Sequence[str], source: str) 
 
     Args:
         names: label -> gloss.
-        glosses: those wanted; blanks around them do not count.
+        glosses: those wanted, in any spelling of `tidy_gloss`.
         source: what has these labels, for the message.
 
     Raises:
         InputError: a gloss is unknown, or none is wanted.
     """
-    wanted = {gloss.strip() for gloss in glosses} - {''}
+    wanted = {tidy_gloss(gloss) for gloss in glosses} - {''}
     unknown = sorted(wanted - set(names.values()))
     if unknown or not wanted:
         known = sorted(set(names.values()))

@@ -48,7 +48,9 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
         )
     table = tables.read_table(path, ['path', 'participant_id', 'sequence_id', 'sign'])
     clips = [
-        clips_lib.Clip(str(row.sequence_id), str(row.path), 0, str(row.sign), '', str(row.participant_id))
+        clips_lib.Clip(
+            str(row.sequence_id), str(row.path), 0, clips_lib.tidy_gloss(str(row.sign)), '', str(row.participant_id)
+        )
         for row in table.itertuples()
     ]
     clips, line = splits.assign_by_flags(clips_lib.number_labels(clips), values)

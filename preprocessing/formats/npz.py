@@ -131,9 +131,12 @@ def _convert_fields(arrays: dict[str, np.ndarray]) -> None:
     frames, label, split = (arrays[field] for field in ('frames', 'label', 'split'))
     if frames.ndim == 3 and frames.shape[2] == 2:
         arrays['frames'] = np.pad(frames, [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)
-    classes = {gloss: index for index, gloss in enumerate(arrays['label_names'].ravel().tolist())}
-    if label.dtype.kind == 'U' and set(label.ravel().tolist()) <= classes.keys():
-        arrays['label'] = np.array([classes[gloss] for gloss in label.ravel().tolist()]).reshape(label.shape)
+    if label.dtype.kind == 'U':
+        names = map(str, arrays['label_names'].ravel().tolist())
+        classes = {dataset_lib.tidy_gloss(gloss): index for index, gloss in enumerate(names)}
+        glosses = list(map(dataset_lib.tidy_gloss, label.ravel().tolist()))
+        if set(glosses) <= classes.keys():
+            arrays['label'] = np.array([classes[gloss] for gloss in glosses]).reshape(label.shape)
     if split.dtype.kind == 'U':
         names = [splits_lib.parse(name) or name for name in split.ravel().tolist()]
         arrays['split'] = np.array(names).reshape(split.shape)

@@ -152,9 +152,9 @@ def _parse_labels(path: str, cells: Sequence[str]) -> np.ndarray:
 
 def _parse_text(cell: str) -> str | None:
     """The text of a label, which may be a list of equal ones in quotes; None for numbers and all else."""
-    cell = ' '.join(cell.split())
+    cell = dataset_lib.tidy_gloss(cell)
     if cell.startswith('['):
-        texts = {text for _, text in re.findall(r"""(['"])(.*?)\1""", cell)}
+        texts = {dataset_lib.tidy_gloss(text) for _, text in re.findall(r"""(['"])(.*?)\1""", cell)}
         return texts.pop() if len(texts) == 1 else None
     try:
         [float(word) for word in cell.replace(',', ' ').split()]
@@ -230,7 +230,7 @@ def _find_classes(
     name: str, paths: Mapping[str, str], labels: Mapping[str, np.ndarray], label_base: str, label_names: str | None
 ) -> tuple[Sequence[Any], Sequence[str]]:
     """The value that each class has in the files, and its name."""
-    given = files.read_label_names(label_names) if label_names else None
+    given = list(map(dataset_lib.tidy_gloss, files.read_label_names(label_names))) if label_names else None
     texts = [split for split, values in labels.items() if values.dtype.kind == 'U']
     if texts:
         numbers = [split for split in labels if split not in texts]

@@ -187,8 +187,17 @@ def test_summary():
 def test_glosses_of_other_spelling():
     assert clips_lib.tidy_gloss(' thank\n you ') == 'thank you'
     assert clips_lib.tidy_gloss('cafe\u0301') == 'caf\u00e9'
-    clips = [dataclasses.replace(CLIPS[0], gloss=gloss) for gloss in ('Book', 'book', 'eat')]
-    assert 'capitals only are different classes: Book, book' in clips_lib.summary('clips.csv', clips)
+    clips = [dataclasses.replace(CLIPS[0], gloss=gloss) for gloss in ('Book', 'book', 'eat', '\uff45\uff41\uff54')]
+    summary = clips_lib.summary('clips.csv', clips)
+    assert 'capitals or width only are different classes: Book, book, eat, \uff45\uff41\uff54' in summary
+
+
+def test_glosses_of_a_table_that_differ_in_what_is_not_seen(tmp_path):
+    first, second = GOOD | {'gloss': 'caf\u00e9'}, GOOD | {'video_id': 'b', 'gloss': ' cafe\u0301 '}
+    clips = clips_lib.read_clips(write(tmp_path / 'clips.csv', first, second))
+    assert [clip.gloss for clip in clips] == ['caf\u00e9', 'caf\u00e9']
+    with pytest.raises(errors.InputError, match="row 3: gloss 'caf\u00e9' has two labels, 0 and 1"):
+        clips_lib.read_clips(write(tmp_path / 'clips.csv', first, second | {'label': '1'}))
 
 
 def test_whole_numbers_with_a_decimal(tmp_path):

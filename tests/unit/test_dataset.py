@@ -192,3 +192,34 @@ def test_signers_in_train(train, test, expected):
     description = dataset_lib.Description('signs', 'mediapipe_hand', ['yes'])
     dataset = dataset_lib.Dataset.from_clips(description, clips, [0] * len(clips), splits, signers=signers)
     assert dataset_lib.signers_in_train(dataset.splits['train'], dataset.splits['test']) == expected
+
+
+@pytest.mark.parametrize(
+    'other',
+    [
+        ' caf\u00e9',
+        'caf\u00e9\n',
+        'cafe\u0301',
+        '\u200bcaf\u00e9',
+        '\ufeffcaf\u00e9',
+        'caf\u00e9\u200d',
+        'caf\u00e9\u00a0',
+        'ca\u00adf\u00e9\u3000',
+    ],
+)
+def test_glosses_that_look_alike_are_one(other):
+    def describe(*names):
+        return dataset_lib.Description('signs', 'mediapipe_hand', names)
+
+    known = describe('caf\u00e9 noir', 'caf\u00e9').label_names
+    assert known == describe(f'{other}  noir', other).label_names == ('caf\u00e9 noir', 'caf\u00e9')
+    assert dataset_lib.match_glosses(describe(other).label_names, known) == [1]
+    assert dataset_lib.find_glosses(dict(enumerate(known)), [other], 'it') == [1]
+    with pytest.raises(errors.InputError, match='signs: the names of classes 0 and 2, .*differ only in'):
+        describe(other, 'tea', 'caf\u00e9')
+
+
+def test_joiners_within_a_word_stay():
+    assert dataset_lib.tidy_gloss('\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645') == (
+        '\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645'
+    )

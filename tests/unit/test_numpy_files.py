@@ -97,6 +97,8 @@ def test_an_archive_of_other_types(tiny_dataset, tmp_path):
     named = np.array([f'sign_{label:.0f}' for label in arrays['label']], object)
     np.savez(tmp_path / 'named.npz', **arrays | {'label': named})
     assert npz.read_archive(str(tmp_path / 'named.npz'), 'tiny').fingerprint() == tiny_dataset.fingerprint()
+    np.savez(tmp_path / 'named.npz', **arrays | {'label': np.array([f' {name}\u00a0' for name in named.tolist()])})
+    assert npz.read_archive(str(tmp_path / 'named.npz'), 'tiny').fingerprint() == tiny_dataset.fingerprint()
     np.savez(tmp_path / 'c.npz', **arrays | {'frames': arrays['frames'][..., :2]})
     flat = npz.read_archive(str(tmp_path / 'c.npz'), 'tiny')
     dataset_lib.check_clips(flat.splits['test'], 21, 3, 'flat')

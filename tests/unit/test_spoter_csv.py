@@ -95,7 +95,7 @@ def test_labels_with_gaps(tmp_path, capsys):
 
 
 def test_labels_of_text(tmp_path):
-    train = write(tmp_path / 'train.csv', ['[1]'] * 3, ['hello', 'thank  you', "['book', 'book']"])
+    train = write(tmp_path / 'train.csv', ['[1]'] * 3, ['hello', 'thank\u00a0 you', "['book', 'book ']"])
     test = write(tmp_path / 'test.csv', ['[1]'], ['thank you'])
     dataset = spoter_csv.read_dataset({'train': train, 'test': test}, 'd', HAND)
     assert dataset.description.label_names == ('book', 'hello', 'thank you')
