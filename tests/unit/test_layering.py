@@ -107,3 +107,14 @@ def test_commands_import_jax_late():
     commands = sorted(name for name in COMMANDS if belongs(name, ['slr_jax']))
     loaded = modules_after(f'import {", ".join(commands)}')
     assert not loaded & {'jax', 'flax', 'orbax', 'optax', 'tensorflow_datasets', 'matplotlib', 'preprocessing'}
+
+
+def test_pictures_go_one_way_to_mediapipe():
+    importers = {name for name in TREES if any(belongs(module, ['mediapipe']) for module in imports(name))}
+    assert importers == {'preprocessing.extraction.landmarker'}
+    [call] = [
+        ast.unparse(node)
+        for node in ast.walk(TREES['preprocessing.extraction.landmarker'])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith('.Image')
+    ]
+    assert call == 'mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)'

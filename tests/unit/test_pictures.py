@@ -12,9 +12,11 @@ import cv2
 import mediapipe as mp
 import numpy as np
 
+from preprocessing import clips as clips_lib
 from preprocessing.extraction import camera as camera_lib
+from preprocessing.extraction import clip_extractor, video
 from preprocessing.extraction import landmarker as landmarker_lib
-from preprocessing.extraction import video
+from preprocessing.extraction import store as store_lib
 from tests import videos
 
 WIDTHS = (*range(64, 201), 240, 360, 404, 426, 480, 540, 640, 720, 848, 854, 1080, 1920, 2160)
@@ -200,3 +202,16 @@ def test_pictures_of_a_camera(monkeypatch, handed, kind):
 def test_another_kind_of_picture_never_reaches_mediapipe(handed, picture, reason):
     with pytest.raises(ValueError, match=f'^the picture {reason}'):
         handed([picture])
+
+
+def test_another_kind_of_picture_costs_its_clip(tmp_path, monkeypatch):
+    padded = np.zeros((48, 80, 3), np.uint8)[:, :64]
+    monkeypatch.setattr(video, 'read_timed_frames', lambda path, **given: iter([(1, 0.0, padded)]))
+    clips = [clips_lib.Clip(name, 'a.mp4', 0, 'book', 'train') for name in ('a', 'b')]
+    extractor = clip_extractor.Extractor(landmarker_lib.Options(parts=()), {})
+    with store_lib.open_store(str(tmp_path / 'landmarks'), {'handedness': 'signer'}) as store:
+        rows = list(clip_extractor.extract_video(clips, store, extractor, lambda: 'a.mp4'))
+        assert [(row['status'], row['reason']) for row in rows] == [
+            ('failed', 'the picture has strides (240, 3, 1), expected its bytes in one piece')
+        ] * 2
+        assert store.read_clip(clips[0]) is None
