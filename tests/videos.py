@@ -20,6 +20,7 @@ def write_video(
     codec_options=None,
     rotation=0,
     mirrored=False,
+    pixel_aspect=1,
 ):
     """Writes RGB pictures as a video.
 
@@ -36,11 +37,13 @@ def write_video(
         codec_options: of the codec; default: 8 megabits per second.
         rotation: degrees by which players turn it, counter-clockwise.
         mirrored: whether players mirror it.
+        pixel_aspect: width over height of a pixel.
     """
     with av.open(path if hasattr(path, 'write') else str(path), 'w', format=container, options=options or {}) as output:
         stream = output.add_stream(codec, rate=rate, options=codec_options or {'b': '8M'})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel_aspect)
         if times is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         if rotation or mirrored:

@@ -1,5 +1,6 @@
 """Exports: they answer as the model does, in a process without slr_jax too, and the loader says what it cannot read."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -135,6 +136,55 @@ clips = list(np.load(clips).values())
 model = load(folder)
 print(json.dumps([model.predict(clips, k=2), model.predict(clips[0]), model.predict([])]))
 """
+
+
+SQUARE = {
+    'centered': ('mediapipe_two_hands', {'normalize': 'centered', 'coordinates': 'xyz', 'missing_value': 0.0}),
+    'spoter': ('vision_api', {'num_heads': 9, 'normalize': 'spoter'}),
+}
+
+
+@pytest.mark.parametrize(('layout', 'fields'), SQUARE.values(), ids=SQUARE)
+def test_pictures_of_any_shape_are_answered_as_predict_does(layout, fields):
+    trained = make_model(layout, **fields)
+    sizes = {'640x480': 3, '720x1280': 2}
+    loaded = dataclasses.replace(trained, description=dataclasses.replace(trained.description, frame_sizes=sizes))
+    program = exporting.export_program(loaded)
+    described = exporting.describe(loaded, program, {})
+    assert described['frame_size'] == (640, 480)
+    model = exported.ExportedModel(json.loads(json.dumps(described)), jax.jit(program.call))
+    clips = make_clips(layout, 9, 20)
+    answers = {}
+    for frame_size in (None, (640, 480), (0, 0), (720, 1280), [(720, 1280), (0, 0)]):
+        expected = loaded.probabilities(clips, frame_size=frame_size)
+        np.testing.assert_allclose(model.probabilities(clips, frame_size), expected, atol=1e-5)
+        answers[str(frame_size)] = expected
+    np.testing.assert_array_equal(answers['None'], answers['(640, 480)'])
+    np.testing.assert_array_equal(answers['None'], answers['(0, 0)'])
+    assert np.abs(answers['None'] - answers['(720, 1280)']).max() > 1e-3
+    # The same person in another picture is answered the same; one clip as several.
+    scale = np.array([640 / 720, 480 / 1280, 640 / 720], np.float32)
+    np.testing.assert_allclose(
+        loaded.probabilities([clip * scale for clip in clips], frame_size=(720, 1280)), answers['None'], atol=1e-5
+    )
+    [(gloss, probability), *_] = model.predict(clips[0], frame_size=(720, 1280))
+    assert loaded.predict(clips[0], frame_size=(720, 1280))[0] == (gloss, pytest.approx(probability, abs=1e-5))
+    for wrong in ((640,), [(1, 2)] * 3, (-1, 2), 'wide', (0.5, 1)):
+        with pytest.raises(exported.ExportError, match=r'frame_size is .*expected width and height in pixels'):
+            model.predict(clips, frame_size=wrong)
+        with pytest.raises(errors.InputError, match=r'frame_size is .*expected width and height in pixels'):
+            loaded.predict(clips, frame_size=wrong)
+
+
+def test_where_the_training_data_have_no_shape_it_does_not_count():
+    loaded = make_model('mediapipe_hand', normalize='centered')
+    clips = make_clips('mediapipe_hand', 9)
+    model = exported.ExportedModel(
+        exporting.describe(loaded, program := exporting.export_program(loaded), {}), program.call
+    )
+    assert model.description['frame_size'] is None
+    for answers in (loaded.probabilities, model.probabilities):
+        np.testing.assert_array_equal(answers(clips, frame_size=(720, 1280)), answers(clips))
 
 
 def test_a_fresh_process_answers_as_predict_does(workdir, folder, tmp_path):

@@ -495,6 +495,27 @@ def test_pose_there_and_back(tmp_path, layout, has_z):
         np.testing.assert_array_equal(found[key], points)
 
 
+def test_pose_files_keep_the_size_of_pictures(tmp_path):
+    pose = pytest.importorskip('preprocessing.formats.pose')
+    pytest.importorskip('pose_format')
+    sizes = [(720, 1280), (0, 0), (854, 480)]
+    clips = [make_points(seed=i) for i in range(3)]
+    description = dataset_lib.Description('signs', HANDS_POSE.name, ['book'])
+    dataset = dataset_lib.Dataset.from_clips(description, clips, [0] * 3, ['train'] * 3, frame_sizes=sizes)
+    pose.write_dataset(dataset, str(tmp_path / 'poses'))
+    back = read('pose', input=tmp_path / 'poses', clips=tmp_path / 'poses' / 'clips.csv').splits['train']
+    assert back.frame_sizes.tolist() == [list(size) for size in sizes]
+    for found, expected in zip(back.landmarks, clips, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(('size', 'expected'), [((640, 480), [640, 480]), ((1000, 1000), [0, 0])])
+def test_pose_of_holistic_says_the_size(tmp_path, size, expected):
+    holistic_pose(tmp_path / 'poses' / 'book' / 'a.pose', make_points(), size)
+    dataset = read('pose', input=tmp_path / 'poses', validation=0, test=0)
+    assert dataset.splits['train'].frame_sizes.tolist() == [expected]
+
+
 def test_other_pose_files_are_refused(tmp_path):
     pytest.importorskip('pose_format')
     folder = tmp_path / 'poses' / 'book'

@@ -1,5 +1,6 @@
 """Frames of videos and of folders, and the videos that cannot be used."""
 
+from fractions import Fraction
 import re
 import struct
 
@@ -335,6 +336,24 @@ def test_a_phone_was_turned(tmp_path, rotation, mirrored):
     assert frame.shape == shown.shape
     assert frame.flags.c_contiguous
     assert np.abs(frame.astype(int) - shown).mean() < 8
+
+
+@pytest.mark.parametrize('mirrored', [False, True])
+@pytest.mark.parametrize('rotation', [0, 90, 180, 270])
+@pytest.mark.parametrize('pixel_aspect', [1, Fraction(4, 3), Fraction(9, 16)])
+def test_the_size_is_that_of_the_picture_as_it_is_shown(tmp_path, rotation, mirrored, pixel_aspect):
+    picture = np.zeros((50, 86, 3), np.uint8)
+    options = {'rotation': rotation, 'mirrored': mirrored, 'pixel_aspect': pixel_aspect}
+    path = videos.write_video(tmp_path / 'a.mp4', [picture] * 3, 'libx264', **options)
+    shown = (round(86 * pixel_aspect), 50)
+    assert video.frame_size(str(path)) == (shown[::-1] if rotation in (90, 270) else shown)
+
+
+def test_the_size_of_a_folder_is_that_of_its_first_frame(tmp_path):
+    assert video.frame_size(str(write_folder(tmp_path / 'a', 2))) == (64, 48)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(video.VideoError, match='no frames named'):
+        video.frame_size(str(tmp_path / 'empty'))
 
 
 def test_times_are_those_of_the_frames(tmp_path):
