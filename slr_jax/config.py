@@ -52,7 +52,8 @@ def _add_data(config: ml_collections.ConfigDict) -> None:
 
 def _add_input(config: ml_collections.ConfigDict) -> None:
     # --- Input
-    # Normalization of the landmarks: 'none', 'spoter' or 'centered'.
+    # Normalization of the landmarks: 'none', 'spoter' or 'centered'. Where the dataset knows the shape of the pictures,
+    # the latter two are given coordinates in which a person is the same in pictures of any shape.
     config.normalize = 'none'
     # Coordinates of each point: 'xy' or 'xyz'.
     config.coordinates = 'xy'
