@@ -4,7 +4,8 @@ r"""Own recordings in folders -> a clips table.
 
 D/hello/anna_1.mp4, D/hello/ben/1.mp4, D/thanks/anna_1.mp4, …: the folder is the gloss. The signer is the folder below
 it, or else the part of the file name before the first _. Folders of splits (train, val, test) or signers (signer01)
-above are recognized; --layout says what is not sure. A folder of frames is as good as a video.
+above are recognized; --layout says what is not sure. A folder of frames is as good as a video, and with --stills an
+image is a clip of one frame.
 
     python -m preprocessing.clips_from_folder --videos=D --output=clips.csv \
         --pattern='(?P<gloss>\d+)_(?P<signer>\d+)_(?P<repetition>\d+)'
@@ -33,6 +34,7 @@ def make_clips(
     pattern: str | None = None,
     signer: str = SIGNER,
     glosses: Sequence[str] | None = None,
+    stills: bool | None = None,
 ) -> tuple[list[clips_lib.Clip], list[str]]:
     """Makes a clip of each video and each folder of frames below a directory.
 
@@ -43,6 +45,7 @@ def make_clips(
             paths; instead of a layout.
         signer: regular expression; its first group is the signer in the path below the folders of the layout.
         glosses: those to keep; None for all.
+        stills: whether each image is a clip, rather than each folder of numbered images; None refuses what may be both.
 
     Returns:
         The clips, with split '' where the paths do not say it (see `splits.assign`), and lines that say what was
@@ -53,10 +56,29 @@ def make_clips(
     """
     roles, compiled = folders.parse_choice(layout, pattern)
     compiled_signer = _compile_signer(signer)
-    found = folders.find(directory)
-    clips, roles = folders.make_clips(directory, found, roles, compiled, compiled_signer)
+    found = folders.find(directory, stills=bool(stills))
+    if stills is not None:
+        found.stills = []
+    frames = [path for path in found.videos if os.path.isdir(os.path.join(directory, path))]
+    if found.stills and (not found.videos or 2 * len(set(frames) & set(found.stills)) > len(frames)):
+        raise folders.are_stills(directory, found.stills)
+    try:
+        clips, roles = folders.make_clips(directory, found, roles, compiled, compiled_signer)
+    except errors.InputError:
+        # Without classes above them, folders of images may be the classes.
+        if stills is None and frames == found.videos and frames and not roles and not compiled:
+            raise folders.stills_or_frames(directory, frames) from None
+        raise
+    if stills is None:
+        folders.check_no_class_is_a_clip(directory, clips)
+        if (
+            compiled
+            and len(clips) == len({clip.gloss for clip in clips})
+            and {clip.file for clip in clips} <= set(frames)
+        ):
+            raise folders.stills_or_frames(directory, frames)
     if 'class' in roles:
-        _check_classes(directory, found, roles, clips)
+        _check_classes(directory, found, roles, clips, nostills=stills is False)
     name = f'{"/".join([*roles, *["<class>_<number>"] * ("class" not in roles)])} layout'
     if compiled:
         name = '--pattern'
@@ -76,7 +98,7 @@ def _compile_signer(signer: str) -> re.Pattern[str]:
 
 
 def _check_classes(
-    directory: str, found: folders.Found, roles: folders.Levels, clips: Sequence[clips_lib.Clip]
+    directory: str, found: folders.Found, roles: folders.Levels, clips: Sequence[clips_lib.Clip], *, nostills: bool
 ) -> None:
     level = roles.index('class')
     glosses = {clip.gloss for clip in clips}
@@ -84,7 +106,12 @@ def _check_classes(
     for path in paths:
         is_folder = len(path) > level + 1 or os.path.isdir(os.path.join(directory, *path))
         if len(path) > level and is_folder and clips_lib.tidy_gloss(path[level]) not in glosses:
-            raise video_files.no_video(os.path.join(directory, *path[: level + 1]))
+            folder = '/'.join(path[: level + 1])
+            if folder in found.stills:
+                raise folders.are_stills(directory, [folder])
+            if folder in found.videos and not nostills:
+                raise folders.stills_or_frames(directory, [folder])
+            raise video_files.no_video(os.path.join(directory, folder))
 
 
 def _count(clips: Sequence[clips_lib.Clip]) -> str:
@@ -123,6 +150,7 @@ def define_flags() -> None:
         SIGNER,
         'Regular expression whose first group is the signer in the path below the folders, where none is of signers.',
     )
+    folders.define_stills_flag()
     clips_lib.define_glosses_flag()
     splits.define_flags()
     for module in (folders, clips_lib, splits):
@@ -132,7 +160,12 @@ def define_flags() -> None:
 def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
     """The clips below --videos with their splits, and the lines of `make_clips`, as the flags say."""
     clips, lines = make_clips(
-        values.videos, layout=values.layout, pattern=values.pattern, signer=values.signer, glosses=values.glosses
+        values.videos,
+        layout=values.layout,
+        pattern=values.pattern,
+        signer=values.signer,
+        glosses=values.glosses,
+        stills=values.stills,
     )
     clips, line = splits.assign_by_flags(clips, values)
     return clips, [*lines, line]

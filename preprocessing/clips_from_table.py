@@ -64,6 +64,8 @@ class Options:
         whole_videos: each video is one clip, whatever start and end say.
         first_frame: number of the first frame, 0 or 1; auto: 0 where a start is 0, else 1.
         fps: frames per second, where start and end are seconds.
+        stills: whether each image is a clip, rather than each folder of numbered images; None refuses a folder that has
+            the name of its class.
     """
 
     columns: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
@@ -74,6 +76,7 @@ class Options:
     whole_videos: bool = False
     first_frame: str = 'auto'
     fps: float | None = None
+    stills: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +123,7 @@ class _Videos:
 
 def _stem(name: str) -> str:
     stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in video_files.SUFFIXES else name
+    return stem if suffix.lower() in (*video_files.SUFFIXES, *video_files.IMAGE_SUFFIXES) else name
 
 
 def make_clips(
@@ -141,7 +144,7 @@ def make_clips(
     Raises:
         InputError: a table is of another kind, a column or all videos are missing, or a cell is not as expected.
     """
-    found = folders.find(videos, 'one of videos')
+    found = folders.find(videos, 'one of videos', stills=bool(options.stills))
     index = _Videos(found.videos)
     read = [_read_table(path, index, options) for path in paths]
     needed = () if all({'gloss', 'label'} & set(table.columns) for table in read) else ('gloss',)
@@ -153,6 +156,8 @@ def make_clips(
         rows = _make_rows(table, index, videos, options, pattern, names, split)
         clips += rows.clips
         lines += [_describe(table, split, options), *rows.notes]
+    if options.stills is None:
+        folders.check_no_class_is_a_clip(videos, clips)
     clips = _number(_name(clips))
     used = {clip.file for clip in clips}
     for path in found.videos:
@@ -355,6 +360,10 @@ def _make_rows(
     if not clips:
         reason, cells = next(iter(passed_over.items()))
         advice = '; --file_format says how the videos are named' * (directory in reason)
+        if advice and not options.stills:
+            stills = _Videos(folders.find(directory, stills=True).videos)
+            if any(cell and stills.find(cell) for cell in cells):
+                advice = ' but as images: --stills makes each a clip of one frame'
         raise errors.InputError(
             f'{table.path}: no row can be used, {len(cells)} are {reason} ({folders.some(cells)}){advice}'
         )
@@ -513,6 +522,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         'fps', None, 'Frames per second of the videos, where start and end are seconds; default: they are frames.', 0.1
     )
+    folders.define_stills_flag()
     clips_lib.define_glosses_flag()
     splits.define_flags()
     for module in (clips_lib, splits):

@@ -49,12 +49,14 @@ class Found:
     Attributes:
         videos: video files, and folders of frames, sorted.
         folders: other folders.
+        stills: folders of images that are no frames: without numbers, or not numbered as those of a recording.
         passed_over: reason -> paths.
         flags: that messages name.
     """
 
     videos: list[str]
     folders: list[str] = dataclasses.field(default_factory=list)
+    stills: list[str] = dataclasses.field(default_factory=list)
     passed_over: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     flags: Flags = VIDEO_FLAGS
 
@@ -79,12 +81,13 @@ def some(names: Iterable[str]) -> str:
     return ', '.join(names if len(names) <= _MAX_NAMED else [*names[:_MAX_NAMED], '…'])
 
 
-def find(directory: str, expected: str = 'one with a folder per class') -> Found:
+def find(directory: str, expected: str = 'one with a folder per class', *, stills: bool = False) -> Found:
     """Finds videos and folders of frames: those that hold numbered images, no video and no folder.
 
     Args:
         directory: where to look.
         expected: what it should be, for the message.
+        stills: whether each image is a video of one frame, and no folder is one of frames.
 
     Raises:
         InputError: there is no such directory.
@@ -95,14 +98,17 @@ def find(directory: str, expected: str = 'one with a folder per class') -> Found
     for parent, folders, names in video_files.walk(directory):
         here = os.path.relpath(parent, directory)
         prefix = '' if here == '.' else f'{here}/'
-        has_frames = any(video_files.frame_number(name) is not None for name in names)
-        is_video = prefix and has_frames and not folders and not any(map(_is_video_name, names))
+        numbers = [video_files.frame_number(name) for name in names if video_files.is_image(name)]
+        alone = numbers and not stills and not folders and not any(map(_is_video_name, names))
+        is_video = prefix and alone and any(number is not None for number in numbers)
+        if alone and not _are_frames(numbers):
+            found.stills.append(here)
         if is_video:
             found.videos.append(here)
         elif prefix:
             found.folders.append(here)
         for name in names:
-            reason = _reason_against(os.path.join(parent, name))
+            reason = _reason_against(os.path.join(parent, name), stills)
             if not reason:
                 found.videos.append(prefix + name)
             elif not (is_video and video_files.frame_number(name) is not None) and not name.startswith('.'):
@@ -116,23 +122,71 @@ def find(directory: str, expected: str = 'one with a folder per class') -> Found
     return found
 
 
+def _are_frames(numbers: Sequence[int | None]) -> bool:
+    """Whether images may be the frames of a recording: most are numbered, no two alike, and few numbers are missing."""
+    found = [number for number in numbers if number is not None]
+    return len(set(found)) == len(found) > len(numbers) / 2 and max(found) - min(found) < 2 * len(found)
+
+
 def _is_video_name(name: str) -> bool:
     return name.lower().endswith(video_files.SUFFIXES)
 
 
-def _reason_against(path: str) -> str:
+def _reason_against(path: str, stills: bool) -> str:
     name = os.path.basename(path)
     if os.path.isdir(path):
         return 'links to folders that are found anyway'
     if not os.path.exists(path):
         return 'broken links'
-    return '' if _is_video_name(name) and not name.startswith('.') else 'not videos'
+    is_video = _is_video_name(name) or (stills and video_files.is_image(name))
+    return '' if is_video and not name.startswith('.') else 'not videos'
 
 
 def clip_name(path: str) -> str:
     """The name of the clip of a whole video, from its path."""
     name, suffix = os.path.splitext(path)
-    return re.sub(r'[^\w#.-]+', '_', name if suffix.lower() in video_files.SUFFIXES else path)
+    is_file = suffix.lower() in (*video_files.SUFFIXES, *video_files.IMAGE_SUFFIXES)
+    return re.sub(r'[^\w#.-]+', '_', name if is_file else path)
+
+
+# --- Stills
+
+
+def define_stills_flag() -> None:
+    """Defines --stills."""
+    absl_flags.DEFINE_bool(
+        'stills',
+        None,
+        'Whether each image is a clip of one frame (--stills), or each folder of numbered images a clip, whatever its '
+        'images look like (--nostills); default: folders that may be of stills are refused.',
+    )
+
+
+def are_stills(directory: str, folders: Sequence[str]) -> errors.InputError:
+    """The error for folders of images that are not the frames of a recording."""
+    where = os.path.normpath(os.path.join(directory, folders[0]))
+    names = [name for name in sorted(os.listdir(where)) if video_files.is_image(name)]
+    others = f' and {len(folders) - 1} more folders hold' if len(folders) > 1 else ' holds'
+    return errors.InputError(
+        f'{where}{others} stills ({some(names)}), not the numbered frames of a recording; --stills makes each image a '
+        'clip of one frame'
+    )
+
+
+def stills_or_frames(directory: str, folders: Sequence[str]) -> errors.InputError:
+    """The error for folders of numbered images, of which each may be a class or a clip."""
+    return errors.InputError(
+        f'{directory} holds {len(folders)} folders of numbered images ({some(folders)}), which may be classes of '
+        'stills or clips of frames: --stills makes each image a clip of one frame, --nostills each folder one clip'
+    )
+
+
+def check_no_class_is_a_clip(directory: str, clips: Sequence[clips_lib.Clip]) -> None:
+    """Raises InputError where clips are folders of images with the name of their class."""
+    same = [clip.file for clip in clips if clips_lib.tidy_gloss(os.path.basename(clip.file)) == clip.gloss]
+    same = [path for path in same if os.path.isdir(os.path.join(directory, path))]
+    if same:
+        raise stills_or_frames(directory, same)
 
 
 # --- Patterns
@@ -319,6 +373,10 @@ def recognize_layout(directory: str, found: Found) -> Levels:
     """
     paths = [tuple(path.split('/')[:-1]) for path in found.videos]
     paths = [levels for levels in paths if levels]
+    if any(len(levels) > 1 for levels in paths) and all(len(set(levels[:2])) == 1 for levels in paths if levels[1:]):
+        # A folder in a folder of its name, as archives are unpacked.
+        inner = dataclasses.replace(found, videos=[path.partition('/')[2] for path in found.videos if '/' in path])
+        return ('*', *recognize_layout(directory, inner))
     if not paths:
         if not found.videos and found.folders:
             raise video_files.no_video(directory)

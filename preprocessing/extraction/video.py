@@ -50,7 +50,7 @@ def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> I
     """Reads a video once, forward; frames that are not wanted are skipped without converting them.
 
     Args:
-        path: a video file or a folder of `<name>_%06d.jpg` (or .png, .bmp).
+        path: a video file, a folder of `<name>_%06d.jpg` (or .png, .bmp), or an image, which is one frame.
         wanted: frame number, from 1 -> whether it is wanted.
         last: the last frame that is wanted, None for the end of the video.
 
@@ -59,7 +59,7 @@ def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> I
 
     Raises:
         VideoError: the file is empty or not a video, has no frames, or is truncated or damaged before `last`; the
-            folder holds no frames, or one is missing or cannot be read.
+            folder holds no frames, or one is missing, of another size or cannot be read.
     """
     for number, _, frame in read_timed_frames(path, wanted, last):
         yield number, frame
@@ -73,6 +73,10 @@ def read_timed_frames(
         for number, frame in _read_folder(path, wanted, last):
             yield number, None, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         return
+    if video_files.is_image(os.path.basename(path)):
+        if wanted(1):
+            yield 1, None, cv2.cvtColor(_read_image(*os.path.split(path)), cv2.COLOR_BGR2RGB)
+        return
     # Its tables are made for the first frame only.
     reformatter = av.video.reformatter.VideoReformatter()
     for number, decoded in enumerate(_decode(path), start=1):
@@ -84,7 +88,7 @@ def read_timed_frames(
 
 def frames_per_second(path: str) -> float | None:
     """What the header of a video says; None for a folder, or where it says nothing usable."""
-    if os.path.isdir(path):
+    if os.path.isdir(path) or video_files.is_image(os.path.basename(path)):
         return None
     try:
         with _open(path) as (_, stream, _):
@@ -238,11 +242,19 @@ def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> 
         other = found.setdefault(number - first + 1, name)
         if other != name:
             raise VideoError(f'{other} and {name} are both frame {number}')
+    shape = None
     for number in range(1, min(last or max(found), max(found)) + 1):
         if number not in found:
             raise VideoError(f'frame {number + first - 1} is missing in the folder')
         if wanted(number):
-            yield number, _read_image(path, found[number])
+            image = _read_image(path, found[number])
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise VideoError(
+                    f'{found[number]} is {image.shape[1]}x{image.shape[0]}, images before it {shape[1]}x{shape[0]}: '
+                    'these are stills, not frames of one recording'
+                )
+            yield number, image
 
 
 def _read_image(path: str, name: str) -> np.ndarray:

@@ -50,10 +50,15 @@ def _is_below(path: str, directory: str) -> bool:
     return os.path.commonpath([path, directory]) == directory
 
 
+def is_image(name: str) -> bool:
+    """Whether a file is an image that is read, by its name."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')
+
+
 def frame_number(name: str) -> int | None:
     """The number of an image in a folder of frames; None for other files."""
     found = re.search(r'(\d+)\.\w+$', name)
-    return int(found[1]) if found and name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.') else None
+    return int(found[1]) if found and is_image(name) else None
 
 
 def find_videos(directory: str) -> list[str]:

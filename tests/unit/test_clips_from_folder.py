@@ -230,11 +230,65 @@ def test_what_is_understood_and_passed_over_is_said(tmp_path):
     assert line == 'splits: train, test as given'
 
 
+# Paths, and file -> gloss, split, signer of the clips with --stills.
+STILLS = {
+    'letters': (
+        ['A/A1.jpg', 'A/A2.jpg', 'B/B1.jpg', 'B/clip.mp4', 'B/notes.txt'],
+        {'A/A1.jpg': 'A--', 'A/A2.jpg': 'A--', 'B/B1.jpg': 'B--', 'B/clip.mp4': 'B--'},
+    ),
+    'names of a camera': (
+        ['0/1118.JPG', '1/1119.JPG'],
+        {'0/1118.JPG': '0--', '1/1119.JPG': '1--'},
+    ),
+    'cropped': (
+        ['a/hand1_a_bot_seg_1_cropped.jpeg', 'b/hand2_b_top.jpeg'],
+        {'a/hand1_a_bot_seg_1_cropped.jpeg': 'a--hand1', 'b/hand2_b_top.jpeg': 'b--hand2'},
+    ),
+    'splits': (
+        ['train/A/1.png', 'valid/A/1.png', 'test/A_test.png'],
+        {'train/A/1.png': 'A-train-', 'valid/A/1.png': 'A-validation-'},
+    ),
+    'signers': (
+        ['user_1/A/1.png', 'user_2/A/1.png', 'user_2/B/1.png'],
+        {'user_1/A/1.png': 'A--user_1', 'user_2/A/1.png': 'A--user_2', 'user_2/B/1.png': 'B--user_2'},
+    ),
+    'a folder in one of its name': (
+        ['asl_train/asl_train/A/A1.jpg', 'asl_train/asl_train/B/B1.jpg', 'asl_test/asl_test/A_test.jpg'],
+        {'asl_train/asl_train/A/A1.jpg': 'A-train-', 'asl_train/asl_train/B/B1.jpg': 'B-train-'},
+    ),
+    'flat names': (
+        ['hello_1.png', 'hello_2.png', 'no_1.png'],
+        {'hello_1.png': 'hello--', 'hello_2.png': 'hello--', 'no_1.png': 'no--'},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('paths', 'expected'), STILLS.values(), ids=STILLS)
+def test_each_still_is_a_clip(tmp_path, paths, expected):
+    clips, _ = clips_from_folder.make_clips(str(make(tmp_path, *paths)), stills=True)
+    assert {clip.file: f'{clip.gloss}-{clip.split}-{clip.signer_id}' for clip in clips} == expected
+    assert {clip.video_id for clip in clips} == {re.sub(r'\.\w+$', '', path).replace('/', '_') for path in expected}
+
+
+def test_each_folder_of_numbered_images_is_a_clip(tmp_path):
+    make(tmp_path, 'a/1.jpg', 'a/2.jpg', 'b/1.jpg')
+    clips, _ = clips_from_folder.make_clips(str(tmp_path), stills=False, pattern='(?P<gloss>.)')
+    assert [(clip.file, clip.gloss) for clip in clips] == [('a', 'a'), ('b', 'b')]
+
+
+def test_images_next_to_videos_are_passed_over(tmp_path):
+    make(tmp_path, 'a/1.mp4', 'a/thumbs/x.jpg', 'b/1.mp4', 'b/cover.jpg')
+    clips, lines = clips_from_folder.make_clips(str(tmp_path))
+    assert [clip.file for clip in clips] == ['a/1.mp4', 'b/1.mp4']
+    assert 'passed over, not videos: 2 (a/thumbs/x.jpg, b/cover.jpg)' in lines
+
+
 def test_names_that_may_be_the_glosses(tmp_path):
     _, lines = clips_from_folder.make_clips(str(make(tmp_path, 'x/a.mp4', 'x/b.mp4', 'y/a.mp4', 'y/b.mp4')))
     assert 'every folder holds a, b: if those are the glosses, give --pattern=' in lines[1]
 
 
+EITHER = ('stills or clips of frames', '--stills', '--nostills')
 # Paths, options, and facts of the refusal.
 UNSURE = {
     'crossed folders': (
@@ -265,8 +319,32 @@ UNSURE = {
         ['{d}/all holds no', "--pattern='(?P<gloss>"],
     ),
     'flat names of words': (['a_anna_1.mp4', 'b_anna_1.mp4'], '', ["--pattern='(?P<gloss>"]),
-    'frames alone': (['1/1.jpg', '2/1.jpg'], '', ['folders of frames (1, 2)', '--pattern', 'clips_from_table']),
-    'frames as a class': (['a/1.mp4', 'b/1.jpg'], '', ['{d}/b holds no video']),
+    'frames or stills': (['1/1.jpg', '2/1.jpg'], '', ['{d} holds 2 folders of numbered images (1, 2)', *EITHER]),
+    'frames or stills, in splits': (['train/a/1.jpg', 'val/a/1.jpg'], '', ['2 folders', 'train/a, val/a', *EITHER]),
+    'frames or stills, of signers': (['user1/a/1.jpg', 'user2/a/1.jpg'], '', ['(user1/a, user2/a)', *EITHER]),
+    'frames or stills, by a pattern': (['a/1.jpg', 'b/1.jpg'], '--pattern=(?P<gloss>[a-z])', ['(a, b)', *EITHER]),
+    'frames or stills, a clip per class': (
+        ['letter_a/1.jpg', 'letter_b/1.jpg'],
+        '--pattern=letter_(?P<gloss>.)',
+        ['(letter_a, letter_b)', *EITHER],
+    ),
+    'frames or stills, pattern with signer': (
+        ['anna/a/1.jpg', 'ben/a/1.jpg'],
+        '--pattern=(?P<signer>[^/]+)/(?P<gloss>[^/]+)',
+        ['(anna/a, ben/a)', *EITHER],
+    ),
+    'frames as a class': (['a/1.mp4', 'b/1.jpg'], '', ['{d} holds 1 folders of numbered images (b)', *EITHER]),
+    'frames that are not stills': (['a/1.mp4', 'b/1.jpg'], '--nostills', ['{d}/b holds no video']),
+    'frames alone that are not stills': (['1/1.jpg', '2/1.jpg'], '--nostills', ['folders of frames (1, 2)']),
+    'stills by name': (
+        ['a/x.jpg', 'a/y.jpg', 'b/z.JPEG'],
+        '',
+        ['{d}/a and 1 more', 'stills (x.jpg, y.jpg)', '--stills'],
+    ),
+    'stills of one class': (['a/1.mp4', 'b/x.png'], '', ['{d}/b holds stills (x.png)', '--stills']),
+    'stills without folders': (['a.png', 'b.png'], '', ['{d} holds stills (a.png, b.png)', '--stills']),
+    'stills of two numberings': (['a/x/l1.png', 'a/x/r1.png'], '', ['{d}/a/x holds stills (l1.png, r1.png)']),
+    'stills of a camera': (['a/x/IMG_17.png', 'a/x/IMG_90.png'], '', ['{d}/a/x holds stills', '--stills']),
     'no layout': (['a/1.mp4'], '--layout=split/word', ['--layout=split/word', 'class', 'signer']),
     'unknown split': (['a/1.mp4', 'x/b/1.mp4'], '--layout=split/class', ['x/b/1.mp4', "'x'", 'train', 'validation']),
     'layout and pattern': (['a/1.mp4'], '--layout=class --pattern=(?P<gloss>a)', ['--layout', '--pattern']),

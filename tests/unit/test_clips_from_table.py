@@ -193,6 +193,26 @@ def test_several_clips_of_a_video_and_folders_of_frames(convert, videos, tmp_pat
     assert names == ['34870', 'long_000001_000020', 'long_000021_000040', 'long_000041_end']
 
 
+def test_stills(convert, videos):
+    videos('A/A1.jpg', 'A/A2.jpg', 'B/B1.jpg')
+    tables = {
+        'by_path__csv': 'file,label\nA/A1.jpg,A\nA/A2.jpg,A\nB/B1.jpg,B\n',
+        'by_name__csv': 'file,label\nA1,A\nA2,A\nB1,B\n',
+    }
+    for name, content in tables.items():
+        rows, said = convert(*ALL_IN_TRAIN, **{name: content})
+        assert rows is None
+        assert '3 are not in /videos (A' in said
+        assert 'but as images: --stills makes each a clip of one frame' in said
+        rows, _ = convert('--stills', *ALL_IN_TRAIN, **{name: content})
+        assert [row[:3] for row in rows] == [('A/A1.jpg', 0, 'A'), ('A/A2.jpg', 0, 'A'), ('B/B1.jpg', 1, 'B')]
+    classes = 'file,label\nA,A\nB,B\n'
+    rows, said = convert(*ALL_IN_TRAIN, t__csv=classes)
+    assert 'holds 2 folders of numbered images (A, B), which may be classes of stills or clips of frames' in said
+    rows, _ = convert('--nostills', *ALL_IN_TRAIN, t__csv=classes)
+    assert [row[:3] for row in rows] == [('A', 0, 'A'), ('B', 1, 'B')]
+
+
 def test_frames_from_0_and_seconds(convert, videos):
     videos('a.mp4', 'b.mp4')
     rows, _ = convert(*ALL_IN_TRAIN, t__csv='file,gloss,start,end\na,x,0,9\nb,y,3,5\n')

@@ -279,6 +279,13 @@ def test_videos_are_found(tmp_path, capsys):
     for path, fact in ((f'{root}/*.avi', 'matches nothing'), (f'{root}/c.mp4', 'does not exist')):
         with pytest.raises(errors.InputError, match=f'{fact}, expected a video'):
             model_input.find_videos(path)
+    (tmp_path / 'stills').mkdir()
+    for name in 'ab':
+        (tmp_path / 'stills' / f'{name}.jpg').touch()
+    with pytest.raises(errors.InputError, match='stills holds stills; --videos=.*/stills/'):
+        model_input.find_videos(f'{root}/stills')
+    found = model_input.find_videos(f'{root}/stills/*')
+    assert found == ('', [f'{root}/stills/a.jpg', f'{root}/stills/b.jpg'])
     (tmp_path / 'none').mkdir()
     with pytest.raises(errors.InputError, match='none holds no video'):
         model_input.find_videos(f'{root}/none')

@@ -439,6 +439,25 @@ def test_a_folder_with_two_images_of_one_number(tmp_path):
     refuse(path, 'a_000002.jpg and depth_000002.png are both frame 2')
 
 
+@pytest.mark.parametrize('suffix', ['.jpg', '.PNG', '.bmp', '.webp', '.tif'])
+def test_a_still_is_a_video_of_one_frame(tmp_path, suffix):
+    path = write_folder(tmp_path / 'a', 1, suffix) / f'a_000001{suffix}'
+    [(number, frame)] = read(path)
+    assert number == 1
+    np.testing.assert_array_equal(frame, cv2.imread(str(path))[..., ::-1])
+    assert video.frames_per_second(str(path)) is None
+    path.write_bytes(b'no image')
+    refuse(path, f'a_000001{suffix} is not an image')
+
+
+def test_images_of_several_sizes_are_no_frames(tmp_path):
+    path = write_folder(tmp_path / 'a', 3)
+    cv2.imwrite(str(path / 'a_000003.jpg'), make_frame(3)[:-7, :-9])
+    height, width = make_frame(3).shape[:2]
+    before = f'{width}x{height}: these are stills, not frames of one recording'
+    refuse(path, f'a_000003.jpg is {width - 9}x{height - 7}, images before it {before}')
+
+
 # The header of a BMP file of 7 million by 48 pixels, which is more than OpenCV reads.
 TOO_WIDE = struct.pack('<2sIHHIIiiHHIIiiII', b'BM', 54, 0, 0, 54, 40, 7_000_000, 48, 1, 24, 0, 0, 0, 0, 0, 0)
 
