@@ -200,6 +200,13 @@ def keep_glosses(clips: Sequence[Clip], glosses: Sequence[str] | None, source: s
     return [dataclasses.replace(clip, label=labels[clip.label]) for clip in clips if clip.label in labels]
 
 
+def note_signers(clips: Sequence[Clip]) -> list[str]:
+    """A line about signers who are in train and in another split, where there are such."""
+    signers = {split: [clip.signer_id for clip in clips if clip.split == split] for split in dataset_lib.SPLITS}
+    found = dataset_lib.describe_shared_signers(signers)
+    return [f'warning: {found}'] if found else []
+
+
 def summary(path: str, clips: Sequence[Clip]) -> str:
     """Clips, glosses and signers of each split, one line per split."""
     glosses = sorted({clip.gloss for clip in clips})

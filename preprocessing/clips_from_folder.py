@@ -157,9 +157,9 @@ def define_flags() -> None:
         flags.adopt_module_key_flags(module)
 
 
-def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
-    """The clips below --videos with their splits, and the lines of `make_clips`, as the flags say."""
-    clips, lines = make_clips(
+def find(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
+    """What `make_clips` returns of the videos below --videos, as the flags say."""
+    return make_clips(
         values.videos,
         layout=values.layout,
         pattern=values.pattern,
@@ -167,6 +167,11 @@ def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
         glosses=values.glosses,
         stills=values.stills,
     )
+
+
+def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
+    """The clips below --videos with their splits, and the lines of `make_clips`, as the flags say."""
+    clips, lines = find(values)
     clips, line = splits.assign_by_flags(clips, values)
     return clips, [*lines, line]
 
@@ -181,7 +186,7 @@ def main() -> None:
     """Writes the clips table."""
     clips, lines = read(flags.FLAGS)
     clips_lib.write_clips(flags.FLAGS.output, clips, flags.FLAGS.videos)
-    print('\n'.join([*lines, clips_lib.summary(flags.FLAGS.output, clips)]))
+    print('\n'.join([*lines, clips_lib.summary(flags.FLAGS.output, clips), *clips_lib.note_signers(clips)]))
 
 
 if __name__ == '__main__':

@@ -552,7 +552,7 @@ def main() -> None:
     """Writes the clips table."""
     clips, lines = read(flags.FLAGS)
     clips_lib.write_clips(flags.FLAGS.output, clips, ', '.join(flags.FLAGS.table))
-    print('\n'.join([*lines, clips_lib.summary(flags.FLAGS.output, clips)]))
+    print('\n'.join([*lines, clips_lib.summary(flags.FLAGS.output, clips), *clips_lib.note_signers(clips)]))
 
 
 if __name__ == '__main__':

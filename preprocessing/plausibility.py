@@ -109,6 +109,7 @@ def check(
         *_find_idle_groups(dataset),
         *_find_class_problems(dataset),
         *_find_shapes(dataset),
+        *_find_shared_signers(dataset),
     )
     for warning in warnings:
         print(f'warning: {name}: {warning}')
@@ -373,6 +374,11 @@ def _find_class_problems(dataset: dataset_lib.Dataset) -> Iterable[str]:
     if tested and untested:
         listed = _list_names(names[i] for i in untested)
         yield f'{len(untested)} classes are in train alone, so that they are never tested: {listed}'
+
+
+def _find_shared_signers(dataset: dataset_lib.Dataset) -> Iterable[str]:
+    found = dataset_lib.describe_shared_signers({split: clips.signers for split, clips in dataset.splits.items()})
+    return [found] if found else []
 
 
 def _list_names(names: Iterable[str]) -> str:

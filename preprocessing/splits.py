@@ -1,6 +1,6 @@
 """Which split a clip is in: what folders and tables say, and what is drawn at random."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import re
 
@@ -19,6 +19,9 @@ _NAMES = {
 _SPLITS = {name: split for split, names in _NAMES.items() for name in names}
 EXPECTED = 'train, validation (val, dev) or test'
 _DEFAULT_FRACTION = 0.15
+
+# Indices of clips -> these clips with their splits, and a line about them.
+Redraw = Callable[[Sequence[int]], tuple[list[clips_lib.Clip], str]]
 
 
 def parse(name: str) -> str | None:
@@ -100,7 +103,21 @@ def assign(
         if fraction:
             lines.append(f'{split} drawn {how} ({fraction:g} of {"train" if given else "all"})')
     clips = [next(drawn) if clip.split in ('', 'train') else clip for clip in clips]
-    return clips, f'splits: {", ".join(lines) or "all in train"}'
+    line = f'splits: {", ".join(lines) or "all in train"}'
+    is_unknown = not any(clip.signer_id for clip in clips)
+    return clips, f'{line}; signers are unknown' if is_unknown and any(fractions.values()) else line
+
+
+def redraw_by_flags(undrawn: Sequence[clips_lib.Clip], values: flags.FlagValues) -> Redraw | None:
+    """What draws the splits of some of the clips, for when others were left out; None where all splits are given.
+
+    Args:
+        undrawn: as `assign` takes them.
+        values: the flags.
+    """
+    if all(clip.split for clip in undrawn):
+        return None
+    return lambda indices: assign_by_flags([undrawn[index] for index in indices], values)
 
 
 def _all_in_train(clips: Sequence[clips_lib.Clip]) -> list[clips_lib.Clip]:
@@ -111,9 +128,11 @@ def _draw_at_random(clips: Sequence[clips_lib.Clip], fractions: Mapping[str, flo
     """Splits so that each class has its fraction in each split."""
     labels = np.array([clip.label for clip in clips])
     rest, test = dataset_lib.stratified_split(labels, fractions['test'], seed)
-    _, validation = dataset_lib.stratified_split(
-        labels[rest], fractions['validation'] / (1 - fractions['test']), seed + 1
-    )
+    classes, counts = np.unique(labels, return_counts=True)
+    left, left_counts = np.unique(labels[rest], return_counts=True)
+    # Of all clips of a class: one that lost more to the test has as many in validation as others.
+    of_rest = np.minimum(fractions['validation'] * counts[np.isin(classes, left)] / left_counts, 1)
+    _, validation = dataset_lib.stratified_split(labels[rest], of_rest, seed + 1)
     names = np.full(len(clips), 'train', object)
     names[test], names[rest[validation]] = 'test', 'validation'
     return [dataclasses.replace(clip, split=name) for clip, name in zip(clips, names, strict=True)]

@@ -9,12 +9,13 @@ data/signs_work, so that videos can be added later: only they are extracted then
 """
 
 from collections.abc import Sequence
+import dataclasses
 import os
 
 from absl import flags
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder, download_models, plausibility
+from preprocessing import clips_from_folder, download_models, plausibility, splits
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import model_files
 from preprocessing.extraction import store as store_lib
@@ -39,6 +40,7 @@ def convert(
     layout: str = landmarker_lib.LAYOUT.name,
     num_workers: int = 1,
     time_limit: float = 600.0,
+    redraw: splits.Redraw | None = None,
 ) -> str:
     """Makes a dataset of videos; what an interrupted call has done is not done again.
 
@@ -53,6 +55,7 @@ def convert(
         layout: of the dataset.
         num_workers: processes.
         time_limit: seconds per clip.
+        redraw: draws the splits of the clips that have landmarks where others have none; None where they are given.
 
     Returns:
         The directory of the dataset.
@@ -76,7 +79,12 @@ def convert(
     store_lib.require_done(rows, landmarks)
     path = os.path.join(data_dir, name)
     progress.report(f'4 of 4: dataset in {path}')
-    dataset = plausibility.check(extracted.read_dataset(clips, landmarks, name, landmarks_lib.LAYOUTS[layout]))
+    dataset = extracted.read_dataset(clips, landmarks, name, landmarks_lib.LAYOUTS[layout], redraw=redraw)
+    if redraw:
+        drawn = {video_id: split for split, part in dataset.splits.items() for video_id in part.video_ids}
+        clips = [dataclasses.replace(clip, split=drawn.get(clip.video_id, clip.split)) for clip in clips]
+        clips_lib.write_clips(table, clips, videos)
+    dataset = plausibility.check(dataset)
     version = os.path.join(path, tfds_writer.VERSION)
     if not os.path.exists(version):
         return tfds_writer.write_dataset(dataset, data_dir)
@@ -130,9 +138,12 @@ def main() -> None:
     progress.report('1 of 4: clips')
     if values.clips:
         clips = clips_lib.keep_glosses(clips_lib.read_clips(values.clips), values.glosses, values.clips)
+        redraw = None
     else:
-        clips, lines = clips_from_folder.read(values)
-        progress.report('\n'.join(lines))
+        undrawn, lines = clips_from_folder.find(values)
+        clips, line = splits.assign_by_flags(undrawn, values)
+        redraw = splits.redraw_by_flags(undrawn, values)
+        progress.report('\n'.join([*lines, line]))
     work_dir = values.work_dir or os.path.join(values.data_dir, f'{values.name}_work')
     path = convert(
         clips,
@@ -145,6 +156,7 @@ def main() -> None:
         layout=values.dataset_layout,
         num_workers=values.num_workers,
         time_limit=values.time_limit,
+        redraw=redraw,
     )
     trains = f'--config=configs/own_videos.py --config.dataset={os.path.dirname(path)} --workdir=runs/{values.name}'
     print(f'to train: python -m slr_jax.train {trains}')

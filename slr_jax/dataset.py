@@ -143,8 +143,8 @@ class Description:
             other, other_name = first.setdefault(tidy_gloss(name), (label, name))
             if other_name != name:
                 raise errors.InputError(
-                    f'{self.name}: the names of classes {other} and {label}, {other_name!r} and {name!r}, differ only in '
-                    'blanks, unseen characters or Unicode form, expected another gloss for each class'
+                    f'{self.name}: the names of classes {other} and {label}, {other_name!r} and {name!r}, differ only '
+                    'in blanks, unseen characters or Unicode form, expected another gloss for each class'
                 )
         return tuple(map(tidy_gloss, self.label_names))
 
@@ -270,15 +270,35 @@ class Dataset:
         }
 
 
-def signers_in_train(train: Clips, clips: Clips) -> float | None:
-    """Fraction of some clips, of those whose signer is known, whose signer is in the training clips, too.
+def signers_in_train(train: Sequence[str], signers: Sequence[str]) -> float | None:
+    """Fraction of clips, of those whose signer is known, whose signer is in the training clips, too.
+
+    Args:
+        train: the signer of each training clip, '' where unknown.
+        signers: of each of the other clips.
 
     Returns:
         In [0, 1]; None where the signers of either are not known.
     """
-    known = set(train.signers) - {''}
-    found = [signer in known for signer in clips.signers if signer]
+    known = set(train) - {''}
+    found = [signer in known for signer in signers if signer]
     return float(np.mean(found)) if known and found else None
+
+
+def describe_shared_signers(signers: Mapping[str, Sequence[str]]) -> str | None:
+    """A sentence about signers who are in train and in another split; None where there are none.
+
+    Args:
+        signers: split -> the signer of each clip, '' where unknown.
+    """
+    shares = {split: signers_in_train(signers.get('train', ()), found) for split, found in signers.items()}
+    parts = [f'{share:.0%} of the {split} clips' for split, share in shares.items() if share and split != 'train']
+    if not parts:
+        return None
+    return (
+        f'the signers of {" and ".join(parts)} are in train, too, and others may be understood less well; '
+        '--split_by=signer keeps signers apart when splits are drawn'
+    )
 
 
 def some(names: Sequence[str]) -> str:
@@ -447,13 +467,13 @@ def _read_split(source: Any) -> Clips:
     )
 
 
-def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(labels: np.ndarray, fraction: float | np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divides clips so that each class has its fraction on both sides.
 
     Args:
         labels: <int>[clips].
         fraction: size of the second part, in [0, 1]; it is that fraction of all clips, rounded, and has of each class
-            the exact fraction, rounded up or down.
+            the exact fraction, rounded up or down. Or one for each class that has clips.
         seed: of the draw.
 
     Returns:
@@ -466,7 +486,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     # What rounding down left over goes to the classes that lost most, ties in a drawn order.
     order = rng.permutation(len(classes))
     order = order[np.argsort(-(exact - taken)[order], kind='stable')]
-    taken[order[: round(len(labels) * fraction) - taken.sum()]] += 1
+    taken[order[: round(float(np.sum(exact))) - taken.sum()]] += 1
     drawn = [
         rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in zip(classes, taken, strict=True)
     ]

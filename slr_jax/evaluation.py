@@ -68,7 +68,7 @@ class Evaluator:
         self._signers_in_train = None
         if is_own:
             train, _ = input_pipeline.training_clips(loaded, self.config)
-            self._signers_in_train = dataset_lib.signers_in_train(train, clips)
+            self._signers_in_train = dataset_lib.signers_in_train(train.signers, clips.signers)
         self._match_glosses(path, loaded.description.label_names, clips, leave_out=unknown_glosses == 'leave_out')
         features = features_lib.Features.from_config(self.config, self.description.layout)
         sizes, num_clips = self.clips.frame_sizes, len(self.clips)

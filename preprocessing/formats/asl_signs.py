@@ -53,10 +53,13 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
         )
         for row in table.itertuples()
     ]
-    clips, line = splits.assign_by_flags(clips_lib.number_labels(clips), values)
+    undrawn = clips_lib.number_labels(clips)
+    clips, line = splits.assign_by_flags(undrawn, values)
     clips_lib.check_clips(clips, path)
     print(line)
-    return clip_folders.collect(values, 'asl_signs', clips, functools.partial(_read_clip, directory))
+    return clip_folders.collect(
+        values, 'asl_signs', clips, functools.partial(_read_clip, directory), splits.redraw_by_flags(undrawn, values)
+    )
 
 
 def _read_clip(directory: str, clip: clips_lib.Clip) -> clip_folders.Points | None:

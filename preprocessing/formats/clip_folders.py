@@ -80,10 +80,11 @@ def read(
         read_clip: Callable[[clips_lib.Clip], Points | None] = functools.partial(
             _read_named, directory, names, read_below
         )
+        redraw = None
     else:
-        clips = _clips_of_folders(directory, items, values)
+        clips, redraw = _clips_of_folders(directory, items, values)
         read_clip = lambda clip: read_below(clip.file)  # noqa: E731
-    return collect(values, kind, clips, read_clip)
+    return collect(values, kind, clips, read_clip, redraw)
 
 
 def check_directory(values: flags.FlagValues, kind: str) -> str:
@@ -125,14 +126,17 @@ def _read_named(directory: str, names: dict[str, str], read_below: ReadItem, cli
     return None if found is None else read[-1]._replace(landmarks=found)
 
 
-def _clips_of_folders(directory: str, items: list[str], values: flags.FlagValues) -> list[clips_lib.Clip]:
+def _clips_of_folders(
+    directory: str, items: list[str], values: flags.FlagValues
+) -> tuple[list[clips_lib.Clip], splits.Redraw | None]:
     roles, pattern = folders.parse_choice(values.folders, values.pattern, _FLAGS)
     found = folders.Found(items, flags=_FLAGS)
     clips, _ = folders.make_clips(directory, found, roles, pattern, _SIGNER)
-    clips, line = splits.assign_by_flags(clips_lib.number_labels(clips), values)
+    undrawn = clips_lib.number_labels(clips)
+    clips, line = splits.assign_by_flags(undrawn, values)
     clips_lib.check_clips(clips, directory)
     print('\n'.join([*found.notes(), line]))
-    return clips
+    return clips, splits.redraw_by_flags(undrawn, values)
 
 
 def collect(
@@ -140,6 +144,7 @@ def collect(
     kind: str,
     clips: Sequence[clips_lib.Clip],
     read_clip: Callable[[clips_lib.Clip], Points | None],
+    redraw: splits.Redraw | None = None,
 ) -> dataset_lib.Dataset:
     """Reads the landmarks of clips into the layout that the flags say or the landmarks have."""
     base, layout = _choose_layout(values, clips, read_clip)
@@ -170,6 +175,7 @@ def collect(
         source=source,
         drop_empty_frames=values.drop_empty_frames,
         require_all=values.require_all,
+        redraw=redraw,
     )
 
 

@@ -12,7 +12,7 @@ from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import file_kinds, plausibility
+from preprocessing import file_kinds, plausibility, splits
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import mediapipe_csv
@@ -92,6 +92,7 @@ def read_dataset(
     drop_empty_frames: bool = False,
     require_all: bool = False,
     tolerance: int = store_lib.DEFAULT_TOLERANCE,
+    redraw: splits.Redraw | None = None,
 ) -> dataset_lib.Dataset:
     """Reads the landmarks of clips; prints which clips are left out because they have none.
 
@@ -105,6 +106,7 @@ def read_dataset(
         drop_empty_frames: leave out frames where nothing of the layout was seen, as published.
         require_all: a clip without landmarks is an error.
         tolerance: frames that a clip may lack at the end of published landmarks.
+        redraw: see `collect`.
 
     Raises:
         InputError: `path` is of another kind or mixes kinds, does not have what the layout needs, a file is damaged or
@@ -127,6 +129,7 @@ def read_dataset(
         source=source | {'hand': hand, 'drop_empty_frames': drop_empty_frames},
         drop_empty_frames=drop_empty_frames,
         require_all=require_all,
+        redraw=redraw,
     )
 
 
@@ -142,6 +145,7 @@ def collect(
     source: dict[str, Any],
     drop_empty_frames: bool = False,
     require_all: bool = False,
+    redraw: splits.Redraw | None = None,
 ) -> dataset_lib.Dataset:
     """Reads the landmarks of clips; prints which clips are left out because they have none.
 
@@ -156,6 +160,7 @@ def collect(
         source: how the landmarks were made, for the description of the dataset.
         drop_empty_frames: leave out frames where nothing of the layout was seen.
         require_all: a clip without landmarks is an error.
+        redraw: draws the splits of the others where clips are left out; None where splits are given.
     """
     landmarks, indices, sizes, skipped = [], [], [], {}
     for index, clip in enumerate(clips):
@@ -182,6 +187,11 @@ def collect(
         source=source | {'clips_left_out': len(skipped)},
     )
     kept = [clips[index] for index in indices]
+    if skipped and redraw:
+        kept, line = redraw(indices)
+        print(f'without the clips that are left out: {line}')
+    else:
+        _report_lost_classes(clips, kept)
     return dataset_lib.Dataset.from_clips(
         description,
         landmarks,
@@ -192,6 +202,20 @@ def collect(
         index=indices,
         frame_sizes=sizes,
     )
+
+
+def _report_lost_classes(clips: Sequence[clips_lib.Clip], kept: Sequence[clips_lib.Clip]) -> None:
+    """Prints which classes have no clip of a split any more."""
+    lost = {(clip.label, clip.split): clip.gloss for clip in clips}.items() - {
+        (clip.label, clip.split): clip.gloss for clip in kept
+    }.items()
+    if lost:
+        names = [f'{gloss} ({split})' for (_, split), gloss in sorted(lost)]
+        print(
+            f'warning: with the clips that are left out, {dataset_lib.some(names)} lost all clips; videos_to_dataset '
+            'draws splits without such clips, clips_from_folder and clips_from_table do where their videos are moved '
+            'away'
+        )
 
 
 def check_layout(path: str, layout: landmarks_lib.Layout, source: dict[str, Any]) -> None:

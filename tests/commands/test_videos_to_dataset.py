@@ -1,5 +1,6 @@
 """Videos to a dataset in one command: what it makes, killed and continued, done already, and refused."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 
 from preprocessing import clips as clips_lib
-from preprocessing import download_models, videos_to_dataset
+from preprocessing import download_models, splits, videos_to_dataset
 from preprocessing.extraction import landmarker, run_local
 from preprocessing.extraction import store as store_lib
 from slr_jax import dataset as dataset_lib
@@ -160,9 +161,9 @@ def convert(monkeypatch, tmp_path):
     monkeypatch.setattr(download_models, 'download', download)
     monkeypatch.setattr(run_local, 'extract', extract)
 
-    def convert(clips, name='signs', layout='mediapipe_two_hands'):
+    def convert(clips, name='signs', layout='mediapipe_two_hands', redraw=None):
         data_dir, work_dir = str(tmp_path / 'data'), str(tmp_path / 'work')
-        given = {'options': options, 'layout': layout, 'num_workers': 2, 'time_limit': 9.0}
+        given = {'options': options, 'layout': layout, 'num_workers': 2, 'time_limit': 9.0, 'redraw': redraw}
         return videos_to_dataset.convert(clips, 'V', name, data_dir, work_dir, 'M', **given)
 
     return convert, calls
@@ -198,6 +199,26 @@ def test_clips_in_which_nothing_is_seen_are_left_out_and_never_alone(convert, ca
     with pytest.raises(errors.InputError, match=expected):
         convert(make_clips('black.mp4', 'black.mp4'), name='black')
     assert not (tmp_path / 'data' / 'black').exists()
+
+
+def test_splits_are_drawn_among_the_clips_that_are_there(convert, tmp_path):
+    convert, _ = convert
+    undrawn = [clips_lib.Clip(f'v{i}', f'{i}.mp4', i % 2, 'ab'[i % 2], '', signer_id=f's{i}') for i in range(14)]
+    drawn, _ = splits.assign(undrawn)
+    lost = next(i for i, clip in enumerate(drawn) if clip.split == 'test')
+    undrawn, drawn = (
+        [dataclasses.replace(clip, file='bad.mp4') if i == lost else clip for i, clip in enumerate(clips)]
+        for clips in (undrawn, drawn)
+    )
+    redraw = lambda indices: splits.assign([undrawn[i] for i in indices])  # noqa: E731
+    path = convert(drawn, redraw=redraw)
+    dataset = dataset_lib.load_dataset(path)
+    assert all(set(part.labels.tolist()) == {0, 1} for part in dataset.splits.values())
+    table = {clip.video_id: clip.split for clip in clips_lib.read_clips(f'{tmp_path}/work/clips.csv')}
+    assert len(table) == 14
+    for split, part in dataset.splits.items():
+        assert {table[video_id] for video_id in part.video_ids} == {split}
+    assert convert(drawn, redraw=redraw) == path
 
 
 def test_more_clips_need_another_name_or_the_dataset_removed(convert):

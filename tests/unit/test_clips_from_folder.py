@@ -1,4 +1,5 @@
 from collections import Counter
+import dataclasses
 import re
 
 import pytest
@@ -197,6 +198,30 @@ def test_a_split_that_is_absent_is_drawn_from_train(tmp_path, convert):
     clips = convert(make(tmp_path / 'videos', *paths), '--validation=0.2')
     assert Counter(clip.split for clip in clips) == {'train': 16, 'validation': 4, 'test': 20}
     assert all(clip.file.startswith('test/') for clip in clips if clip.split == 'test')
+
+
+def test_every_class_has_its_clips_in_every_split(tmp_path, convert):
+    paths = [f'{gloss:02d}/{take}.mp4' for gloss in range(20) for take in range(7)]
+    clips = convert(make(tmp_path / 'videos', *paths))
+    counts = Counter((clip.gloss, clip.split) for clip in clips)
+    assert len(counts) == 60
+    assert Counter(clip.split for clip in clips) == {'train': 98, 'validation': 21, 'test': 21}
+
+
+def test_signers_of_several_splits_are_named(tmp_path, capfd, monkeypatch):
+    videos = make(tmp_path / 'videos', *(f'{gloss}/{who}_{i}.mp4' for gloss in 'ab' for who in 'xyz' for i in range(8)))
+    argv = ['preprocessing.clips_from_folder', f'--videos={videos}', f'--output={tmp_path}/clips.csv']
+    for options, count in (([], 1), (['--split_by=signer'], 0)):
+        assert in_process.run_here([*argv, *options], capfd, monkeypatch)[0] == 0
+        assert len(clips_lib.note_signers(clips_lib.read_clips(str(tmp_path / 'clips.csv')))) == count
+    undrawn, _ = clips_from_folder.make_clips(str(videos))
+    clips, line = splits.assign(undrawn)
+    (note,) = clips_lib.note_signers(clips)
+    assert '100% of the validation clips and 100% of the test clips are in train, too' in note
+    assert '--split_by=signer' in note
+    assert 'unknown' not in line
+    _, line = splits.assign([dataclasses.replace(clip, signer_id='') for clip in undrawn])
+    assert line.endswith('; signers are unknown')
 
 
 def test_links(tmp_path, convert):

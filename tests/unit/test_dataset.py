@@ -186,12 +186,21 @@ def test_handedness_matters_where_there_are_two_hands(layout, expected):
     [('ab', 'ab', 1.0), ('ab', 'cd', 0.0), ('ab', 'ac', 0.5), ('', 'ab', None), ('ab', '', None), ('a', 'ax', 0.5)],
 )
 def test_signers_in_train(train, test, expected):
-    signers = [*train, '', *test, '']
-    splits = ['train'] * (len(train) + 1) + ['test'] * (len(test) + 1)
-    clips = [np.zeros((1, 21, 3), np.float32)] * len(signers)
-    description = dataset_lib.Description('signs', 'mediapipe_hand', ['yes'])
-    dataset = dataset_lib.Dataset.from_clips(description, clips, [0] * len(clips), splits, signers=signers)
-    assert dataset_lib.signers_in_train(dataset.splits['train'], dataset.splits['test']) == expected
+    train, test = [*train, ''], [*test, '']
+    assert dataset_lib.signers_in_train(train, test) == expected
+    described = dataset_lib.describe_shared_signers({'train': train, 'test': test})
+    assert bool(described) == bool(expected)
+    assert not expected or f'{expected:.0%} of the test clips are in train, too' in described
+
+
+def test_no_class_lacks_a_split_for_rounding_alone():
+    labels = np.arange(40).repeat(7)
+    rest, test = dataset_lib.stratified_split(labels, 0.15, seed=3)
+    left = np.bincount(labels[rest])
+    assert set(left) == {5, 6}
+    _, validation = dataset_lib.stratified_split(labels[rest], 0.15 * 7 / left, seed=4)
+    assert len(test) == len(validation) == 42
+    assert min(np.bincount(labels[rest][validation])) == 1
 
 
 @pytest.mark.parametrize(
@@ -215,7 +224,7 @@ def test_glosses_that_look_alike_are_one(other):
     assert known == describe(f'{other}  noir', other).label_names == ('caf\u00e9 noir', 'caf\u00e9')
     assert dataset_lib.match_glosses(describe(other).label_names, known) == [1]
     assert dataset_lib.find_glosses(dict(enumerate(known)), [other], 'it') == [1]
-    with pytest.raises(errors.InputError, match='signs: the names of classes 0 and 2, .*differ only in'):
+    with pytest.raises(errors.InputError, match=r'signs: the names of classes 0 and 2, .*differ only in'):
         describe(other, 'tea', 'caf\u00e9')
 
 

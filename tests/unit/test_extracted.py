@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from preprocessing import splits
 from preprocessing.clips import Clip
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import extracted as extracted_lib
@@ -191,9 +192,9 @@ def test_clips_without_landmarks_are_left_out_and_listed(tmp_path, capsys):
     points = POINTS | {'c': make_points(4, body=[1, 2])}
     path = write_extraction(tmp_path / 'landmarks', [clip for clip in CLIPS if clip.video_id != 'b'], points)
     dataset = extracted_lib.read_dataset(CLIPS, path, 'signs', TWO_HANDS)
-    assert capsys.readouterr().out == (
-        '2 of 4 clips are left out:\n  no landmarks: b\n  nothing seen in any frame: c\n'
-    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert printed.startswith('2 of 4 clips are left out:\n  no landmarks: b\n  nothing seen in any frame: c\n')
+    assert 'thanks (test), thanks (train) lost all clips' in printed
     check_landmarks(dataset, {video_id: POINTS[video_id][:, :42] for video_id in 'ad'})
     assert list(dataset.splits) == ['train', 'validation']
     assert dataset.splits['validation'].index.tolist() == [3]
@@ -586,3 +587,48 @@ def test_bad_compact_file(tmp_path, spoil, words):
     path = write_compact(tmp_path / 'ipn.csv', {'a': POINTS['a'][:, 21:42], 'b': POINTS['b'][:, :21]})
     (tmp_path / 'ipn.csv').write_text(spoil((tmp_path / 'ipn.csv').read_text()))
     check_refused(CLIPS[:2], path, HAND, f'{re.escape(path)},? ?:? ?{words}')
+
+
+def collect_without(unread, redraw):
+    """A dataset of 4 glosses of 7 clips, of which some cannot be read, and their clips; splits are drawn."""
+    undrawn = [Clip(f'v{i}', f'v{i}.mp4', i % 4, 'abcd'[i % 4], '') for i in range(28)]
+    clips, _ = splits.assign(undrawn)
+    unread = [clip.video_id for clip in clips if unread(clip)]
+    dataset = extracted_lib.collect(
+        clips, 'videos', 'signs', HAND,
+        lambda clip: None if clip.video_id in unread else np.ones((2, 21, 3), np.float32),
+        lambda points: points,
+        handedness='signer',
+        source={},
+        redraw=(lambda indices: splits.assign([undrawn[i] for i in indices])) if redraw else None,
+    )  # fmt: skip
+    return dataset, clips
+
+
+def test_splits_are_drawn_after_clips_have_dropped_out(capsys):
+    def is_lost(clip):
+        return clip.gloss == 'b' and clip.split == 'test'
+
+    dataset, clips = collect_without(is_lost, redraw=True)
+    assert 'without the clips that are left out: splits: validation drawn at random' in capsys.readouterr().out
+    assert all(set(part.labels.tolist()) == set(range(4)) for part in dataset.splits.values())
+    assert {split: len(part) for split, part in dataset.splits.items()}.keys() == {'train', 'validation', 'test'}
+    kept = [index for index, clip in enumerate(clips) if not is_lost(clip)]
+    assert sorted(np.concatenate([part.index for part in dataset.splits.values()])) == kept
+    for part in dataset.splits.values():
+        assert part.video_ids == [clips[index].video_id for index in part.index]
+        assert part.labels.tolist() == [clips[index].label for index in part.index]
+    again, _ = collect_without(is_lost, redraw=True)
+    assert again.fingerprint() == dataset.fingerprint()
+
+
+def test_classes_that_lost_their_clips_of_a_split_are_named(capsys):
+    collect_without(lambda clip: clip.gloss in 'bd' and clip.split == 'test', redraw=False)
+    assert 'with the clips that are left out, b (test), d (test) lost all clips; ' in capsys.readouterr().out
+
+
+def test_nothing_is_drawn_again_where_no_clip_is_left_out(capsys):
+    dataset, clips = collect_without(lambda clip: False, redraw=True)
+    assert capsys.readouterr().out == ''
+    for split, part in dataset.splits.items():
+        assert part.video_ids == [clip.video_id for clip in clips if clip.split == split]
