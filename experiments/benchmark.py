@@ -289,12 +289,8 @@ def set_up(device: str | None, cpu_devices: int = 1) -> str:
 
 
 def _describe_machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    if os.path.isfile('/proc/cpuinfo'):
-        with open('/proc/cpuinfo', encoding='utf-8') as file:
-            cpu = next((line.split(':')[1].strip() for line in file if line.startswith('model name')), cpu)
     devices = f'{jax.local_device_count()} × {jax.local_devices()[0].device_kind}'
-    cores = f'{len(os.sched_getaffinity(0))} cores of {cpu}'
+    cores = f'{runtime.cores()} cores of {runtime.cpu_model()}'
     return f'{devices}, {cores}, jax {jax.__version__}, Python {platform.python_version()}'
 
 

@@ -352,7 +352,9 @@ def _run_rows(run: RunReport) -> list[tuple[str, str]]:
 
 
 def _listed(value: Any) -> str:
-    return ', '.join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        return '; '.join(f'{name} {_listed(part)}' for name, part in value.items())
+    return ', '.join(map(_listed, value)) if isinstance(value, list) else str(value)
 
 
 def _config(run: RunReport) -> str:

@@ -221,6 +221,11 @@ class RunGroup:
         """Whether no step is left."""
         return not self.steps_left
 
+    @property
+    def continued(self) -> list[str]:
+        """The names of the runs, where they continue from a checkpoint."""
+        return [trial.run.name for trial in self._trials] if self.steps_done and self.steps_left else []
+
     def _active(self) -> list[int]:
         """The indices of the runs that did not diverge."""
         return [i for i, trial in enumerate(self._trials) if not trial.log.diverged]

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import platform
 import signal
 import sys
 import threading
@@ -40,6 +41,20 @@ def tune_malloc() -> None:
             libc.free(ctypes.c_void_p(block))
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The model of the CPU, as far as the system knows it."""
+    with contextlib.suppress(OSError), open('/proc/cpuinfo', encoding='utf-8') as lines:
+        for line in lines:
+            if line.startswith('model name'):
+                return line.split(':')[1].strip()
+    return platform.processor() or platform.machine()
+
+
 def divide_cpu(num_devices: int) -> None:
     """Divides the cores of a CPU into so many devices; of one, leaves them as they are.
 
@@ -48,9 +63,8 @@ def divide_cpu(num_devices: int) -> None:
     """
     if num_devices == 1:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     flags = os.environ.get('XLA_FLAGS', '')
-    if num_devices >= cores and '--xla_cpu_multi_thread_eigen' not in flags:
+    if num_devices >= cores() and '--xla_cpu_multi_thread_eigen' not in flags:
         # Threads of a device would only wait for those of the others.
         os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'.strip()
     # An error where jax has begun.

@@ -58,6 +58,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
         trials = open_trials(runs, config, dataset, workdir, source)
         try:
             groups = make_groups(trials, dataset, source)
+            if devices.is_first_process():
+                workdir_lib.compare_environments(workdir, [name for group in groups for name in group.continued])
             reporter = progress.TrainingProgress(*max(map(_steps, trials)), lambda: sum(x.steps_left for x in groups))
             with runtime.noting_sigterm() as is_terminated:
                 while unfinished := [group for group in groups if not group.is_done]:

@@ -1,8 +1,8 @@
 """The workdir of a run, or of several: what was trained on what, by which versions.
 
 config.json (the format of the workdir and the resolved config), dataset.json (what the dataset said of itself, with its
-fingerprint), environment.json (versions and devices), init.json (where it began with another run: which, and what was
-taken of it), checkpoints/<step>, unfinished_epoch/<step> (where SIGTERM ended an epoch), metrics.csv, curves and
+fingerprint), environment.json (versions, devices, cores), init.json (where it began with another run: which, and what
+was taken of it), checkpoints/<step>, unfinished_epoch/<step> (where SIGTERM ended an epoch), metrics.csv, curves and
 TensorBoard events.
 A workdir of several runs has runs.json, which lists them and which of them diverged, and a folder for each run that is
 a workdir like that of a run alone.
@@ -21,11 +21,13 @@ import ml_collections
 import slr_jax
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, progress
+from slr_jax import errors, files, progress, runtime
 
 # Of slr_jax 0.1.0, config.json has no format.
 FORMAT = 1
-_INDEX, _INIT = 'runs.json', 'init.json'
+_INDEX, _INIT, _ENVIRONMENT = 'runs.json', 'init.json', 'environment.json'
+# Of environment.json: by what those differed in which the run was continued.
+_CONTINUED = 'continued_with'
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'tensorflow-datasets', 'numpy', 'ml_collections')
 # Where the data lies may change when a run is resumed, and how many runs train at once; what they are, may not.
 _FIELDS_THAT_MAY_CHANGE = ('config.dataset', 'config.runs_at_once')
@@ -219,7 +221,7 @@ def create_or_check(
         return
     os.makedirs(workdir, exist_ok=True)
     unexpected = {name for name in os.listdir(workdir) if not files.is_temporary(name)}
-    unexpected -= {'dataset.json', 'environment.json', _INIT}
+    unexpected -= {'dataset.json', _ENVIRONMENT, _INIT}
     if unexpected:
         raise errors.InputError(
             f'{workdir} is a directory of another kind: it has {min(unexpected)} but no config.json'
@@ -284,7 +286,7 @@ def check_init(workdir: str, init_json: Mapping[str, Any]) -> None:
 
 def write_description(workdir: str, config: ml_collections.ConfigDict, dataset_json: Mapping[str, Any]) -> None:
     """Writes environment.json, dataset.json and, last, config.json, which makes the directory a workdir."""
-    files.write_json(os.path.join(workdir, 'environment.json'), environment())
+    files.write_json(os.path.join(workdir, _ENVIRONMENT), environment())
     files.write_json(os.path.join(workdir, 'dataset.json'), dataset_json)
     files.write_json(os.path.join(workdir, 'config.json'), {'format': FORMAT, **config.to_dict()})
 
@@ -309,11 +311,46 @@ def _short(value: Any) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions of slr_jax and its libraries, and the devices of this machine."""
+    """Versions of slr_jax and its libraries, and of this machine what decides the last bits of a training."""
     return {
         'slr_jax': slr_jax.__version__,
         'python': platform.python_version(),
         **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        'processes': jax.process_count(),
         'devices': [device.device_kind for device in jax.local_devices()],
+        'cores': runtime.cores(),
+        'cpu': runtime.cpu_model(),
+        'xla_flags': os.environ.get('XLA_FLAGS') or None,
         'platform': platform.platform(),
     }
+
+
+def compare_environments(workdir: str, names: Sequence[str]) -> None:
+    """Reports in one line by what the environment differs from that in which runs began, and keeps it there.
+
+    The bits of a run are those of one environment. Fields that an older version did not keep are not compared, nor is
+    `platform`, which names the kernel.
+
+    Args:
+        workdir: of all runs.
+        names: of the runs that continue.
+    """
+    current, found = environment(), {}
+    for name in names:
+        path = os.path.join(run_path(workdir, name), _ENVIRONMENT)
+        try:
+            saved = files.read_json(path)
+        except (errors.InputError, OSError) as error:
+            progress.report(f'{path} cannot be read, so the environment is not compared: {errors.one_line(error)}')
+            continue
+        fields = [field for field in current if field in saved and field != 'platform']
+        different = {field: current[field] for field in fields if saved[field] != current[field]}
+        if different:
+            found |= dict.fromkeys(_differences({field: saved[field] for field in different}, different), name)
+            others = saved.get(_CONTINUED, [])
+            if different not in others:
+                files.write_json(path, {**saved, _CONTINUED: [*others, different]})
+    if found:
+        progress.report(
+            f'{workdir} began in another environment, and may end with other bits than in one: {"; ".join(found)}'
+        )

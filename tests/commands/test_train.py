@@ -69,6 +69,18 @@ def test_what_a_run_writes(run, tiny_dataset):
     assert any('tfevents' in path.name for path in (workdir / 'tensorboard').iterdir())
 
 
+def test_a_run_that_continues_in_another_environment_says_so(tiny_dir, run, tmp_path, capsys):
+    """Only where a step is left."""
+    workdir = shutil.copytree(run[0], tmp_path / 'w')
+    began = json.loads((workdir / 'environment.json').read_text())
+    (workdir / 'environment.json').write_text(json.dumps({**began, 'cores': 999}))
+    for num_epochs, expected in ((3, []), (4, [f'cores is 999 there and {began["cores"]} here'])):
+        config = make_tiny_config(tiny_dir, optimizer='adamw', num_epochs=num_epochs, keep_published_checkpoints=True)
+        train_lib.train_and_evaluate(config, str(workdir))
+        lines = [line for line in capsys.readouterr().out.splitlines() if 'another environment' in line]
+        assert [line.split(': ')[-1] for line in lines] == expected
+
+
 def test_validation_accuracy_is_that_of_the_checkpoint(run, tiny_dataset):
     workdir, config, best = run
     loaded = checkpoint.load_model(str(workdir))
