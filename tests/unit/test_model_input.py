@@ -282,7 +282,7 @@ def test_videos_are_found(tmp_path, capsys):
     (tmp_path / 'stills').mkdir()
     for name in 'ab':
         (tmp_path / 'stills' / f'{name}.jpg').touch()
-    with pytest.raises(errors.InputError, match='stills holds stills; --videos=.*/stills/'):
+    with pytest.raises(errors.InputError, match=r'stills holds stills; --videos=.*/stills/'):
         model_input.find_videos(f'{root}/stills')
     found = model_input.find_videos(f'{root}/stills/*')
     assert found == ('', [f'{root}/stills/a.jpg', f'{root}/stills/b.jpg'])
