@@ -97,8 +97,10 @@ class Camera:
         if self._is_file:
             with contextlib.suppress(video.VideoError):
                 return video.frame_size(self._source)
-        width, height = (self._capture.get(each) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        return round(width), round(height)
+        names = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
+        width, height, numerator, denominator = (max(0.0, self._capture.get(name)) for name in names)
+        # Only streams say that their pixels are not square.
+        return round(width * (numerator / denominator if numerator and denominator else 1)), round(height)
 
     def age(self, seconds: float) -> float:
         """How many seconds ago the frame of that second was grabbed."""

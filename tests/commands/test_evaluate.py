@@ -9,7 +9,7 @@ import pytest
 
 from preprocessing.formats import tfds_writer
 from slr_jax import checkpoint, dataset, errors, evaluation
-from tests import in_process
+from tests import in_process, workdirs
 from tests.conftest import make_tiny_config
 from tests.refusals import world
 
@@ -55,6 +55,48 @@ def expected(model, tiny_dataset):
     """<float>[clips, 3], the answers to the test clips of tiny_dataset; and their labels."""
     clips = tiny_dataset.splits['test']
     return checkpoint.load_model(str(model)).logits(clips.landmarks), clips.labels
+
+
+def test_pictures_of_other_shapes(tiny_dataset, tmp_path, capsys):
+    def write(name, size, scale=(1, 1, 1)):
+        splits = {
+            split: dataclasses.replace(
+                clips,
+                landmarks=[clip * np.array(scale, np.float32) for clip in clips.landmarks],
+                frame_sizes=np.full((len(clips), 2), size),
+            )
+            for split, clips in tiny_dataset.splits.items()
+        }
+        content = dataset.Dataset(dataclasses.replace(tiny_dataset.description, name=name), splits)
+        return tfds_writer.write_dataset(content, str(tmp_path / 'data')), content.description
+
+    def test(workdir, path):
+        capsys.readouterr()
+        evaluation.evaluate(workdir, dataset=path)
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith('warning: ')]
+
+    fields = {'normalize': 'centered', 'missing_value': 0.0}
+    known, description = write('known', (640, 480))
+    upright, _ = write('upright', (720, 1280), (640 / 720, 480 / 1280, 640 / 720))
+    unknown, no_sizes = write('unknown', (0, 0))
+    square = workdirs.write_workdir(tmp_path / 'square', description, dataset=known, **fields)
+    model = checkpoint.load_model(square)
+    logits = [evaluation.Evaluator(square, dataset=path).logits(model) for path in (known, upright, unknown)]
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
+    np.testing.assert_array_equal(logits[2], logits[0])
+    assert test(square, known) == test(square, upright) == []
+    [line] = test(square, unknown)
+    assert (
+        'dataset unknown: the shape of the pictures of 6 of 6 clips is unknown and taken to be that of 640x480' in line
+    )
+    old = workdirs.write_workdir(tmp_path / 'old', no_sizes, dataset=unknown, **fields)
+    assert test(old, unknown) == []
+    [line] = test(old, upright)
+    assert 'pictures of 720x1280 (6), but the shape of those that the model was trained on is unknown' in line
+    published = workdirs.write_workdir(tmp_path / 'published', description, dataset=known)
+    assert test(published, known) == []
+    [line] = test(published, upright)
+    assert "720x1280 (6), but the model was trained on 640x480 (27); with normalize 'none'" in line
 
 
 def test_some_signs_in_another_order(model, make_data, expected, tmp_path):

@@ -1,5 +1,6 @@
 """The command that answers, over recordings and cameras."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -149,6 +150,33 @@ def test_landmarks_of_a_recording(predict, workdir, tmp_path):
     assert abs(short['probability'] - probability) < 1e-5
 
 
+def test_the_shape_of_the_picture_counts(fake, predict, tmp_path):
+    description = dataclasses.replace(BODY, frame_sizes={'640x480': 9})
+    fields = {'num_heads': 10, 'normalize': 'centered', 'missing_value': 0.0}
+    workdir = workdirs.write_workdir(tmp_path / 'w', description, **fields)
+    model = checkpoint.load_model(workdir)
+    pictures = [np.full((86, 50, 3), 60 + 2 * number, np.uint8) for number in range(FPS)]
+    video = videos_lib.write_video(tmp_path / 'upright.mp4', pictures, 'mpeg4', rate=FPS, pixel_aspect=2)
+    landmarks = np.full((FPS, 75, 3), np.nan, np.float32)
+    reader = cv2.VideoCapture(str(video))
+    for points in landmarks:
+        points[RIGHT_HAND] = make_hand(reader.read()[1][4, 4].max())
+    options = {'window': 5, 'threshold': 0}
+    answers = {}
+    for frame_size in ((100, 86), (0, 0)):
+        clips = dataset.Dataset.from_clips(BODY, [landmarks], [0], ['test'], frame_sizes=frame_size)
+        path = tmp_path / f'{frame_size[0]}.npz'
+        npz.write_archive(clips, str(path))
+        [line] = answered(predict(workdir=workdir, landmarks=path, **options))
+        answers[frame_size] = dict(model.predict(landmarks, frame_size=frame_size))
+        assert abs(answers[frame_size][line['gloss']] - line['probability']) < 1e-4
+    assert np.abs(np.subtract(*(sorted(answer.values()) for answer in answers.values()))).max() > 1e-3
+    [line] = answered(predict(workdir=workdir, videos=video, **options))
+    assert abs(answers[100, 86][line['gloss']] - line['probability']) < 1e-4
+    with camera_lib.Camera(str(video)) as camera:
+        assert camera.frame_size == (100, 86)
+
+
 def test_a_video_serves_as_camera(fake, predict, video):
     before = signal.getsignal(signal.SIGINT)
     start = time.monotonic()
@@ -169,6 +197,9 @@ class FakeCapture:
 
     def isOpened(self):
         return True
+
+    def get(self, name):
+        return {cv2.CAP_PROP_FRAME_WIDTH: 64.0, cv2.CAP_PROP_FRAME_HEIGHT: 48.0}.get(name, 0.0)
 
     def read(self):
         time.sleep(0.01)

@@ -27,6 +27,11 @@ class FakeCapture:
     def isOpened(self):
         return self.source == 0
 
+    def get(self, name):
+        # PAL, as analog cameras send it.
+        names = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
+        return float(dict(zip(names, (720, 576, 16, 15), strict=True))[name])
+
     def read(self):
         time.sleep(0.005)
         self.number += 1
@@ -61,6 +66,7 @@ def test_late_frames_are_dropped_and_the_latest_is_given(fake):
     assert seconds == sorted(seconds)
     assert (camera.grabbed, camera.dropped) == (50, 50 - len(levels))
     assert camera.failure == 'camera 0 has stopped after 50 frames'
+    assert camera.frame_size == (768, 576)
 
 
 def test_a_camera_that_is_stopped(fake):
