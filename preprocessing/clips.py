@@ -9,7 +9,7 @@
 | signer_id | who signs; may be empty |
 | frame_start, frame_end | first and last frame of the clip, counted from 1; frame_end −1 is the end of the video |
 | fps | frames per second, where known |
-| bbox | `x0 y0 x1 y1` in pixels around the signer, where known: of several people, the one to extract |
+| bbox | `x0 y0 x1 y1` around the signer, in pixels or fractions, where known: of several people, the one to extract |
 | source | where the video comes from; may be empty |
 """
 

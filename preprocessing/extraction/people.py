@@ -215,7 +215,8 @@ def _relative_box(bbox: str, frame: Found) -> _Box | None:
     if not bbox:
         return None
     x0, y0, x1, y1 = map(float, bbox.split())
-    box = x0 / frame.width, y0 / frame.height, x1 / frame.width, y1 / frame.height
+    width, height = (1, 1) if max(x1, y1) <= 1 else (frame.width, frame.height)
+    box = x0 / width, y0 / height, x1 / width, y1 / height
     return box if x0 < x1 and y0 < y1 and max(box) <= 1 + _BOX_MARGIN else None
 
 

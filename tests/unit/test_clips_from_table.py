@@ -3,9 +3,11 @@
 import io
 import json
 
+import numpy as np
 import pytest
 
 from preprocessing import clips as clips_lib
+from preprocessing import video_tables
 from tests import in_process
 
 
@@ -50,7 +52,7 @@ def convert(tmp_path, capfd, monkeypatch):
 ALL_IN_TRAIN = ('--validation=0', '--test=0')
 
 
-@pytest.mark.parametrize('sep', [',', ';', '\t'])
+@pytest.mark.parametrize('sep', [',', ';', '\t', '|'])
 def test_usual_names_of_columns(convert, videos, sep):
     videos('a.mp4', 'deep/b.MOV', 'c.mp4')
     lines = (
@@ -191,6 +193,158 @@ def test_several_clips_of_a_video_and_folders_of_frames(convert, videos, tmp_pat
     ]
     names = [clip.video_id for clip in clips_lib.read_clips(str(tmp_path / 'clips.csv'))]
     assert names == ['34870', 'long_000001_000020', 'long_000021_000040', 'long_000041_end']
+
+
+MS_ASL = {
+    'org_text': 'like', 'clean_text': 'like', 'text': 'like', 'label': 7, 'start': 10, 'end': 51, 'signer_id': 12,
+    'signer': 3, 'start_time': 0.4, 'end_time': 2.04, 'file': 'SIGN LANGUAGE 1', 'height': 360.0, 'width': 640.0,
+    'fps': 25.0, 'url': 'https://www.youtube.com/watch?v=aB3dE-6_hIj', 'box': [0.04, 0.3312, 1.0, 1e-05],
+}  # fmt: skip
+
+
+def test_ms_asl(convert, videos, tmp_path):
+    """Addresses, seconds that are preferred to frames, several clips of a video, and boxes."""
+    videos('aB3dE-6_hIj.mp4', '-L9mN_2-pQr.webm', 'missing_it_.txt')
+    other = MS_ASL | {'text': 'match', 'label': 2, 'start_time': 3.0, 'end_time': 4.0}
+    train = [MS_ASL, other, MS_ASL | {'url': 'youtu.be/missing_it_'}]
+    test = [other | {'url': 'www.youtube.com/watch?t=3s&v=-L9mN_2-pQr', 'signer': 5}]
+    rows, said = convert(*ALL_IN_TRAIN, MSASL_train__json=train, MSASL_test__json=test)
+    assert rows == [
+        ('aB3dE-6_hIj.mp4', 1, 'like', 'train', '3', 11, 51),
+        ('aB3dE-6_hIj.mp4', 0, 'match', 'train', '3', 76, 100),
+        ('-L9mN_2-pQr.webm', 0, 'match', 'test', '5', 76, 100),
+    ]
+    assert 'file = url, gloss = text' in said
+    assert 'start = start_time, end = end_time' in said
+    assert 'seconds; --whole_videos' in said
+    assert 'passed over, not in /videos: 1 (youtu.be/missing_it_)' in said
+    clips = clips_lib.read_clips(str(tmp_path / 'clips.csv'))
+    assert {clip.bbox for clip in clips} == {'0.3312 0.0400 0.0000 1.0000'}
+    assert len({clip.video_id for clip in clips}) == 3
+
+
+@pytest.mark.parametrize(
+    'address',
+    [
+        'https://www.youtube.com/watch?v=aB3dE-6_hIj&t=3s', 'www.youtube.com/watch?v=aB3dE-6_hIj',
+        'youtube.com/watch?feature=x&v=aB3dE-6_hIj', 'm.youtube.com/watch?v=aB3dE-6_hIj', 'https://youtu.be/aB3dE-6_hIj?t=3',
+        'youtu.be/aB3dE-6_hIj', 'https://www.youtube.com/embed/aB3dE-6_hIj?start=1',
+        'https://youtube.com/shorts/aB3dE-6_hIj/', 'https://www.youtube-nocookie.com/embed/aB3dE-6_hIj',
+        'http://signs.example.org/media/aB3dE-6_hIj.mp4?size=2', 'https://signs.example.org/v/aB3dE-6_hIj#t=3',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize('name', ['aB3dE-6_hIj.mp4', 'a/A like [aB3dE-6_hIj].webm', 'a/A like-aB3dE-6_hIj.mkv'])
+def test_addresses(address, name):
+    videos = video_tables.Videos([name, 'other.mp4'])
+    assert videos.find(address) == [name]
+    assert videos.find(address.replace('aB3dE', 'xxxxx')) == []
+
+
+def test_seconds_of_a_video(convert, videos, tmp_path):
+    """The rate is that of the video; where it says none, of the table."""
+    pytest.importorskip('av')
+    from tests.videos import write_video
+
+    videos('b.mp4')
+    write_video(tmp_path / 'videos' / 'a.mp4', [np.zeros((48, 64, 3), np.uint8)] * 5, 'mpeg4', rate=20)
+    table = 'file,gloss,start_time,end_time,fps\na,x,0:00:01.0,2,50\nb,y,1.5,,50\n'
+    rows, _ = convert(*ALL_IN_TRAIN, t__csv=table)
+    assert [row[5:] for row in rows] == [(21, 40), (76, -1)]
+    rows, said = convert(*ALL_IN_TRAIN, t__csv=table.replace('fps', 'size'))
+    assert '/t.csv, row 3: start and end are seconds, and /videos/b.mp4 does not say its frames per second' in said
+    rows, _ = convert(*ALL_IN_TRAIN, '--fps=10', t__csv=table.replace('fps', 'size'))
+    assert [row[5:] for row in rows] == [(11, 20), (16, -1)]
+    rows, said = convert(*ALL_IN_TRAIN, t__csv=table.replace('1.5', 'x'))
+    assert "row 3, column start_time: found 'x', expected seconds" in said
+
+
+def test_blanks_between_cells(convert, videos):
+    videos('a/1.avi', 'a/2.avi', 'thank you/3.avi')
+    rows, _ = convert(*ALL_IN_TRAIN, t__txt='a/1.avi  7 \na/2.avi 8\n')
+    assert [row[:3] for row in rows] == [('a/1.avi', 0, '7'), ('a/2.avi', 1, '8')]
+    rows, _ = convert(*ALL_IN_TRAIN, t__txt='path label\na/1.avi 7\na/2.avi 8\n')
+    assert [row[:3] for row in rows] == [('a/1.avi', 0, '7'), ('a/2.avi', 1, '8')]
+    # A path with blanks is one cell.
+    rows, _ = convert(*ALL_IN_TRAIN, '--pattern=(?P<gloss>[^/]+)/', t__txt='thank you/3.avi\nnot there/0.avi\n')
+    assert [row[:3] for row in rows] == [('thank you/3.avi', 0, 'thank you')]
+    rows, said = convert(*ALL_IN_TRAIN, t__txt='a/1.avi a/2.avi 7\n')
+    assert 'expected --file_column' in said or 'expected --gloss_column or --label_column (a number' in said
+
+
+def test_numbers_without_a_header(convert, videos):
+    """As SHREC: gesture, finger, subject, essai, class of 14, class of 28, frames."""
+    videos('gesture_1/finger_2/subject_3/essai_4/00.png', 'gesture_2/finger_1/subject_5/essai_6/00.png')
+    rows, _ = convert(
+        '--file_column=1',
+        '--label_column=5',
+        '--signer_column=3',
+        '--file_format=gesture_{{1}}/finger_{{2}}/subject_{{3}}/essai_{{4}}',
+        *ALL_IN_TRAIN,
+        t__txt='1 2 3 4 1 5 36\n2 1 5 6 2 3 40\n',
+    )
+    assert [row[1:5] for row in rows] == [(0, '1', 'train', '3'), (1, '2', 'train', '5')]
+    rows, said = convert(*ALL_IN_TRAIN, t__txt='1 2 3 4 1 5 36\n2 1 5 6 2 3 40\n')
+    assert '--file_column' in said
+
+
+def test_named_cells(convert, videos):
+    """As NVGesture."""
+    videos('Video_data/class_01/subject13_r0/sk_color.avi', 'Video_data/class_02/subject2_r1/sk_color.avi')
+    line = 'path:./Video_data/class_0{} depth:sk_depth:80:160 color:sk_color:81:161 label:{} '
+    content = '\n'.join([line.format('1/subject13_r0', 0), line.format('2/subject2_r1', 1)])
+    rows, _ = convert(
+        '--file_format={{}}/{{color}}.avi',
+        '--start_column=color2',
+        '--end_column=color3',
+        *ALL_IN_TRAIN,
+        t__lst=content,
+    )
+    assert [row[1:3] + row[5:] for row in rows] == [(0, '0', 81, 161), (1, '1', 81, 161)]
+
+
+def test_frames_that_are_named_by_a_pattern(convert, videos):
+    """As PHOENIX, whose glosses are sentences."""
+    videos('train/01April-0/1/images0001.png', 'train/01April-1/1/images0001.png')
+    table = (
+        'id|folder|signer|annotation\n01April-0|01April-0/1/*.png|Signer04|ABEND\n01April-1|01April-1/1/*.png|S5|TAG\n'
+    )
+    rows, said = convert(*ALL_IN_TRAIN, t__csv=table)
+    assert 'expected --gloss_column or --label_column' in said
+    assert 'found id, folder, signer, annotation' in said
+    rows, _ = convert('--gloss_column=annotation', *ALL_IN_TRAIN, t__csv=table)
+    assert [row[:5] for row in rows] == [
+        ('train/01April-0/1', 0, 'ABEND', 'train', 'Signer04'),
+        ('train/01April-1/1', 1, 'TAG', 'train', 'S5'),
+    ]
+
+
+ENTRIES = [{'file': 'a', 'gloss': 'x'}, {'file': 'b', 'gloss': 'y'}]
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('t__jsonl', '\ufeff{"file": "a", "gloss": "x"}\n\n{"file": "b", "gloss": "y"}\n'),
+        ('t__json', '{"file": "a", "gloss": "x"}\n{"file": "b", "gloss": "y"}'),
+        ('t__json', {'a': {'gloss': 'x'}, 'b': {'gloss': 'y'}}),
+        ('t__json', {'a': 'x', 'b': 'y'}),
+        ('t__json', {'version': 1, 'annotations': ENTRIES}),
+        ('t__json', {'train': ENTRIES[:1], 'val': ENTRIES[1:]}),
+    ],
+)
+def test_shapes_of_json(convert, videos, name, content):
+    videos('a.mp4', 'b.mp4')
+    rows, _ = convert(*ALL_IN_TRAIN[1:], *[] if 'val' in content else ['--validation=0'], **{name: content})
+    splits = ['train', 'validation' if 'val' in content else 'train']
+    assert [row[:4] for row in rows] == [('a.mp4', 0, 'x', splits[0]), ('b.mp4', 1, 'y', splits[1])]
+
+
+def test_damaged_lines(convert, videos):
+    videos('a.mp4')
+    _, said = convert(t__jsonl='{"file": "a", "gloss": "x"}\n{"file": \n')
+    assert '/t.jsonl, line 2 is damaged, expected a JSON object' in said
+    _, said = convert(t__jsonl='[1]\n')
+    assert '/t.jsonl, line 1 is damaged, expected a JSON object: it is no object' in said
 
 
 def test_stills(convert, videos):

@@ -3,6 +3,7 @@
 import codecs
 import zipfile
 
+import pandas as pd
 import pytest
 
 from preprocessing import tables
@@ -59,10 +60,42 @@ def test_synonyms(tmp_path):
 
 
 def test_other_kinds_of_files_are_named(tmp_path):
-    with zipfile.ZipFile(tmp_path / 'book.xlsx', 'w') as book:
+    with zipfile.ZipFile(tmp_path / 'book.csv', 'w') as book:
         book.writestr('xl/workbook.xml', '<workbook/>')
-    with pytest.raises(errors.InputError, match=r'book\.xlsx is not a CSV file: an Excel workbook; save it as CSV'):
-        tables.read_table(str(tmp_path / 'book.xlsx'), ['file'])
+    with pytest.raises(errors.InputError, match=r'book\.csv is not a CSV file: an Excel workbook; save it as CSV'):
+        tables.read_table(str(tmp_path / 'book.csv'), ['file'])
     (tmp_path / 'latin.csv').write_bytes('file,gloss\na,Über\n'.encode('cp1252'))
     with pytest.raises(errors.InputError, match=r'latin\.csv is not a CSV file: it is not UTF-8 .* CSV UTF-8'):
         tables.read_table(str(tmp_path / 'latin.csv'), ['file'])
+
+
+@pytest.mark.parametrize('suffix', ['.xlsx', '.XLS', '.ods'])
+def test_a_spreadsheet_that_cannot_be_read(tmp_path, monkeypatch, suffix):
+    def fail(*_, **__):
+        raise ImportError('no openpyxl')
+
+    monkeypatch.setattr(pd, 'read_excel', fail)
+    path = tmp_path / f'book{suffix}'
+    path.touch()
+    with pytest.raises(errors.InputError, match=rf'book\{suffix} is a spreadsheet; save it as CSV UTF-8.*no openpyxl'):
+        tables.read_table(str(path), ['file'])
+
+
+def test_a_spreadsheet(tmp_path, monkeypatch):
+    path, sheets = str(tmp_path / 'book.xlsx'), {'A': pd.DataFrame({' file ': ['a', 'b'], 'x': ['1', '']})}
+    monkeypatch.setattr(pd, 'read_excel', lambda *_, **given: sheets | {'B': pd.DataFrame()})
+    assert tables.read_table(path, ['file']).to_dict('list') == {'file': ['a', 'b'], 'x': ['1', '']}
+    with pytest.raises(errors.InputError, match=r"book\.xlsx has no column 'gloss', expected gloss; found file, x"):
+        tables.read_table(path, ['gloss'])
+    sheets['C'] = sheets['A']
+    with pytest.raises(errors.InputError, match=r'book\.xlsx has 2 sheets with rows, A, C; save the one'):
+        tables.read_table(path, ['file'])
+
+
+def test_a_damaged_spreadsheet(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise zipfile.BadZipFile('no zip')
+
+    monkeypatch.setattr(pd, 'read_excel', fail)
+    with pytest.raises(errors.InputError, match=r'book\.xlsx is not a spreadsheet that can be read: no zip'):
+        tables.read_table(str(tmp_path / 'book.xlsx'), ['file'])
