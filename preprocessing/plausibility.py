@@ -147,10 +147,10 @@ def find_origins(clips: Iterable[np.ndarray], layout: landmarks_lib.Layout) -> l
         for group, is_there in _find_groups(clip, list(_STAND_INS), layout).items():
             points = list(layout.groups[group])
             num_frames[group] += int(is_there.sum())
-            num_zero[points] += is_zero[np.ix_(is_there, points)].sum(axis=0)
+            num_zero[points] += is_zero[is_there][:, points].sum(axis=0)
     origins = []
-    for group, points in layout.groups.items():
-        found = [point for point in points if num_zero[point] >= max(1, _NEARLY_ALL * num_frames[group])]
+    for group, members in layout.groups.items():
+        found = [point for point in members if num_zero[point] >= max(1, _NEARLY_ALL * num_frames[group])]
         if len(found) == 1 and layout.points[found[0]] not in layout.optional_points:
             origins += found
     return origins

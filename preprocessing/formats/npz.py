@@ -132,8 +132,8 @@ def _convert_fields(arrays: dict[str, np.ndarray]) -> None:
     if frames.ndim == 3 and frames.shape[2] == 2:
         arrays['frames'] = np.pad(frames, [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)
     if label.dtype.kind == 'U':
-        names = map(str, arrays['label_names'].ravel().tolist())
-        classes = {dataset_lib.tidy_gloss(gloss): index for index, gloss in enumerate(names)}
+        names = arrays['label_names'].ravel().tolist()
+        classes = {dataset_lib.tidy_gloss(str(gloss)): index for index, gloss in enumerate(names)}
         glosses = list(map(dataset_lib.tidy_gloss, label.ravel().tolist()))
         if set(glosses) <= classes.keys():
             arrays['label'] = np.array([classes[gloss] for gloss in glosses]).reshape(label.shape)
