@@ -104,7 +104,7 @@ def _find_problems(
         sentence = features.describe_idle(idle, train.landmarks, 'training')
         first = train_features[0][0]
         if train.num_frames > 1 and all((clip == first).all() for clip in train_features):
-            raise errors.InputError(f'dataset {dataset_name}: {sentence}')
+            raise errors.InputError(f'dataset {dataset_name}: nothing can be learned, as {sentence}')
         yield sentence
     if validation is not None and len(validation) < _FEW_CLIPS:
         clips = 'clip selects' if len(validation) == 1 else 'clips select'
