@@ -231,7 +231,7 @@ def run(name: str, seed: int, output_dir: str, epochs: float = 1.0) -> list[dict
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each task and ranking: the mean of every metric, of AUROC and accuracy their standard deviation."""
+    """A row for each task and ranking: means, standard deviations of AUROC and accuracy, the least AUROC."""
     summary = []
     for task, ranking in dict.fromkeys((row['task'], row['ranking']) for row in rows):
         same = [row for row in rows if (row['task'], row['ranking']) == (task, ranking)]

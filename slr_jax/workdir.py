@@ -335,7 +335,8 @@ def compare_environments(workdir: str, names: Sequence[str]) -> None:
         workdir: of all runs.
         names: of the runs that continue.
     """
-    current, found = environment(), {}
+    current = environment()
+    found: list[str] = []
     for name in names:
         path = os.path.join(run_path(workdir, name), _ENVIRONMENT)
         try:
@@ -346,11 +347,10 @@ def compare_environments(workdir: str, names: Sequence[str]) -> None:
         fields = [field for field in current if field in saved and field != 'platform']
         different = {field: current[field] for field in fields if saved[field] != current[field]}
         if different:
-            found |= dict.fromkeys(_differences({field: saved[field] for field in different}, different), name)
+            found += _differences({field: saved[field] for field in different}, different)
             others = saved.get(_CONTINUED, [])
             if different not in others:
                 files.write_json(path, {**saved, _CONTINUED: [*others, different]})
     if found:
-        progress.report(
-            f'{workdir} began in another environment, and may end with other bits than in one: {"; ".join(found)}'
-        )
+        texts = '; '.join(dict.fromkeys(found))
+        progress.report(f'{workdir} began in another environment, and may end with other bits than in one: {texts}')

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from experiments import mask_truth
-from slr_jax import attribution, errors, files
+from slr_jax import attribution, errors, files, metrics
 
 PLANTED = np.array([True, False, True, False])
 
@@ -107,7 +107,7 @@ def summary_of(aurocs):
             'seed': seed,
             'ranking': ranking,
             **dict.fromkeys(mask_truth._METRICS, auroc),
-            'test_accuracy': 0.5,
+            'test_accuracy': 0.5 + 0.1 * seed,
         }
         for task, by_ranking in aurocs.items()
         for ranking, auroc in by_ranking.items()
@@ -135,6 +135,8 @@ def test_the_page_says_what_fails():
     assert 'outside: absolute 0.610.' in lines[3]
     page = mask_truth.to_markdown(summary)
     assert '| absolute | 0.950 ± 0.071 | 0.700 ± 0.000 | 0.610 ± 0.000 |' in page
+    low, high = metrics.mean_interval(0.55, 0.1 / math.sqrt(2), 2, 480)
+    assert f'test accuracy 55.0% (95 % interval {low:.1%} to {high:.1%}, 480 clips of all seeds)' in page
     assert len(mask_truth.draw(summary).axes[0].texts) == 6
 
 
