@@ -7,7 +7,8 @@ frames of a window and the windows of a batch:
         print(segment.start, segment.end, segment.gloss)
 
 Smoothing is the mean over the last windows, as in keyword spotting (Chen, Parada and Heigold, "Small-footprint keyword
-spotting using deep neural networks", ICASSP 2014) and in the online demos of mmaction2.
+spotting using deep neural networks", ICASSP 2014) and in the online demos of mmaction2. At both ends of what was seen
+the means are over fewer windows, down to one, so that a sign in the last second is found as one in the first.
 """
 
 from collections import deque
@@ -170,6 +171,8 @@ def answers(
 ) -> Iterator[Answer]:
     """Answers windows; one that shows no hand, or has no frames, says that there is no sign.
 
+    After the last window come means over fewer and fewer of the last ones, as before the first were over few.
+
     Args:
         windows: of one recording.
         model: what answers them.
@@ -178,16 +181,14 @@ def answers(
         prepare: makes the landmarks of a window a clip in the layout of the model.
         frame_size: width and height of the pictures as they are shown; None where unknown.
     """
-    recent: deque[tuple[Window, np.ndarray]] = deque(maxlen=sliding.smoothing)
-    for window, own in _answer_alone(windows, model, batch_size, prepare, frame_size):
-        # What was seen before a gap says nothing about what comes after it.
-        if not len(window.landmarks):
-            recent.clear()
-        recent.append((window, own))
+    recent: deque[tuple[Window, np.ndarray]] = deque()
+
+    def average() -> Answer:
+        window, own = recent[-1]
         probabilities = np.mean([each for _, each in recent], axis=0)
         best = int(probabilities.argmax())
         is_sign = probabilities[best] >= sliding.threshold
-        yield Answer(
+        return Answer(
             window=window,
             time=float(np.mean([(each.start + each.end) / 2 for each, _ in recent])),
             own=own,
@@ -195,8 +196,22 @@ def answers(
             gloss=model.description.label_names[best] if is_sign else None,
             probability=float(probabilities[best]),
         )
-        if not len(window.landmarks):
-            recent.clear()
+
+    def run_out() -> Iterator[Answer]:
+        while len(recent) > 1:
+            recent.popleft()
+            yield average()
+        recent.clear()
+
+    for window, own in _answer_alone(windows, model, batch_size, prepare, frame_size):
+        # What was seen before a gap says nothing about what comes after it.
+        if recent and not (len(window.landmarks) and len(recent[-1][0].landmarks)):
+            yield from run_out()
+        recent.append((window, own))
+        if len(recent) > sliding.smoothing:
+            recent.popleft()
+        yield average()
+    yield from run_out()
 
 
 def _answer_alone(

@@ -132,11 +132,13 @@ def test_answers_are_the_mean_of_the_last_windows():
     alone = answer(x, live.Sliding(1, 0.5, smoothing=1))
     smooth = answer(x, live.Sliding(1, 0.5, smoothing=3))
     middles = [(each.window.start + each.window.end) / 2 for each in alone]
+    assert len(smooth) == len(alone) + 2
     for number, each in enumerate(smooth):
-        before = range(max(0, number - 2), number + 1)
+        last = min(number, len(alone) - 1)
+        before = range(max(0, number - 2), last + 1)
         np.testing.assert_allclose(each.probabilities, np.mean([alone[i].own for i in before], axis=0))
         assert each.time == pytest.approx(np.mean([middles[i] for i in before]))
-        np.testing.assert_array_equal(each.own, alone[number].own)
+        np.testing.assert_array_equal(each.own, alone[last].own)
 
 
 def test_below_the_threshold_there_is_no_sign():
@@ -149,19 +151,19 @@ def test_below_the_threshold_there_is_no_sign():
 def test_without_hands_there_is_no_sign_and_the_model_is_not_asked():
     model = FakeModel()
     found = answer([np.nan] * 40, live.Sliding(1, 1), model=model)
-    assert [each.gloss for each in found] == [None] * 4
-    assert [each.probability for each in found] == [0] * 4
+    assert [each.gloss for each in found] == [None] * 6
+    assert [each.probability for each in found] == [0] * 6
     assert not model.batches
     # Windows without a hand count in the mean.
     x = [0.9] * 10 + [np.nan] * 10
-    assert [each.probability for each in answer(x, live.Sliding(1, 1))] == pytest.approx([0.9, 0.45])
+    assert [each.probability for each in answer(x, live.Sliding(1, 1))] == pytest.approx([0.9, 0.45, 0])
 
 
 def test_a_gap_ends_smoothing():
     sliding = live.Sliding(1, 0.5)
     windows = live.windows(frames_at([0, 0.5, 1, 60, 60.5, 61], [0.9] * 6), sliding)
     found = list(live.answers(windows, FakeModel(), sliding))
-    assert [each.probability for each in found] == pytest.approx([0.9] * 3 + [0] + [0.9] * 3)
+    assert [each.probability for each in found] == pytest.approx([0.9] * 5 + [0] + [0.9] * 5)
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 100])
@@ -169,7 +171,7 @@ def test_batches_answer_as_one_by_one(batch_size):
     model, x = FakeModel(), np.random.default_rng(1).random(100)
     found = answer(x, live.Sliding(1, 0.5), model=model, batch_size=batch_size)
     assert [each.probability for each in found] == [each.probability for each in answer(x, live.Sliding(1, 0.5))]
-    assert max(model.batches) == min(batch_size, len(found))
+    assert max(model.batches) == min(batch_size, len(found) - 2)
 
 
 def test_windows_are_prepared_for_the_model():
@@ -194,6 +196,31 @@ def test_equal_answers_become_a_segment():
         {'start': 6.75, 'end': 7.5, 'gloss': 'drink', 'probability': 0.9},
     ]
     assert list(live.segments([])) == []
+
+
+@pytest.mark.parametrize('place', [0, 4.5, 9])
+@pytest.mark.parametrize('window', [1, 2])
+def test_a_sign_of_a_second_is_found_wherever_it_is(place, window):
+    times = np.arange(100) / 10
+    x = np.where((times >= place) & (times < place + 1), 0.95, np.nan)
+    sliding = live.Sliding(window, window / 4, threshold=0.5)
+    signs = [each for each in live.segments(answer(x, sliding)) if each.gloss]
+    assert [each.gloss for each in signs] == ['drink']
+    assert signs[0].start < place + 1
+    assert signs[0].end > place
+
+
+@pytest.mark.parametrize('seconds', [0.5, 2, 3, 3.5, 10])
+@pytest.mark.parametrize('smoothing', [1, 3, 4])
+def test_a_reversed_recording_has_the_reversed_segments(seconds, smoothing):
+    x = np.random.default_rng(3).choice([0.1, 0.3, 0.8, np.nan], round(seconds * 2)).repeat(5)
+    sliding = live.Sliding(2, 0.5, smoothing)
+    forth, back = (list(live.segments(answer(y, sliding))) for y in (x, x[::-1]))
+    turned = [(seconds - each.end, seconds - each.start, each.gloss, each.probability) for each in reversed(back)]
+    assert len(forth) == len(turned)
+    for each, other in zip(forth, turned, strict=True):
+        assert (each.start, each.end, each.probability) == pytest.approx((other[0], other[1], other[3]), abs=1e-6)
+        assert each.gloss == other[2]
 
 
 def test_segments_come_as_soon_as_they_end():
