@@ -11,7 +11,7 @@ import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, models
+from slr_jax import errors, models, progress
 from slr_jax import features as features_lib
 
 # What the parameters of a model mean depends on these fields of a config. How clips are shortened may differ.
@@ -116,6 +116,12 @@ def load_source(config: ml_collections.ConfigDict, description: dataset_lib.Desc
     except errors.InputError as error:
         raise errors.InputError(f'config.init_from: {error}') from error
     _check_same_input(config, description, loaded)
+    if loaded.features.uses_shape and bool(loaded.description.frame_sizes) != bool(description.frame_sizes):
+        here, there = ('known', 'unknown') if description.frame_sizes else ('unknown', 'known')
+        progress.report(
+            f'warning: the shape of the pictures of this dataset is {here}, that of those of {config.init_from} is '
+            f'{there}, so that the same person is another to the model'
+        )
     params = jax.device_get(loaded.params)
     return Source(
         workdir=config.init_from,

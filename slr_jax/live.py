@@ -39,8 +39,8 @@ class Model(Protocol):
     def description(self) -> dataset_lib.Description:
         """Of the data that it was trained on: layout and glosses."""
 
-    def probabilities(self, clips: list[np.ndarray], **options: Any) -> np.ndarray:
-        """<float>[clips, classes] for <float32>[frames, points, 3] of each clip; `frame_size` is given where known."""
+    def probabilities(self, clips: list[np.ndarray], *, frame_size: tuple[int, int] | None = None) -> np.ndarray:
+        """<float>[clips, classes] for <float32>[frames, points, 3] of each clip, of pictures of a width and height."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _answer_alone(
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Windows with their own probabilities <float64>[classes], 0 where no hand is shown."""
     hands = [point for hand in landmarks_lib.LAYOUTS[model.description.layout].hands for point in hand]
-    options = {} if frame_size is None else {'frame_size': frame_size}
+    options: dict[str, Any] = {} if frame_size is None else {'frame_size': frame_size}
     windows = iter(windows)
     while batch := list(itertools.islice(windows, batch_size)):
         clips = [prepare(window.landmarks) for window in batch]

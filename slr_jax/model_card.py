@@ -52,15 +52,19 @@ def _use(loaded: LoadedModel) -> str:
     layout, description = loaded.layout, loaded.description
     whose = {'signer': "the signer's right hand", 'swapped': "the signer's left hand"}[description.handedness]
     hands = f' The columns of the right hand hold {whose}.' if 'right_hand' in layout.groups else ''
+    size = shape = ''
+    if loaded.is_square:
+        size = ', frame_size=(1280, 720)'
+        shape = ' `frame_size` is the width and height of its pictures as they are shown, for which the model accounts.'
     return (
         f'A clip is `<float32>[frames, {layout.num_points}, 3]`: landmarks of layout {layout.name}, in the order of '
         '`model.json`, x to the right and y down in normalized image coordinates, z as MediaPipe gives it or NaN, NaN '
-        f'where a point is missing.{hands} The answer is a probability for each gloss.\n\n'
+        f'where a point is missing.{hands}{shape} The answer is a probability for each gloss.\n\n'
         '```python\n'
         'import sys\n\n'
         "sys.path.insert(0, 'THIS_FOLDER')  # holds load.py, which needs jax, numpy and flatbuffers\n"
         'from load import load\n\n'
-        "load('THIS_FOLDER').predict(landmarks, k=5)\n"
+        f"load('THIS_FOLDER').predict(landmarks, k=5{size})\n"
         '```\n\n'
         '`params.safetensors` has the parameters; with slr_jax installed, `python -m slr_jax.import_torch '
         '--checkpoint=params.safetensors --workdir=W` makes a workdir of it, to test or to train further.'

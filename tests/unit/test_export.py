@@ -152,6 +152,7 @@ def test_pictures_of_any_shape_are_answered_as_predict_does(layout, fields):
     program = exporting.export_program(loaded)
     described = exporting.describe(loaded, program, {})
     assert described['frame_size'] == (640, 480)
+    assert 'predict(landmarks, k=5, frame_size=(1280, 720))' in model_card.make(loaded, {}, {}, {})
     model = exported.ExportedModel(json.loads(json.dumps(described)), jax.jit(program.call))
     clips = make_clips(layout, 9, 20)
     answers = {}
