@@ -83,7 +83,7 @@ def check(
         InputError: coordinates are pixels, or no clip is left, or none in the split train that had some.
     """
     name = dataset.description.name
-    if any(clip.shape[1:] != (dataset.layout.num_points, 3) for clip in _all_landmarks(dataset)):
+    if not _count(dataset) or any(clip.shape[1:] != (dataset.layout.num_points, 3) for clip in _all_landmarks(dataset)):
         # Refused where the dataset is written.
         return dataset
     origins = find_origins(_all_landmarks(dataset), dataset.layout)

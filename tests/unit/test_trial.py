@@ -32,10 +32,7 @@ def test_nothing_is_said_of_good_clips():
 
 def test_a_missing_wrist_is_refused_where_fingers_are_relative_to_it():
     dataset = make(lambda clip: clip[:, 0].fill(np.nan))
-    cause = (
-        'signs: nothing can be learned, as nearly all features of hand .* training clips: '
-        "wrist is missing where the fingers are .*'centered'"
-    )
+    cause = "signs: nothing can be learned, as .* of hand .* training clips: wrist is missing where the .*'centered'"
     for more in ({}, {'presence': True, 'differences': 1}, {'augment': {'rotation': 10.0}}):
         with pytest.raises(errors.InputError, match=cause):
             describe(dataset, normalize='centered', missing_value=0.0, **more)
