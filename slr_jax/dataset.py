@@ -173,10 +173,12 @@ def input_differences(found: Description, expected: Description) -> dict[str, tu
 
 
 def upgrade_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a description of slr_jax 0.1.0 as they are named now; other fields stay."""
+    """The fields of a description of slr_jax 0.1.0 as they are named now, and its glosses tidy; other fields stay."""
     upgraded = {_OLD_FIELDS.get(name, name): value for name, value in fields.items()}
     if 'hand_names' in fields:
         upgraded['handedness'] = _OLD_HANDEDNESS.get(str(fields['hand_names']), fields['hand_names'])
+    if isinstance(fields.get('label_names'), list):
+        upgraded['label_names'] = [tidy_gloss(str(name)) for name in fields['label_names']]
     return upgraded
 
 

@@ -228,6 +228,11 @@ def test_glosses_that_look_alike_are_one(other):
         describe(other, 'tea', 'caf\u00e9')
 
 
+def test_glosses_of_a_model_of_an_older_version_are_tidy():
+    upgraded = dataset_lib.upgrade_fields({'hand_names': 'anatomical', 'label_names': ['cafe\u0301 ', 'tea']})
+    assert upgraded == {'handedness': 'signer', 'label_names': ['caf\u00e9', 'tea']}
+
+
 def test_joiners_within_a_word_stay():
     assert dataset_lib.tidy_gloss('\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645') == (
         '\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645'
