@@ -99,4 +99,4 @@ def _describe_text(head: bytes) -> str | None:
         is_openpose = '"people"' in text
         return f'a JSON file{" of OpenPose; folders of them are read with --source=openpose" if is_openpose else ""}'
     first = text.splitlines()[0]
-    return TEXT[0] if any(separator in first for separator in ',;\t') else TEXT[1]
+    return TEXT[0] if any(separator in first for separator in ',;\t|') else TEXT[1]

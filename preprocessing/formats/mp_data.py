@@ -194,5 +194,7 @@ def _read_array(path: str) -> np.ndarray:
         raise
     # Damaged bytes raise many kinds of errors.
     except Exception as error:
-        kind = file_kinds.describe(path) or errors.one_line(error)
+        kind = file_kinds.describe(path)
+        if not kind or 'NumPy' in kind:
+            kind = errors.one_line(error)
         raise errors.InputError(f'{path} is damaged, or not an array of numbers: {kind}') from error

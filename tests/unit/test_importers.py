@@ -135,7 +135,8 @@ def test_empty_folders_of_mp_data_are_left_out(tmp_path, capsys):
         (np.zeros(258), r'11\.npy is float32\[258\], but .*0\.npy \[126\]'),
         (np.zeros((1, 126)), r'11\.npy is float32\[1, 126\], expected an array of numbers per frame'),
         (np.array(['a'] * 126), r'<U1\[126\]'),
-        (np.array([None] * 126), 'not an array of numbers'),
+        (np.array([None] * 126), 'not an array of numbers: it holds None'),
+        (np.array({'pose': 1}), 'not an array of numbers: '),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, array, facts):

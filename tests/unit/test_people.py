@@ -66,7 +66,10 @@ def row(body, right=True, left=True):
     return [body[0, 0], body[RIGHT_WRIST, 0] if right else NAN, body[LEFT_WRIST, 0] if left else NAN]
 
 
-@pytest.mark.parametrize(('body', 'box'), [(LEFT, LEFT_BOX), (RIGHT, RIGHT_BOX)])
+@pytest.mark.parametrize(
+    ('body', 'box'),
+    [(LEFT, LEFT_BOX), (RIGHT, RIGHT_BOX), (LEFT, '0.04 0.03 0.46 0.98'), (RIGHT, '0.54 0.03 0.96 1.0')],
+)
 @pytest.mark.parametrize('order', [1, -1])
 def test_body_and_hands_are_of_the_person_in_the_box(body, box, order):
     hands = [hands_of(RIGHT)[0], *hands_of(LEFT), hands_of(RIGHT)[1]][::order]
