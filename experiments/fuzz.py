@@ -23,7 +23,7 @@ from absl import flags
 from experiments import markdown
 from experiments.fuzzing import kinds, sources, trial
 from experiments.fuzzing.trial import Kind, Source
-from preprocessing import clips_from_table, ipn_hand, wlasl
+from preprocessing import clips_from_table, ipn_hand, video_tables, wlasl
 from slr_jax import cli, errors, files, progress
 
 _CSV, _PAGE, _FAILURES = 'fuzz.csv', 'fuzz.md', 'failures.csv'
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 def read_video_table(path: str) -> None:
     """A table of videos."""
     videos = os.path.join(os.path.dirname(path), 'videos')
-    clips, _ = clips_from_table.make_clips([path], videos, clips_from_table.Options())
+    clips, _ = clips_from_table.make_clips([path], videos, video_tables.Options())
     kinds.write_clips([dataclasses.replace(clip, split=clip.split or 'train') for clip in clips], path)
 
 

@@ -138,8 +138,13 @@ def _make_rows(
         if not gloss:
             passed_over.setdefault('without a gloss', []).append(table.names[index])
             continue
-        rate = _rate(table, index, os.path.join(directory, path), rows[index], options)
-        start, end = (_frame(table, index, role, columns[role][index], rate, shift) for role in ('start', 'end'))
+        cells = {role: columns[role][index] for role in ('start', 'end')}
+        in_seconds = [role for role in cells if cells[role] and (options.fps or table.is_in_seconds(role))]
+        rate = _rate(table, index, os.path.join(directory, path), rows[index], options) if in_seconds else None
+        start, end = (
+            _frame(table, index, role, text, rate if role in in_seconds else None, shift)
+            for role, text in cells.items()
+        )
         clip = clips_lib.Clip(
             video_id='',
             file=path,
@@ -163,16 +168,21 @@ def _make_rows(
         else:
             clips.append(clip)
     if not clips:
-        reason, cells = next(iter(passed_over.items()))
-        advice = '; --file_format says how the videos are named' * (directory in reason)
-        if advice and not options.stills:
-            stills = video_tables.Videos(folders.find(directory, stills=True).videos)
-            if any(cell and stills.find(cell) for cell in cells):
-                advice = ' but as images: --stills makes each a clip of one frame'
-        raise errors.InputError(
-            f'{table.path}: no row can be used, {len(cells)} are {reason} ({folders.some(cells)}){advice}'
-        )
+        raise _no_row(table, directory, options, *next(iter(passed_over.items())))
     return _Rows(clips, [f'passed over, {reason}: {folders.count_and_name(x)}' for reason, x in passed_over.items()])
+
+
+def _no_row(
+    table: video_tables.Table, directory: str, options: video_tables.Options, reason: str, cells: Sequence[str]
+) -> errors.InputError:
+    advice = '; --file_format says how the videos are named' * (directory in reason)
+    if advice and not options.stills:
+        stills = video_tables.Videos(folders.find(directory, stills=True).videos)
+        if any(cell and stills.find(cell) for cell in cells):
+            advice = ' but as images: --stills makes each a clip of one frame'
+    return errors.InputError(
+        f'{table.path}: no row can be used, {len(cells)} are {reason} ({folders.some(cells)}){advice}'
+    )
 
 
 def _find_video(table: video_tables.Table, index: int, text: str, videos: video_tables.Videos) -> str | None:
@@ -222,19 +232,16 @@ def _shift(table: video_tables.Table, columns: Mapping[str, Sequence[str]], opti
 
 def _rate(
     table: video_tables.Table, index: int, path: str, row: Mapping[str, str], options: video_tables.Options
-) -> float | None:
-    """Frames per second, where start or end are seconds: as --fps, the video or the column fps says."""
-    if not any(role in table.columns and (options.fps or table.is_in_seconds(role)) for role in ('start', 'end')):
-        return None
+) -> float:
+    """Frames per second of a video, as --fps, its header or the column fps says."""
     in_row = next((cell for name, cell in row.items() if video_tables.plain(name) in ('fps', 'framerate')), '')
     try:
-        rate = options.fps or _rate_of_video(path) or float(in_row)
+        return options.fps or _rate_of_video(path) or float(in_row)
     except ValueError:
         raise errors.InputError(
             f'{table.path}, {table.names[index]}: start and end are seconds, and {path} does not say its frames per '
             'second, expected --fps or a column fps; --whole_videos ignores start and end'
         ) from None
-    return rate
 
 
 @functools.cache
@@ -251,18 +258,17 @@ def _rate_of_video(path: str) -> float | None:
 
 
 def _frame(table: video_tables.Table, index: int, role: str, cell: str, rate: float | None, shift: int) -> int | None:
-    """The first or last frame, from 1; None for the first or last of the video."""
-    in_seconds = rate is not None and (table.is_in_seconds(role) or not table.is_in_seconds('start'))
+    """The first or last frame, from 1, of seconds where there is a rate; None for the first or last of the video."""
     try:
         if not cell:
             return None
-        if rate and in_seconds:
+        if rate:
             seconds = sum(float(part) * 60**power for power, part in enumerate(cell.replace(',', '.').split(':')[::-1]))
             frame = math.floor(seconds * rate) + 1 if role == 'start' else math.ceil(seconds * rate)
             return frame if frame > 0 else None
         frame = tables.parse_whole_number(cell)
     except (ValueError, OverflowError):
-        expected = 'seconds' if rate and in_seconds else 'a whole number, the frame; with --fps seconds'
+        expected = 'seconds' if rate else 'a whole number, the frame; with --fps seconds'
         raise table.error(index, role, cell, expected) from None
     return None if frame < 0 or (role == 'end' and frame == 0) else frame + shift
 
