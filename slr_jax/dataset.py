@@ -392,19 +392,22 @@ def check_clips(clips: Clips, num_points: int, num_classes: int, where: str) -> 
             range; the message begins with `where` and names the clip.
     """
     for clip, label, video_id in zip(clips.landmarks, clips.labels, clips.video_ids, strict=True):
-        problem = None
-        if clip.ndim != 3 or clip.shape[1:] != (num_points, 3):
-            problem = f'has shape {clip.shape}, expected (frames, {num_points}, 3)'
-        elif not len(clip):
-            problem = 'has no frames'
-        elif np.isnan(clip[..., :2]).all():
-            problem = 'has no landmark in any frame (NaN everywhere)'
-        elif np.isinf(clip).any():
-            problem = 'holds infinite coordinates'
-        elif not 0 <= label < num_classes:
+        problem = find_problem(clip, num_points)
+        if not problem and not 0 <= label < num_classes:
             problem = f'has label {label}, expected 0 to {num_classes - 1}'
         if problem:
             raise errors.InputError(f'{where}: clip {video_id} {problem}')
+
+
+def find_problem(clip: np.ndarray, num_points: int) -> str | None:
+    """Why an array is not a clip that a model could learn from or answer; None where it is one."""
+    if clip.ndim != 3 or clip.shape[1:] != (num_points, 3):
+        return f'has shape {clip.shape}, expected (frames, {num_points}, 3)'
+    if not len(clip):
+        return f'has no frames: its shape is {clip.shape}, expected (frames, {num_points}, 3) with at least one frame'
+    if np.isnan(clip[..., :2]).all():
+        return 'has no landmark in any frame (NaN everywhere)'
+    return 'holds infinite coordinates' if np.isinf(clip).any() else None
 
 
 def load_dataset(path: str) -> Dataset:

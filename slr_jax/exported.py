@@ -67,10 +67,11 @@ class ExportedModel:
             Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
 
         Raises:
-            ExportError: a clip has another shape or no frames, or frame_size is no such pairs.
+            ExportError: a clip is not of numbers, has another shape or no frames, nothing is seen in it, or it holds
+                infinite coordinates or pixels; or frame_size is no such pairs.
         """
-        is_one = isinstance(landmarks, np.ndarray) and landmarks.ndim == 3
-        clips: list[Any] = [landmarks] if is_one else list(landmarks)
+        is_one = getattr(landmarks, 'ndim', None) == 3
+        clips: Any = [landmarks] if is_one else landmarks
         answers = [
             [(self.glosses[label], float(row[label])) for label in np.argsort(-row, kind='stable')[:k]]
             for row in self.probabilities(clips, frame_size)
@@ -79,7 +80,12 @@ class ExportedModel:
 
     def probabilities(self, landmarks: Sequence[np.ndarray], frame_size: Any = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to several clips; see `predict`."""
-        clips = self._to_square([self._checked(clip, number) for number, clip in enumerate(landmarks)], frame_size)
+        given: Any = landmarks
+        if isinstance(given, (str, bytes)) or getattr(given, 'ndim', 4) != 4 or not hasattr(given, '__iter__'):
+            found = f'shape {given.shape}' if hasattr(given, 'shape') else type(given).__name__
+            points = len(self.description['layout']['points'])
+            raise ExportError(f'the landmarks are of {found}, expected (frames, {points}, 3), or a list of such clips')
+        clips = self._to_square([self._checked(clip, number) for number, clip in enumerate(given)], frame_size)
         answers = np.zeros((len(clips), len(self.glosses)), np.float32)
         order = np.argsort([len(clip) for clip in clips], kind='stable')
         while len(order):
@@ -118,13 +124,26 @@ class ExportedModel:
     def _checked(self, clip: Any, number: int) -> np.ndarray:
         points = len(self.description['layout']['points'])
         try:
-            clip = np.asarray(clip, np.float32)
+            clip = np.asarray(clip)
+            if clip.dtype.kind in 'cSUMm':
+                raise TypeError(f'its dtype is {clip.dtype}')
+            clip = clip.astype(np.float32)
         except (TypeError, ValueError) as error:
             raise ExportError(f'clip {number} is not an array of numbers: {_one_line(error)}') from None
         if clip.ndim != 3 or clip.shape[1:] != (points, 3) or not len(clip):
             raise ExportError(
                 f'clip {number} has shape {clip.shape}, expected (frames, {points}, 3) with at least one frame'
             )
+        xy = clip[..., :2]
+        problem = None
+        if np.isnan(xy).all():
+            problem = 'has no landmark in any frame (NaN everywhere)'
+        elif np.isinf(clip).any():
+            problem = 'holds infinite coordinates'
+        elif 2 * ((xy < -1) | (xy > 2)).sum() > (~np.isnan(xy)).sum():
+            problem = 'has most coordinates outside -1 to 2, as pixels are, expected fractions of width and height'
+        if problem:
+            raise ExportError(f'clip {number} {problem}')
         if self.description['layout']['axes'] == 'xyz' and np.isnan(clip[..., 2]).all():
             raise ExportError(f'clip {number} has no z, which this model needs')
         return clip

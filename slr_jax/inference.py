@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import devices, frame_sizes, input_pipeline, memory, metrics, models
+from slr_jax import devices, errors, frame_sizes, input_pipeline, memory, metrics, models
 from slr_jax import features as features_lib
 from slr_jax import landmarks as landmarks_lib
 
@@ -145,14 +145,46 @@ class Predictor(abc.ABC):
             Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
 
         Raises:
-            InputError: see `probabilities`.
+            InputError: see `probabilities`; or a clip is not of numbers, nothing is seen in it, or it holds infinite
+                coordinates or pixels.
         """
-        is_one = isinstance(landmarks, np.ndarray) and landmarks.ndim == 3
-        clips: list[Any] = [landmarks] if is_one else list(landmarks)
+        is_one = getattr(landmarks, 'ndim', None) == 3
+        clips = self._checked([landmarks] if is_one else landmarks, names)
         if not clips:
             return []
         answers = likeliest(self.probabilities(clips, names, frame_size), self.description.label_names, k)
         return answers[0] if is_one else answers
+
+    def _checked(self, clips: Any, names: Sequence[str] | None) -> list[np.ndarray]:
+        """The clips as <float32>; InputError where one is none, or is in pixels."""
+        num_points = self.layout.num_points
+        if isinstance(clips, (str, bytes)) or getattr(clips, 'ndim', 4) != 4 or not hasattr(clips, '__iter__'):
+            found = f'shape {clips.shape}' if hasattr(clips, 'shape') else type(clips).__name__
+            raise errors.InputError(
+                f'the landmarks are of {found}, expected a clip (frames, {num_points}, 3), or a list of such clips'
+            )
+        checked = []
+        for number, clip in enumerate(clips):
+            name = names[number] if names is not None else str(number)
+            try:
+                array = np.asarray(clip)
+                if array.dtype.kind in 'cSUMm':
+                    raise TypeError(f'its dtype is {array.dtype}')
+                array = array.astype(np.float32)
+            except (TypeError, ValueError) as error:
+                raise errors.InputError(
+                    f'clip {name} is not an array of real numbers: {errors.one_line(error)}'
+                ) from None
+            if problem := dataset_lib.find_problem(array, num_points):
+                raise errors.InputError(f'clip {name} {problem}')
+            xy = array[..., :2]
+            if 2 * ((xy < -1) | (xy > 2)).sum() > (~np.isnan(xy)).sum():
+                raise errors.InputError(
+                    f'clip {name} has most coordinates outside -1 to 2, as pixels are (up to {np.nanmax(xy):g}), '
+                    'expected fractions of width and height'
+                )
+            checked.append(array)
+        return checked
 
 
 def likeliest(probabilities: np.ndarray, label_names: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:

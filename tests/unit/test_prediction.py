@@ -1,11 +1,12 @@
 """Models that answer together, and how answers are written."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from slr_jax import checkpoint, errors, inference, prediction, workdir
+from slr_jax import checkpoint, dataset, errors, inference, prediction, workdir
 from tests import workdirs
 
 HAND = workdirs.describe('mediapipe_hand')
@@ -78,6 +79,57 @@ def test_several_runs_are_refused_where_one_is_expected(runs):
     with pytest.raises(errors.InputError, match=r'holds 3 runs, expected one .*/seed_1, or --mean_of_runs'):
         prediction.load(runs)
     assert isinstance(prediction.load(f'{runs}/seed_1'), inference.LoadedModel)
+
+
+class AnyModel(inference.Predictor):
+    description = dataset.Description('tiny', 'mediapipe_hand', ['book', 'drink'])
+
+    def probabilities(self, landmarks, names=None):
+        assert all(clip.dtype == np.float32 for clip in landmarks)
+        return np.tile([0.25, 0.75], (len(landmarks), 1))
+
+
+GOOD = np.full((5, 21, 3), 0.5, np.float32)
+REFUSED = {
+    'has shape (5, 20, 3), expected (frames, 21, 3)': GOOD[:, :20],
+    'has shape (5, 21, 2), expected (frames, 21, 3)': GOOD[..., :2],
+    'has shape (21, 3), expected (frames, 21, 3)': GOOD[0],
+    'has no frames': GOOD[:0],
+    'NaN everywhere': GOOD * np.nan,
+    'infinite coordinates': np.where(np.arange(21)[:, None] == 3, np.inf, GOOD),
+    'outside -1 to 2, as pixels are': GOOD * 640,
+    'is not an array of real numbers': [[['a'] * 3] * 21] * 5,
+    'real numbers: its dtype is <U3': GOOD.astype('U3'),
+    'real numbers: its dtype is complex64': GOOD.astype(np.complex64),
+    'array of real numbers': [GOOD, GOOD[:2]],
+}
+
+
+@pytest.mark.parametrize('expected', REFUSED)
+def test_what_is_no_clip_is_refused_with_its_place(expected):
+    model = AnyModel()
+    for name, names in (('1', None), ('b', ['a', 'b'])):
+        with pytest.raises(errors.InputError, match=f'^clip {name} .*{re.escape(expected)}'):
+            model.predict([GOOD, REFUSED[expected]], names=names)
+    if getattr(REFUSED[expected], 'ndim', None) == 3:
+        with pytest.raises(errors.InputError, match=f'^clip 0 .*{re.escape(expected)}'):
+            model.predict(REFUSED[expected])
+
+
+@pytest.mark.parametrize('landmarks', [GOOD[0], GOOD[0, 0], np.float32(1), 'clip.npy', 3, None])
+def test_what_is_no_list_of_clips_is_refused(landmarks):
+    with pytest.raises(errors.InputError, match=r'^the landmarks are of .*, expected a clip \(frames, 21, 3\)'):
+        AnyModel().predict(landmarks)
+
+
+def test_numbers_of_any_type_are_answered():
+    best = [('drink', 0.75), ('book', 0.25)]
+    model = AnyModel()
+    for clip in (GOOD.astype(np.float64), GOOD.astype(int), GOOD.astype(np.float16), GOOD.astype(object)):
+        assert model.predict(clip) == best
+    assert model.predict([GOOD.tolist()]) == [best]
+    assert model.predict(np.stack([GOOD, GOOD])) == [best, best]
+    assert model.predict([]) == []
 
 
 def test_the_table_and_the_lines(tmp_path):
