@@ -13,9 +13,10 @@ from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, models, progress
 from slr_jax import features as features_lib
+from slr_jax import landmarks as landmarks_lib
 
-# What the parameters of a model mean depends on these fields of a config. How clips are shortened may differ.
-_SAME_FIELDS = ('normalize', 'coordinates', 'missing_value', 'points', 'shadow_points', 'num_heads')
+# Fields of Features that choose frames, and leave what a number of a frame means: these may differ, all others not.
+_OF_FRAMES = ('trim', 'interpolate_gaps', 'max_frames', 'shorten', 'num_frames')
 _CLASSIFIER = 'classifier.'
 
 
@@ -137,17 +138,36 @@ def _check_same_input(
     config: ml_collections.ConfigDict, description: dataset_lib.Description, loaded: checkpoint_lib.LoadedModel
 ) -> None:
     pairs: dict[str, Any] = dataset_lib.input_differences(loaded.description, description)
-    pairs |= {f'config.{field}': (loaded.config[field], config[field]) for field in _SAME_FIELDS}
+    pairs['config.num_heads'] = (loaded.config.num_heads, config.num_heads)
+    of_frames: dict[str, Any] = {}
+    # Points and published values of layouts that differ cannot be compared.
     if description.layout == loaded.description.layout:
-        features = features_lib.Features.from_config(config, description.layout)
-        pairs['config.missing_value'] = (loaded.features.fed_for_missing, features.fed_for_missing)
-    different = [
-        f'{field} is {there!r} there and {here!r} here' for field, (there, here) in pairs.items() if there != here
-    ]
-    if different:
+        there = _meaning(loaded.features)
+        for field, here in _meaning(features_lib.Features.from_config(config, description.layout)).items():
+            (of_frames if field in _OF_FRAMES else pairs)[f'config.{field}'] = (there[field], here)
+    if different := _differences(pairs):
         raise errors.InputError(
-            f'config.init_from: {config.init_from} does not fit this config and dataset: {"; ".join(different)}'
+            f'config.init_from: {config.init_from} does not fit this config and dataset: {different}'
         )
+    if different := _differences(of_frames):
+        progress.report(f'warning: {config.init_from} was trained on other frames of clips: {different}')
+
+
+def _meaning(features: features_lib.Features) -> dict[str, Any]:
+    """Every field of features, by its name in a config and with values that can be compared."""
+    fields = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
+    del fields['layout']
+    fields['shadow_points'] = fields.pop('shadow_seed') is not None
+    if features.points is not None:
+        names = landmarks_lib.LAYOUTS[features.layout].points
+        fields['points'] = tuple(names[point] for point in features.points)
+    return fields | {'missing_value': features.fed_for_missing}
+
+
+def _differences(pairs: Mapping[str, tuple[Any, Any]]) -> str:
+    return '; '.join(
+        f'{field} is {there!r} there and {here!r} here' for field, (there, here) in pairs.items() if there != here
+    )
 
 
 def describe(summary: Mapping[str, Any]) -> str:

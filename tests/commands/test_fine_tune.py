@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from preprocessing.formats import tfds_writer
-from slr_jax import checkpoint, config, errors, fine_tune, models, run_log, train_lib, train_step
+from slr_jax import checkpoint, config, errors, features, fine_tune, models, run_log, train_lib, train_step
 from slr_jax import workdir as workdir_lib
 from tests.conftest import make_tiny_config
 from tests.refusals import world
@@ -112,6 +112,10 @@ def test_another_model_shares_some_parameters(source, new_dataset):
         ({'coordinates': 'xyz'}, r"config\.coordinates is 'xy' there and 'xyz' here"),
         ({'missing_value': 0.25}, r'config\.missing_value is -2\.5 there and 0\.25 here'),
         ({'num_heads': 6}, r'config\.num_heads is 7 there and 6 here'),
+        ({'differences': 2}, r'config\.differences is 0 there and 2 here'),
+        ({'presence': True}, r'config\.presence is False there and True here'),
+        ({'points': ('wrist',)}, r"config\.points is None there and \('wrist',\) here"),
+        ({'shadow_points': True}, r'config\.shadow_points is False there and True here'),
         (
             {'description': {'layout': 'mediapipe_two_hands'}},
             r"layout is 'mediapipe_hand' there and 'mediapipe_two_hands'",
@@ -122,6 +126,27 @@ def test_another_model_shares_some_parameters(source, new_dataset):
 def test_another_input_is_refused(source, tiny_dataset, fields, facts):
     with pytest.raises(errors.InputError, match=facts):
         load_source(source, tiny_dataset, **fields)
+
+
+def test_every_field_of_features_is_compared():
+    fields = {field.name for field in dataclasses.fields(features.Features)}
+    compared = set(fine_tune._meaning(features.Features('mediapipe_hand')))
+    assert compared == fields - {'layout', 'shadow_seed'} | {'shadow_points'}
+    assert set(fine_tune._OF_FRAMES) < compared
+
+
+@pytest.mark.parametrize(
+    ('fields', 'facts'),
+    [
+        ({'trim': 'ends'}, "config.trim is 'none' there and 'ends' here"),
+        ({'num_frames': 8}, 'config.num_frames is None there and 8 here'),
+        ({'interpolate_gaps': 2}, 'config.interpolate_gaps is 0 there and 2 here'),
+    ],
+    ids=str,
+)
+def test_other_frames_are_said(source, tiny_dataset, capsys, fields, facts):
+    load_source(source, tiny_dataset, **fields)
+    assert f'was trained on other frames of clips: {facts}' in capsys.readouterr().out
 
 
 def test_the_published_value_of_missing_points_may_be_written_out(source, tiny_dataset):
