@@ -49,7 +49,7 @@ class MultiHeadAttention(nn.Module):
             x: <float>[batch, target, dim].
             memory: <float>[batch, source, dim] or None.
             padding_mask: <bool>[batch, source], False for padded frames.
-            bits: <uint32>[2] for dropout of the attention weights, None for none.
+            bits: <uint32>[batch, 2] for dropout of the attention weights, None for none.
 
         Returns:
             <float>[batch, target, dim].
@@ -146,7 +146,7 @@ def attend(query: Array, key: Array, value: Array, dropout_rate: float | Array, 
         key: <float>[batch, source, heads, dim].
         value: <float>[batch, source, heads, dim].
         dropout_rate: fraction of the weights that are dropped, in [0, 1).
-        bits: <uint32>[2] for dropout, None for none.
+        bits: <uint32>[batch, 2] for dropout, None for none.
 
     Returns:
         <float>[batch, target, heads, dim].

@@ -204,7 +204,10 @@ class Augmentation:
             <float32>[kept, points, axes], where `kept` is `time` or the field `num_frames`, and the number of frames
             before the padding.
         """
-        keys = dict(zip(config_lib.AUGMENTATIONS, jax.random.split(key, len(config_lib.AUGMENTATIONS)), strict=True))
+        names = config_lib.AUGMENTATIONS
+        keys = dict(
+            zip(names, jax.random.split(key, max(names.values()) + 1)[jnp.array([*names.values()])], strict=True)
+        )
         layout = landmarks_lib.LAYOUTS[self.layout]
         landmarks, num_frames = self._change_time(keys, landmarks, num_frames)
         for name, change in _SPACE.items():
@@ -220,18 +223,16 @@ class Augmentation:
         return jnp.where(jnp.isnan(dropped).all(), landmarks, dropped), num_frames
 
     def _change_time(self, keys: dict[str, Array], landmarks: Array, num_frames: Array) -> tuple[Array, Array]:
-        """Takes a window of the clip, at another speed, which may change within it; one resampling for all three."""
+        """Takes a window of the clip, at a speed that may change within it; one resampling for both."""
         fields = self.fields
-        if not (fields.crop or fields.stretch or fields.warp or self.num_frames):
+        if not (fields.crop or fields.warp or self.num_frames):
             return landmarks, num_frames
         last = (num_frames - 1).astype(jnp.float32)
         crop_key, start_key = jax.random.split(keys['crop'])
         share = _draw(crop_key, fields.crop, 1.0, fields.crop_least, 1.0)
         start = jax.random.uniform(start_key) * (1 - share) * last
         time = self.num_frames or len(landmarks)
-        most = math.log(fields.stretch_most)
-        factor = jnp.exp(_draw(keys['stretch'], fields.stretch, 0.0, -most, most))
-        count = jnp.clip(jnp.round(num_frames * share * factor), 1, time).astype(jnp.int32)
+        count = jnp.maximum(jnp.round(num_frames * share), 1).astype(jnp.int32)
         if self.num_frames:
             count = jnp.where(num_frames > 0, self.num_frames, 0)
         warp_key, waves_key = jax.random.split(keys['warp'])
@@ -267,8 +268,8 @@ def make_preparation(
     """What makes augmented features of the landmarks of a piece of a batch; None without augmentation.
 
     It takes a key and a piece of input_pipeline.batches whose `landmarks` are <float32>[rows, time, points * 3], zero
-    in padded frames, and which may have `aspect`, <float32>[rows], see Augmentation. Row after row has a key of its
-    own, however many rows there are.
+    in padded frames, and which may have `aspect`, <float32>[rows], see Augmentation. Each clip has a key of its own, of
+    its place in the batch.
     """
     augmentation = Augmentation.from_config(config, layout)
     if augmentation is None:
@@ -280,7 +281,7 @@ def make_preparation(
         rows, time = padding_mask.shape
         landmarks = piece['landmarks'].reshape(rows, time, -1, 3)
         landmarks = jnp.where(padding_mask[..., None, None], landmarks, jnp.nan)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, piece['places'])
         aspect, encode = piece.get('aspect'), features.encode
         if aspect is not None:
             # Rows without a clip have 0.

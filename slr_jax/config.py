@@ -123,7 +123,7 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     # Clips per step, over all devices of all machines together.
     config.batch_size = 1
     # Devices that a CPU is divided into, each with a part of every batch, or some of the runs_at_once. One per core is
-    # fastest where each has some 16 clips. With another number, a run draws other noise.
+    # fastest where each has some 16 clips.
     config.cpu_devices = 1
     # Passes over the training clips.
     config.num_epochs = 350
@@ -194,10 +194,6 @@ def _default_augmentation() -> ml_collections.ConfigDict:
     # A window of the clip, of at least this share of its frames.
     config.crop = 0.0
     config.crop_least = 0.75
-    # Another number of frames, at most so many times more or fewer, and no more than the longest clip of the batch has;
-    # without effect where num_frames sets it.
-    config.stretch = 0.0
-    config.stretch_most = 1.5
     # A speed that changes smoothly, by at most this share.
     config.warp = 0.0
     config.warp_most = 0.5
@@ -230,21 +226,19 @@ def _default_augmentation() -> ml_collections.ConfigDict:
     return config
 
 
-# Fields of config.augment that are probabilities.
-AUGMENTATIONS = (
-    'crop',
-    'stretch',
-    'warp',
-    'mirror',
-    'spoter',
-    'move_hands',
-    'affine',
-    'drop_frames',
-    'drop_hand',
-    'drop_finger',
-    # New ones at the end: the keys of the others stay.
-    'drop_point',
-)
+# Fields of config.augment that are probabilities, and the number of the random key of each; a new one has a new number.
+AUGMENTATIONS = {
+    'crop': 0,
+    'warp': 2,
+    'mirror': 3,
+    'spoter': 4,
+    'move_hands': 5,
+    'affine': 6,
+    'drop_frames': 7,
+    'drop_hand': 8,
+    'drop_finger': 9,
+    'drop_point': 10,
+}
 VALIDATIONS = ('split', 'holdout', 'none')
 DTYPES = ('float32', 'bfloat16')
 CLASS_WEIGHTS = ('none', 'balanced')
@@ -290,7 +284,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'differences': _AT_LEAST_0,
     'noise_std': _AT_LEAST_0,
     **{f'augment.{name}': _PROBABILITY for name in AUGMENTATIONS},
-    **{f'augment.{name}': _AT_LEAST_1 for name in ('stretch_most', 'scale', 'aspect', 'hand_scale')},
+    **{f'augment.{name}': _AT_LEAST_1 for name in ('scale', 'aspect', 'hand_scale')},
     **{f'augment.{name}': _AT_LEAST_0 for name in ('rotation', 'shear', 'shift', 'hand_shift')},
     **{f'augment.{name}_most': _ABOVE_0_TO_1 for name in AUGMENTATIONS if name.startswith('drop_')},
     'augment.crop_least': _ABOVE_0_TO_1,
@@ -489,7 +483,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def _update_default(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    config = default_config()
+    config, fields = default_config(), _without_retired(fields)
     nested = [(config[name], fields.get(name, ()), f'config.{name}') for name in ('augment', 'sweep')]
     for known, given, prefix in [(config, fields, 'config'), *nested]:
         for field in given:
@@ -501,6 +495,18 @@ def _update_default(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
     for field, renamed in _OLD_VALUES.items():
         config[field] = renamed.get(config[field], config[field])
     return config
+
+
+def _without_retired(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without those that older versions had; InputError where they were used."""
+    augment = dict(fields.get('augment', {}))
+    stretch, _ = augment.pop('stretch', 0.0), augment.pop('stretch_most', None)
+    if stretch:
+        raise errors.InputError(
+            f'config.augment.stretch is {stretch}, but is no longer a field; config.augment.warp changes the '
+            'speed of clips and config.augment.crop their length'
+        )
+    return {**fields, 'augment': augment} if 'augment' in fields else dict(fields)
 
 
 def from_json(fields: Mapping[str, Any], *, is_old: bool) -> ml_collections.ConfigDict:

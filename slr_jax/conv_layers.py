@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from slr_jax import cpu_matmul
 from slr_jax.attention import MultiHeadAttention
-from slr_jax.dropout import draw_bits, dropout
+from slr_jax.dropout import draw_bits, dropout, places_of
 from slr_jax.layers import layer_norm
 
 Array = jax.Array
@@ -81,7 +81,7 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, padding_mask: Array, bits: Array | None) -> Array:
-        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[2] for drop-path, None for none."""
+        """Maps <float>[batch, time, dim] to the same shape; `bits`, <uint32>[batch, 2], are for drop-path."""
         dim = x.shape[-1]
         hidden = layer_norm('norm_in', self.dtype, self.param_dtype)(x)
         hidden = nn.swish(_dense(self, 'expand', _EXPANSION * dim)(hidden))
@@ -110,7 +110,7 @@ class PreNormLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, padding_mask: Array, bits: Array | None) -> Array:
-        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[_NUM_DROPOUT_SITES, 2] for dropout."""
+        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[sites, batch, 2] for dropout."""
         of_weights, of_attended, of_hidden, of_output = [None] * _NUM_DROPOUT_SITES if bits is None else bits
         attention = MultiHeadAttention(
             self.num_heads,
@@ -151,7 +151,7 @@ class ConvStage(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, padding_mask: Array, bits: Array | None) -> tuple[Array, None]:
-        """Maps <float>[batch, time, dim] to the same shape; `bits` are <uint32>[sites, 2], of the blocks first."""
+        """Maps <float>[batch, time, dim] to the same shape; `bits`: <uint32>[sites, batch, 2], of blocks first."""
         for i in range(self.conv_blocks):
             block = ConvBlock(self.kernel_size, self.drop_path_rate, self.dtype, self.param_dtype, name=f'conv_{i}')
             x = block(x, padding_mask, None if bits is None else bits[i])
@@ -175,6 +175,7 @@ class ConvStack(nn.Module):
         dropout_rate: of the transformer layers, in [0, 1).
         dtype: of the computation, None to follow inputs and parameters.
         param_dtype: of the parameters.
+        places: see models.LandmarkTransformer.
     """
 
     num_stages: int
@@ -187,6 +188,7 @@ class ConvStack(nn.Module):
     dropout_rate: float | Array
     dtype: Any
     param_dtype: Any
+    places: Array | None = None
 
     @nn.compact
     def __call__(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
@@ -213,6 +215,7 @@ class ConvStack(nn.Module):
         )
         # One draw for all stages, as in TransformerStack.
         sites = self.conv_blocks + _NUM_DROPOUT_SITES
-        bits = None if deterministic else draw_bits(self, self.num_stages, sites)
+        places = places_of(self.places, len(x))
+        bits = None if deterministic else draw_bits(self.make_rng('dropout'), places, self.num_stages, sites)
         x, _ = stages(x, padding_mask, bits)
         return layer_norm('norm', self.dtype, self.param_dtype)(x)

@@ -52,7 +52,7 @@ def feed_forward(
         out_kernel: <float>[hidden, dim].
         out_bias: <float>[dim].
         dropout_rate: fraction of the hidden values that are dropped, in [0, 1).
-        bits: <uint32>[2] for dropout, None for none.
+        bits: <uint32>[batch, 2] for dropout, None for none.
 
     Returns:
         <float>[batch, time, dim].

@@ -29,9 +29,16 @@ def opening(locations: Array, noise: Array | float = 0.0, std: float = 0.5) -> A
     return jnp.clip(locations + std * noise + 0.5, 0, 1)
 
 
-def draw(locations: Array, std: float, key: Array, num_clips: int) -> Array:
-    """How far gates are open in training, <float32>[clips, gates]: drawn for each clip, the same in all its frames."""
-    return opening(locations, jax.random.normal(key, (num_clips, *locations.shape), locations.dtype), std)
+def draw(locations: Array, std: float, keys: Array) -> Array:
+    """How far gates are open in training, <float32>[clips, gates]: drawn for each clip, the same in all its frames.
+
+    Args:
+        locations: <float32>[gates].
+        std: of the noise.
+        keys: [clips], of each clip.
+    """
+    noise = jax.vmap(lambda key: jax.random.normal(key, locations.shape, locations.dtype))(keys)
+    return opening(locations, noise, std)
 
 
 def share_open(locations: Array, std: float) -> Array:

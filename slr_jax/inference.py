@@ -52,10 +52,11 @@ def eval_batches(
     batch_size = 1 if len(order) == 1 else EVAL_BATCH_SIZE
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        parts = [(chosen, batch_size)]
+        parts = [(np.arange(len(chosen)), batch_size)]
         if divide:
             parts = input_pipeline.divide_batch(features, chosen, batch_size, num_devices)
-        for clips, size in parts:
+        for places, size in parts:
+            clips = chosen[places]
             piece = input_pipeline.make_piece(features, labels, clips, size, num_devices, devices=local)
             yield clips, {name: piece[name] for name in ('landmarks', 'padding_mask')}
 

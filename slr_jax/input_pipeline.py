@@ -214,7 +214,7 @@ def _num_long_rows(num_clips: int) -> int:
 def divide_batch(
     features: Sequence[np.ndarray], chosen: np.ndarray, batch_size: int, num_devices: int, divide_at: int | None = None
 ) -> list[tuple[np.ndarray, int]]:
-    """The clips and the rows of each piece of a batch: one piece, or two; see bucket_lengths and divide_outliers.
+    """The clips, as places in `chosen`, and the rows of each piece of a batch; see bucket_lengths and divide_outliers.
 
     Args:
         features: <float32>[frames, dim] of each clip.
@@ -222,14 +222,16 @@ def divide_batch(
         batch_size: rows of the batch, of all devices together.
         num_devices: devices to divide over.
         divide_at: frames of the longest clip of the first piece where some have more; None for outliers alone.
+
+    Returns:
+        One piece, or two.
     """
     lengths = np.array([len(features[i]) for i in chosen])
     if divide_at is not None and lengths.min() <= divide_at < lengths.max():
         is_short = lengths <= divide_at
-        return [(clips, len(clips)) for clips in (chosen[is_short], chosen[~is_short])]
+        return [(places, len(places)) for places in (np.flatnonzero(is_short), np.flatnonzero(~is_short))]
     usual, long = divide_outliers(lengths, math.ceil(batch_size / num_devices))
-    parts = (chosen[usual], batch_size), (chosen[long], _num_long_rows(len(long)))
-    return [(clips, size) for clips, size in parts if len(clips)]
+    return [(places, size) for places, size in ((usual, batch_size), (long, _num_long_rows(len(long)))) if len(places)]
 
 
 def batches(
@@ -262,8 +264,8 @@ def batches(
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         yield [
-            make_piece(features, labels, clips, size, num_devices, bucket_lengths, devices, aspects)
-            for clips, size in divide_batch(features, chosen, batch_size, num_devices, divide_at)
+            make_piece(features, labels, chosen, size, num_devices, bucket_lengths, devices, aspects, places)
+            for places, size in divide_batch(features, chosen, batch_size, num_devices, divide_at)
         ]
 
 
@@ -276,18 +278,22 @@ def make_piece(
     bucket_lengths: Sequence[int] = (),
     devices: range | None = None,
     aspects: np.ndarray | None = None,
+    places: np.ndarray | None = None,
 ) -> Piece:
-    """A batch, or a part of one, of `chosen` clips in `size` rows divided over devices; see `batches`.
+    """A batch, or the part of it at `places`, of `chosen` clips in `size` rows divided over devices; see `batches`.
 
     Returns:
         landmarks <float32>[devices, rows, time, dim], padding_mask <bool>[devices, rows, time], labels
-        <int32>[devices, rows] and weights <float32>[devices, rows], 1 for a clip and 0 for an empty row; with `aspects`
-        also aspect <float32>[devices, rows], 0 for an empty row.
+        <int32>[devices, rows], places <uint32>[devices, rows] in the batch, which random draws depend on, and weights
+        <float32>[devices, rows], 1 for a clip and 0 for an empty row; with `aspects` also aspect
+        <float32>[devices, rows], 0 for an empty row.
     """
     rows = math.ceil(size / num_devices)
     devices = range(num_devices) if devices is None else devices
-    length = padded_length(max(len(features[i]) for i in chosen), bucket_lengths)
-    chosen = chosen[devices.start * rows : devices.stop * rows]
+    places = np.arange(len(chosen)) if places is None else places
+    length = padded_length(max(len(features[i]) for i in chosen[places]), bucket_lengths)
+    places = places[devices.start * rows : devices.stop * rows]
+    chosen = chosen[places]
     local_size = len(devices) * rows
     # Without clips for its devices, the last batch of a process is empty.
     clips = [features[i] for i in chosen] or [features[0][:0]]
@@ -296,6 +302,7 @@ def make_piece(
         'landmarks': landmarks,
         'padding_mask': padding_mask,
         'labels': _pad_zeros(labels[chosen], local_size),
+        'places': _pad_zeros(places.astype(np.uint32), local_size),
         'weights': _pad_zeros(np.ones(len(chosen), np.float32), local_size),
     }
     if aspects is not None:

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
 from slr_jax.attention import SAVED, MultiHeadAttention
-from slr_jax.dropout import draw_bits, dropout
+from slr_jax.dropout import draw_bits, dropout, places_of
 from slr_jax.feed_forward import DenseParams, feed_forward
 
 Array = jax.Array
@@ -59,7 +59,7 @@ class TransformerLayer(nn.Module):
     def __call__(self, x: Array, memory: Array | None, padding_mask: Array, bits: Array | None) -> tuple[Array, None]:
         """Maps <float>[batch, target, dim] to the same shape.
 
-        `padding_mask` is over the frames that are attended to; `bits` are <uint32>[_NUM_DROPOUT_SITES, 2] for dropout.
+        `padding_mask` is over the frames that are attended to; `bits` are <uint32>[sites, batch, 2] for dropout.
         """
         site_bits = itertools.repeat(None) if bits is None else iter(bits)
 
@@ -112,6 +112,7 @@ class TransformerStack(nn.Module):
     dropout_rate: float | Array
     dtype: Any
     param_dtype: Any
+    places: Array | None = None
 
     @nn.compact
     def __call__(self, x: Array, memory: Array | None, padding_mask: Array, deterministic: bool) -> Array:
@@ -143,7 +144,10 @@ class TransformerStack(nn.Module):
             name='layers',
         )
         # One draw for all layers: each would add as much to the program as a layer's arithmetic.
-        bits = None if deterministic else draw_bits(self, self.num_layers, _NUM_DROPOUT_SITES)
+        places = places_of(self.places, len(x))
+        bits = (
+            None if deterministic else draw_bits(self.make_rng('dropout'), places, self.num_layers, _NUM_DROPOUT_SITES)
+        )
         x, _ = layers(x, memory, padding_mask, bits)
         return layer_norm('norm', self.dtype, self.param_dtype)(x)
 

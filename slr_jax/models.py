@@ -18,7 +18,7 @@ from slr_jax import errors
 from slr_jax import features as features_lib
 from slr_jax import gates as gates_lib
 from slr_jax.conv_layers import ConvStack, max_over_frames, mean_over_frames
-from slr_jax.dropout import draw_bits, dropout
+from slr_jax.dropout import draw_bits, dropout, places_of, row_keys
 from slr_jax.layers import Initializer, TransformerStack, torch_uniform
 
 Array = jax.Array
@@ -43,6 +43,8 @@ class LandmarkTransformer(nn.Module):
         presence: likewise.
         dtype: of the computation, None to follow inputs and parameters.
         param_dtype: of the parameters.
+        places: <uint32>[batch], of the clips in the batch as it was drawn, before it was divided: what dropout and
+            gates draw depends on them, and not on the rows; None for the rows. Set by the step of training.
     """
 
     num_classes: int
@@ -54,6 +56,7 @@ class LandmarkTransformer(nn.Module):
     presence: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
+    places: Array | None = None
 
     @nn.compact
     def __call__(self, landmarks: Array, padding_mask: Array, deterministic: bool = True) -> Array:
@@ -108,8 +111,14 @@ class LandmarkTransformer(nn.Module):
             self.dropout_rate,
             self.dtype,
             self.param_dtype,
+            self.places,
             name=name,
         )
+
+    def dropout(self, x: Array, rate: float | Array, deterministic: bool) -> Array:
+        """Dropout of <float>[batch, …] that for each clip is the same in any batch, which nn.Dropout is not."""
+        places = places_of(self.places, len(x))
+        return dropout(x, rate, None if deterministic else draw_bits(self.make_rng('dropout'), places))
 
     def _learned_vector(self, name: str, init: Initializer, landmarks: Array) -> Array:
         """A learned <param_dtype>[dim], as the dtype of the computation."""
@@ -189,7 +198,8 @@ class MaskedTransformer(LandmarkTransformer):
         if deterministic:
             opening = gates_lib.opening(locations)[None]
         else:
-            opening = gates_lib.draw(locations, self.gate_std, self.make_rng('dropout'), len(landmarks))
+            keys = row_keys(self.make_rng('dropout'), places_of(self.places, len(landmarks)))
+            opening = gates_lib.draw(locations, self.gate_std, keys)
         return landmarks * jnp.tile(jnp.repeat(opening, axes, axis=1), self._num_blocks)[:, None]
 
     @property
@@ -228,7 +238,7 @@ class Baseline(LandmarkTransformer):
     def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
         """See LandmarkTransformer."""
         frames = landmarks + sinusoidal_positions(*landmarks.shape[1:])
-        frames = dropout(frames, self.input_dropout_rate, None if deterministic else draw_bits(self))
+        frames = self.dropout(frames, self.input_dropout_rate, deterministic)
         return self._sequence_decoder(frames, frames, padding_mask, deterministic)
 
 
@@ -275,10 +285,11 @@ class ConvTransformer(MaskedTransformer):
             self.dropout_rate,
             self.dtype,
             self.param_dtype,
+            self.places,
             name='encoder',
         )
         clip = self._pool(encoder(frames, padding_mask, deterministic), padding_mask, deterministic)
-        return dropout(clip, self.late_dropout_rate, None if deterministic else draw_bits(self))
+        return self.dropout(clip, self.late_dropout_rate, deterministic)
 
     def _pool(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
         """<float>[batch, time, width] -> <float>[batch, width], or twice the width."""

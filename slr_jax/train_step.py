@@ -15,6 +15,7 @@ import ml_collections
 import optax
 
 from slr_jax import devices, errors, gates, memory, models
+from slr_jax.dropout import row_keys
 
 Array = jax.Array
 Piece = Mapping[str, Any]
@@ -219,15 +220,15 @@ def make_train_step(
         )
         optimizer = make_optimizer(config, hyperparameters, steps)
         key = jax.random.fold_in(key, state.step)
-        if is_divided:
-            key = jax.random.fold_in(key, jax.lax.axis_index(devices.AXIS))
         noise_key, dropout_key = jax.random.split(key)
         clips = sum_over_devices(sum(piece['weights'].sum() for piece in batch))
 
-        def loss_fn(params: Any, rows: Piece, key: Array) -> tuple[Array, Array]:
-            logits: Any = trained_model.apply(
-                {'params': params}, rows['landmarks'], rows['padding_mask'], deterministic=False, rngs={'dropout': key}
-            )
+        def loss_fn(params: Any, rows: Piece) -> tuple[Array, Array]:
+            # Clips have a first frame; with one, an empty row is finite in any model, and its weight of 0 counts.
+            padding_mask = rows['padding_mask'].at[:, 0].set(True)
+            inputs, rngs = (rows['landmarks'], padding_mask), {'dropout': dropout_key}
+            placed = trained_model.clone(places=rows['places']) if hasattr(trained_model, 'places') else trained_model
+            logits: Any = placed.apply({'params': params}, *inputs, deterministic=False, rngs=rngs)
             labels, weights = rows['labels'], rows['weights']
             loss_weights = weights if class_weights is None else weights * class_weights[labels]
             targets = optax.smooth_labels(jax.nn.one_hot(labels, model.num_classes), config.label_smoothing)
@@ -236,12 +237,11 @@ def make_train_step(
 
         gradient = functools.partial(jax.value_and_grad(loss_fn, has_aux=True), state.params)
         sums = []
-        for number, piece in enumerate(batch):
-            noise_key, dropout_key = (jax.random.fold_in(x, number) if number else x for x in (noise_key, dropout_key))
+        for piece in batch:
             # Keys 0 and 1 are those of noise and dropout.
-            fed = piece if prepare is None else prepare(jax.random.fold_in(key, 2 + number), piece)
-            noisy = {**fed, 'landmarks': _add_noise(config, noise_key, fed['landmarks'])}
-            sums.append(_sum_over_rows(gradient, noisy, dropout_key))
+            fed = piece if prepare is None else prepare(jax.random.fold_in(key, 2), piece)
+            noisy = {**fed, 'landmarks': _add_noise(config, noise_key, fed)}
+            sums.append(_sum_over_rows(gradient, noisy))
         (loss, correct), grads = sum_over_devices(jax.tree.map(lambda *x: sum(x), *sums))
         if config.mask_l1 or config.gate_price:
             grads = jax.tree.map(jnp.add, grads, jax.grad(mask_price)(state.params, config))
@@ -298,12 +298,12 @@ def _late_dropout(
     return {'late_dropout_rate': jnp.where(step < first, 0.0, config.late_dropout_rate)}
 
 
-def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: Array) -> Any:
-    """The sum of function(rows, key) over as many rows as fit in memory, which mostly are all."""
+def _sum_over_rows(function: Callable[[Piece], Any], piece: Piece) -> Any:
+    """The sum of function(rows) over as many rows as fit in memory, which mostly are all."""
     num_rows, num_frames = piece['padding_mask'].shape
     size = memory.rows_at_once(num_rows, num_frames)
     if size == num_rows:
-        return function(piece, key)
+        return function(piece)
     num_parts = math.ceil(num_rows / size)
     empty_rows = num_parts * size - num_rows
 
@@ -311,15 +311,16 @@ def _sum_over_rows(function: Callable[[Piece, Array], Any], piece: Piece, key: A
         padded = jnp.pad(x, [(0, empty_rows), *[(0, 0)] * (x.ndim - 1)])
         return padded.reshape(num_parts, size, *x.shape[1:])
 
-    parts = jax.tree.map(divide, piece), jax.random.split(key, num_parts)
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, *jax.tree.map(lambda x: x[0], parts)))
-    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(*part)), None), zeros, parts)[0]
+    parts = jax.tree.map(divide, piece)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts)))
+    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(part)), None), zeros, parts)[0]
 
 
-def _add_noise(config: ml_collections.ConfigDict, key: Array, landmarks: Array) -> Array:
-    """Adds Gaussian noise, the same for a frame however many frames are padded after it."""
+def _add_noise(config: ml_collections.ConfigDict, key: Array, piece: Piece) -> Array:
+    """Adds Gaussian noise, the same for a clip in whichever row it is and however many frames are padded after it."""
+    landmarks = piece['landmarks']
     if not (config.noise_std or config.noise_mean):
         return landmarks
-    batch, time, dim = landmarks.shape
-    noise = jax.random.normal(key, (time, batch, dim), landmarks.dtype).swapaxes(0, 1)
+    keys = row_keys(key, piece['places'])
+    noise = jax.vmap(lambda key: jax.random.normal(key, landmarks.shape[1:], landmarks.dtype))(keys)
     return landmarks + config.noise_mean + config.noise_std * noise

@@ -7,7 +7,7 @@ from slr_jax.attention import MultiHeadAttention, attend
 from slr_jax.dropout import dropout
 
 RATE = 0.3
-BITS = np.array([7, 9], np.uint32)
+BITS = np.array([[7, 9], [2, 9], [5, 9]], np.uint32)
 PADDING_MASK = np.arange(5) < np.array([5, 2, 0])[:, None]
 DIM, HEADS = 12, 2
 

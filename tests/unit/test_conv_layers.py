@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slr_jax import conv_layers
+from slr_jax.dropout import draw_bits
 from tests import numpy_models
 
 DIM = 6
@@ -25,8 +26,8 @@ def make_batch(*lengths, padding):
     return batch, mask
 
 
-def words_of(seed):
-    return jax.random.bits(jax.random.key(seed), (2,), jnp.uint32)
+def bits_of(seed, x, *shape):
+    return draw_bits(jax.random.key(seed), np.arange(len(x), dtype=np.uint32), *shape)
 
 
 def test_a_block_equals_numpy_clip_by_clip():
@@ -60,12 +61,12 @@ def test_drop_path_drops_whole_clips_and_keeps_the_expectation():
     x = np.repeat(make_batch(4, padding=0)[0], 2000, axis=0)
     mask = np.ones(x.shape[:2], bool)
     update = block.apply({'params': params}, x[:1], mask[:1], None) - x[:1]
-    changes = np.asarray(block.apply({'params': params}, x, mask, words_of(3)) - x)
+    changes = np.asarray(block.apply({'params': params}, x, mask, bits_of(3, x)) - x)
     is_dropped = ~changes.any(axis=(1, 2))
     assert abs(is_dropped.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 2000)
     kept = changes[~is_dropped]
     np.testing.assert_allclose(kept, np.broadcast_to(update / 0.75, kept.shape), atol=1e-4)
-    other = np.asarray(block.apply({'params': params}, x, mask, words_of(4)) - x)
+    other = np.asarray(block.apply({'params': params}, x, mask, bits_of(4, x)) - x)
     assert (~other.any(axis=(1, 2)) != is_dropped).any()
 
 
@@ -73,8 +74,8 @@ def test_each_dropout_of_a_stage_draws_by_itself():
     """Two blocks, and the four of the transformer layer."""
     stage = conv_layers.ConvStage(2, 3, 0.5, 2, 8, 0.5, jnp.float32, jnp.float32)
     x, mask = make_batch(*[9] * 32, padding=0)
-    words = np.random.default_rng(0).integers(2**32, size=(6, 2), dtype=np.uint32)
-    params = jax.jit(stage.init)(jax.random.key(1), x, mask, words)
-    answer = jax.jit(lambda words: stage.apply(params, x, mask, words)[0])
-    changed = [words ^ (np.arange(6)[:, None] == i) for i in range(6)]
-    assert all((answer(other) != answer(words)).any() for other in changed)
+    bits = bits_of(0, x, 6)
+    params = jax.jit(stage.init)(jax.random.key(1), x, mask, bits)
+    answer = jax.jit(lambda bits: stage.apply(params, x, mask, bits)[0])
+    changed = [bits ^ (np.arange(6)[:, None, None] == i) for i in range(6)]
+    assert all((answer(other) != answer(bits)).any() for other in changed)

@@ -7,7 +7,7 @@ import pytest
 from slr_jax.dropout import dropout
 from slr_jax.feed_forward import feed_forward
 
-BITS = np.array([3, 5], np.uint32)
+BITS = np.array([[3, 5], [8, 5]], np.uint32)
 
 
 def draw():

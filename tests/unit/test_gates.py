@@ -58,12 +58,12 @@ def test_opening_and_share_by_hand():
 
 def test_draws_are_normal_and_of_each_clip():
     # Of 0.5 ± 0.1, hardly a gate is clipped.
-    opening = np.asarray(gates.draw(jnp.array([0.0, 0.1]), 0.1, jax.random.key(0), 20_000))
+    opening = np.asarray(gates.draw(jnp.array([0.0, 0.1]), 0.1, jax.random.split(jax.random.key(0), 20_000)))
     np.testing.assert_allclose(opening.mean(axis=0), [0.5, 0.6], atol=0.004)
     np.testing.assert_allclose(opening.std(axis=0), 0.1, atol=0.002)
     assert abs(np.corrcoef(opening.T)[0, 1]) < 0.03
     # Shares that are open in training are those that the price counts.
-    opening = np.asarray(gates.draw(jnp.array([-0.75]), 0.5, jax.random.key(1), 20_000))
+    opening = np.asarray(gates.draw(jnp.array([-0.75]), 0.5, jax.random.split(jax.random.key(1), 20_000)))
     assert (opening > 0).mean() == pytest.approx(float(gates.share_open(np.float32([-0.75]), 0.5)), abs=0.01)
 
 
@@ -137,12 +137,14 @@ def test_padding_and_other_clips_change_no_draw(name):
 
 
 def test_runs_together_draw_the_bits_of_each_alone():
-    draw = functools.partial(gates.draw, std=0.5, num_clips=7)
+    def draw(locations, key):
+        return gates.draw(locations, 0.5, jax.random.split(key, 7))
+
     locations = np.linspace(-1, 1, 15, dtype=np.float32).reshape(3, 5)
     keys = jax.random.split(jax.random.key(0), 3)
-    together = jax.jit(jax.vmap(lambda x, key: draw(x, key=key)))(locations, keys)
+    together = jax.jit(jax.vmap(draw))(locations, keys)
     for i in range(3):
-        np.testing.assert_array_equal(together[i], jax.jit(lambda x, key: draw(x, key=key))(locations[i], keys[i]))
+        np.testing.assert_array_equal(together[i], jax.jit(draw)(locations[i], keys[i]))
 
 
 def test_without_gates_the_parameters_are_as_ever():

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from slr_jax import cpu_matmul, errors, layers, models
-from slr_jax.dropout import dropout
+from slr_jax.dropout import draw_bits, dropout
 from tests import numpy_models
 
 DIM, HEADS, CLASSES = 42, 7, 13
@@ -196,11 +196,23 @@ def test_each_dropout_of_a_layer_draws_by_itself(kind, sites):
     )
     x, memory = (clip[None] for clip in clips(9, 9))
     padding_mask = np.ones((1, 9), bool)
-    words = np.random.default_rng(0).integers(2**32, size=(6, 2), dtype=np.uint32)
+    words = np.random.default_rng(0).integers(2**32, size=(6, 1, 2), dtype=np.uint32)
     params = jax.jit(layer.init)(jax.random.key(1), x, memory, padding_mask, words)
     answer = jax.jit(lambda words: layer.apply(params, x, memory, padding_mask, words)[0])
-    changed = [words ^ (np.arange(6)[:, None] == i) for i in range(6)]
+    changed = [words ^ (np.arange(6)[:, None, None] == i) for i in range(6)]
     assert [(answer(other) != answer(words)).any() for other in changed] == [i < sites for i in range(6)]
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_a_row_without_frames_is_finite_and_so_are_its_gradients(case):
+    model, params = make(case)
+    batch, padding_mask = np.stack(clips(4, 4)), np.array([[True] * 4, [False] * 4])
+
+    def loss(params):
+        return (model.apply({'params': params}, batch, padding_mask) ** 2).sum()
+
+    value, gradients = jax.jit(jax.value_and_grad(loss))(params)
+    assert all(np.isfinite(x).all() for x in (value, *jax.tree.leaves(gradients)))
 
 
 def test_runs_together_draw_what_each_draws_alone():
@@ -236,12 +248,12 @@ def test_each_layer_drops_other_values():
     assert len(np.unique(kept, axis=0)) == 4
 
 
-def words_of(seed):
-    return jax.random.bits(jax.random.key(seed), (2,), jnp.uint32)
+def bits_of(seed, x):
+    return draw_bits(jax.random.key(seed), np.arange(len(x), dtype=np.uint32))
 
 
 def drop(x, seed, rate=0.1):
-    return np.asarray(dropout(x, rate, words_of(seed)))
+    return np.asarray(dropout(x, rate, bits_of(seed, x)))
 
 
 def test_dropout_keeps_values_independently_at_its_rate():
@@ -269,7 +281,7 @@ def test_dropout_does_not_depend_on_padding():
 
 def test_gradient_passes_where_dropout_kept():
     x = jax.random.normal(jax.random.key(0), (4, 50))
-    gradient = jax.grad(lambda x: dropout(x, 0.3, words_of(2)).sum())(x)
+    gradient = jax.grad(lambda x: dropout(x, 0.3, bits_of(2, x)).sum())(x)
     np.testing.assert_allclose(gradient * x, drop(x, 2, 0.3), rtol=1e-6)
     assert 0 < (gradient == 0).sum() < 200
 

@@ -1,5 +1,7 @@
 """One step at a time, without runs: late dropout, and the average of the parameters."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from slr_jax import models, train_step
 from slr_jax.train_step import Steps
-from tests.conftest import make_tiny_config
+from tests.conftest import ROOT, make_tiny_config
 
 DIM, CLASSES = 6, 3
 STEPS = Steps(per_epoch=2, total=8)
@@ -27,10 +29,16 @@ def make(**fields):
         'landmarks': rng.normal(size=(4, 5, DIM)).astype(np.float32),
         'padding_mask': np.ones((4, 5), bool),
         'labels': np.array([0, 1, 2, 0], np.int32),
+        'places': np.arange(4, dtype=np.uint32),
         'weights': np.ones(4, np.float32),
     }
     step = jax.jit(train_step.make_train_step(model, config, STEPS, divide_batch=False))
-    return lambda state, cuts=(): step(state, divide(piece, cuts), jax.random.key(1), {}), state
+
+    def apply(state, cuts=(), empty_rows=0):
+        padded = {name: np.pad(x, [(0, empty_rows), *[(0, 0)] * (x.ndim - 1)]) for name, x in piece.items()}
+        return step(state, divide(padded, cuts), jax.random.key(1), {})
+
+    return apply, state
 
 
 def divide(piece, cuts):
@@ -54,6 +62,35 @@ def test_late_dropout_is_off_before_its_epoch():
         at_step = state.replace(step=jnp.int32(number))
         losses = [float(step(at_step)[1]['loss']) for step in (with_late, without)]
         assert (losses[0] == losses[1]) == (number < 2)
+
+
+class MeanOfFrames(models.LandmarkTransformer):
+    """A model of one's own that does not think of rows without frames."""
+
+    def encode_clip(self, landmarks, padding_mask, deterministic):
+        weights = padding_mask[..., None]
+        return (landmarks * weights).sum(axis=1) / weights.sum(axis=1)
+
+
+@pytest.fixture(params=['page', 'careless'])
+def own_model(request, monkeypatch):
+    monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
+    own = MeanOfFrames
+    if request.param == 'page':
+        (code,) = re.findall(
+            r'import flax.*?(?=\n\nmodels\.MODELS)', (ROOT / 'docs' / 'python.md').read_text(), re.DOTALL
+        )
+        names = {'__name__': 'python_page'}
+        exec(compile(code, 'docs/python.md', 'exec'), names)
+        own = names['MeanOfFrames']
+    models.MODELS['mean_of_frames'] = own
+
+
+def test_a_model_of_ones_own_learns_from_a_batch_with_empty_rows(own_model):
+    step, state = make(model='mean_of_frames', dropout_rate=0.2)
+    (whole, _), (padded, sums) = step(state), step(state, empty_rows=3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole.params, padded.params)
+    assert np.isfinite(sums['loss'])
 
 
 def test_late_dropout_of_a_model_that_has_none_is_ignored():
