@@ -14,7 +14,6 @@ recipes.csv, recipes.md, recipes.png and recipes.svg.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import difflib
 import os
 import re
 import time
@@ -130,8 +129,7 @@ def choose(table: str, only: Sequence[str]) -> list[str]:
     rows = list(recipes.TABLES[table][1])
     for name in only:
         if name not in rows:
-            similar = difflib.get_close_matches(name, rows, n=1)
-            hint = f'; did you mean {similar[0]!r}?' if similar else ''
+            hint = errors.did_you_mean(name, rows)
             raise errors.InputError(
                 f'--only has {name!r}, expected rows of the recipes {table!r}, of {", ".join(rows)}{hint}'
             )

@@ -144,6 +144,8 @@ def _define_flags() -> None:
 def main() -> None:
     """Measures and prints."""
     values = flags.FLAGS
+    if values.output:
+        files.check_suffix(values.output, '.csv')
     landmarker_lib.import_mediapipe()
     names = video_files.find_videos(values.videos)
     options = landmarker_lib.Options(parts=tuple(values.parts), running_mode=values.running_mode)

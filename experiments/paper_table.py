@@ -13,7 +13,6 @@ runs.csv, pairs.csv, paper_table.md, paper_table.png and paper_table.svg after e
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import difflib
 import itertools
 import json
 import os
@@ -205,8 +204,7 @@ def choose_models(names: Sequence[str]) -> list[str]:
     known = [*PUBLISHED_MODELS, *(name for name in models.MODELS if name not in PUBLISHED_MODELS)]
     for name in names or ['']:
         if name not in known:
-            similar = difflib.get_close_matches(name, known, n=1)
-            hint = f'; did you mean {similar[0]!r}?' if similar else ''
+            hint = errors.did_you_mean(name, known)
             raise errors.InputError(f'--models has {name!r}, expected some of {", ".join(known)}{hint}')
     return [name for name in known if name in names]
 

@@ -89,7 +89,8 @@ def _parse_row(path: str, index: int, row: dict[str, Any]) -> Clip:
 
     whole = {column: number(column, int, 'a whole number') for column in ('label', 'frame_start', 'frame_end')}
     fps = number('fps', float, 'a number or nothing') if row['fps'] else None
-    return Clip(**row | whole | {'fps': fps, 'gloss': tidy_gloss(row['gloss']) or row['gloss']})
+    split, gloss = dataset_lib.split_name(row['split']), tidy_gloss(row['gloss']) or row['gloss']
+    return Clip(**row | whole | {'fps': fps, 'split': split, 'gloss': gloss})
 
 
 def _check_clips(path: str, clips: Sequence[Clip], prefix: str, name: Callable[[int], str]) -> None:
@@ -157,6 +158,7 @@ def write_clips(path: str, clips: Sequence[Clip], source: str = '') -> None:
     Raises:
         InputError: two clips have one name, or a clip is not as the table above says; the message names the videos.
     """
+    files.check_suffix(path, '.csv')
     check_clips(clips, source or path)
     files.make_directories(os.path.dirname(os.path.abspath(path)))
     files.write_csv(path, map(dataclasses.asdict, clips), COLUMNS)

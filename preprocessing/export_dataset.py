@@ -8,7 +8,7 @@ python -m preprocessing.export_dataset --dataset=D --format=pose --output=DIRECT
 from absl import flags
 
 from preprocessing import formats
-from slr_jax import cli
+from slr_jax import cli, files
 from slr_jax import dataset as dataset_lib
 
 
@@ -33,6 +33,7 @@ def _define_flags() -> None:
 def main() -> None:
     """Writes the dataset that the flags name."""
     values = flags.FLAGS
+    files.check_suffix(values.output, *(('.npz',) if values.format == 'npz' else ()))
     dataset = dataset_lib.load_dataset(values.dataset)
     formats.FORMATS[values.format].write(dataset, values.output, values)
     print(f'{values.output}: {sum(map(len, dataset.splits.values()))} clips')

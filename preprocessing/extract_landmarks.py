@@ -17,7 +17,7 @@ from preprocessing import clips as clips_lib
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import model_files, video_files
 from preprocessing.extraction import store as store_lib
-from slr_jax import cli, errors
+from slr_jax import cli, errors, files
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -84,6 +84,7 @@ def main() -> None:
     if values.beam_runner:
         from preprocessing.extraction import run_beam
 
+    files.check_suffix(values.output)
     # Before anything is written; the workers need it.
     landmarker_lib.import_mediapipe()
     videos, kind = video_files.parse_flags(values)

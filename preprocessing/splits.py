@@ -11,12 +11,7 @@ from preprocessing import clips as clips_lib
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors
 
-_NAMES = {
-    'train': ('train', 'training'),
-    'validation': ('validation', 'valid', 'val', 'dev', 'development'),
-    'test': ('test', 'testing', 'eval', 'evaluation'),
-}
-_SPLITS = {name: split for split, names in _NAMES.items() for name in names}
+_SPLITS = {name: split for split, names in dataset_lib.SPLIT_NAMES.items() for name in names}
 EXPECTED = 'train, validation (val, dev) or test'
 _DEFAULT_FRACTION = 0.15
 

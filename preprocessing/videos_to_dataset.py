@@ -158,7 +158,8 @@ def main() -> None:
         time_limit=values.time_limit,
         redraw=redraw,
     )
-    trains = f'--config=configs/own_videos.py --config.dataset={os.path.dirname(path)} --workdir=runs/{values.name}'
+    dataset = errors.quote(os.path.dirname(path))
+    trains = f'--config=configs/own_videos.py --config.dataset={dataset} --workdir=runs/{values.name}'
     print(f'to train: python -m slr_jax.train {trains}')
     for line in store_lib.unseen_line(store_lib.read_report(os.path.join(work_dir, _LANDMARKS))):
         print(line)

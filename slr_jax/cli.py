@@ -1,14 +1,34 @@
 """The entry point of every command: flags, and errors of the input reported in one sentence."""
 
+import ast
 from collections.abc import Callable
+import difflib
+import glob
 import logging as stdlib_logging
+import os
 import re
 import signal
 import sys
+import traceback
 
 from absl import app, flags, logging
 
-from slr_jax import errors
+from slr_jax import config as config_lib
+from slr_jax import dataset as dataset_lib
+from slr_jax import errors, files
+
+_HELP = {'-h': 'help', '-?': 'help', '--?': 'help'} | {
+    f'{dashes}{word}': word for dashes in ('-', '--') for word in ('help', 'helpshort', 'helpfull', 'helpxml')
+}
+# What absl says of a value -> what we say.
+_WRONG_VALUES = {
+    r"\('Non-boolean argument to boolean flag', (.*)\)": r'found \1, expected true or false',
+    r'invalid literal for int\(\) with base 10: (.*)': r'found \1, expected a whole number',
+    "module 'config_config' has no attribute 'get_config'": 'it has no function get_config',
+    r'could not convert string to float: (.*)': r'found \1, expected a number',
+}
+# Flags of every command that name a folder to write.
+_FOLDERS = ('output_dir', 'data_dir', 'work_dir')
 
 
 def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
@@ -56,12 +76,34 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
         signal.signal(signal.SIGTERM, previous)
 
 
+def define_split_flag(default: str | None, meaning: str) -> None:
+    """Defines --split, of which `val` and `dev` are validation."""
+    parser, serializer = _SplitParser(dataset_lib.SPLITS), flags.ArgumentSerializer()
+    flags.DEFINE(parser, 'split', default, meaning, serializer=serializer)
+
+
+class _SplitParser(flags.EnumParser):
+    def parse(self, argument: str) -> str:
+        return super().parse(dataset_lib.split_name(argument))
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
+    helps = [f'--{word}' for argument in argv[1:] if (word := _HELP.get(argument))]
+    if helps:
+        _show_help([argv[0], helps[0]])
+    if 'validation' in flags.FLAGS:
+        argv = [re.sub(r'^--?(val|dev)(?==|$)', '--validation', argument) for argument in argv]
     try:
-        rest = app.parse_flags_with_usage(argv) if _asks_for_help(argv) else flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if 'config' in flags.FLAGS:
+            # A config file that could not be read says so at the first look only.
+            getattr(flags.FLAGS['config'].value, 'fields', None)
     # A config is a Python file: reading it, or a field that it lacks, can fail in any way.
     except Exception as error:
         raise errors.InputError(_flag_error(argv, error)) from None
+    for name in _FOLDERS:
+        if name in flags.FLAGS and flags.FLAGS[name].value:
+            files.check_suffix(flags.FLAGS[name].value)
     if flags.FLAGS['verbosity'].using_default_value:
         _silence_libraries()
     if len(rest) > 1:
@@ -69,15 +111,112 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return rest
 
 
+def _show_help(argv: list[str]) -> None:
+    try:
+        app.parse_flags_with_usage(argv)
+    # What absl ends with is 1.
+    except SystemExit:
+        sys.exit(0)
+
+
 def _flag_error(argv: list[str], error: Exception) -> str:
     sentence = errors.one_line(error)
+    for pattern, expected in _WRONG_VALUES.items():
+        sentence = re.sub(pattern, expected, sentence)
+    listed = re.search(r'=(.*): value should be one of <(.*)>', sentence)
+    if listed:
+        return sentence + errors.did_you_mean(listed[1], listed[2].split('|'))
     missing = re.findall(r'flag --(\w+)=None', sentence)
     if missing:
         return f'--{" and --".join(missing)} must be given'
+    if isinstance(error, flags.UnrecognizedFlagError) and not error.flagname.startswith('config.'):
+        return f'there is no flag --{error.flagname}{_similar_flag(error.flagname)}'
+    if 'config' in flags.FLAGS:
+        return _config_error(argv, error, sentence)
+    return sentence
+
+
+def _similar_flag(name: str) -> str:
+    values = flags.FLAGS
+    own = [flag for flag in values if not values.find_module_defining_flag(flag).startswith('absl.')]
+    name = name.removeprefix('no') if name.removeprefix('no') in own else name
+    if 'config' in own and name not in own:
+        field = config_lib.nearest_field(name)
+        if field and not errors.did_you_mean(name, set(own) - {'config'}):
+            return f'; did you mean --config.{field}?'
+    return errors.did_you_mean(f'--{name}', [f'--{flag}' for flag in own])
+
+
+def _config_error(argv: list[str], error: Exception, sentence: str) -> str:
+    """What is wrong with the config file, or with a field of it that the command line sets."""
+    given = next((number for number, word in enumerate(argv) if re.match(r'--?config(=|$)', word)), None)
+    path = None if given is None else (argv[given].partition('=')[2] or ''.join(argv[given + 1 : given + 2]))
+    if path is not None and not os.path.isfile(path):
+        return _no_config(path)
+    cause = error
+    while cause.__cause__ or (cause.__context__ and not cause.__suppress_context__):
+        cause = cause.__cause__ or cause.__context__
+    if path is not None and (line := _line_in(path, cause)):
+        return f'--config={path} cannot be used: line {line}: {type(cause).__name__}: {errors.one_line(cause)}'
+    for word in argv:
+        field = re.match(r'--?(?:no)?config\.([^=]+)', word)
+        if field and field[1] not in config_lib.field_paths():
+            return config_lib.describe_unknown(field[1])
     if isinstance(error, flags.Error):
         return sentence
     config = next((word for word in argv if re.match('--config[=.]', word)), 'the config')
     return f'{config} cannot be used: {sentence}'
+
+
+def _no_config(path: str) -> str:
+    folder = os.path.dirname(path) or '.'
+    known = sorted({*glob.glob(os.path.join(glob.escape(folder), '*.py')), *glob.glob('configs/*.py')})
+    known = [os.path.normpath(name) for name in known if os.path.basename(name) != '__init__.py']
+    if os.path.isdir(path):
+        return f'--config={path} is a folder, expected a config file such as configs/own_videos.py'
+    stems = {os.path.splitext(os.path.basename(name))[0]: name for name in known}
+    close = difflib.get_close_matches(os.path.splitext(os.path.basename(path))[0], stems, n=1)
+    hint = f'did you mean --config={errors.quote(stems[close[0]])}?' if close else 'configs/ has those of the project'
+    return f'--config={path}: there is no such file; {hint}'
+
+
+def _line_in(path: str, error: BaseException) -> int | None:
+    """The last line of a file that an exception came from; None where it came from elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename and os.path.abspath(error.filename) == os.path.abspath(path):
+        return error.lineno
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if os.path.abspath(frame.filename) == os.path.abspath(path)
+    ]
+    return lines[-1] if lines else None
+
+
+def list_commands(package: str, folder: str) -> None:
+    """Prints the commands of a package, each with what it does.
+
+    Args:
+        package: its name.
+        folder: of its files.
+
+    Raises:
+        InputError: an argument is given; the message has the command that may be meant.
+    """
+    commands = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), '[a-z]*.py'))):
+        with open(path, encoding='utf-8') as file:
+            tree = ast.parse(file.read())
+        if any(ast.unparse(node).startswith('if __name__ ==') for node in tree.body):
+            name = os.path.splitext(os.path.basename(path))[0]
+            commands[f'python -m {package}.{name}'] = (ast.get_docstring(tree) or '').partition('\n')[0]
+    width = max(map(len, commands))
+    words = [word for word in sys.argv[1:] if word not in _HELP]
+    if words:
+        hint = errors.did_you_mean(words[0], [command.rpartition('.')[2] for command in commands])
+        _exit(f'python -m {package} lists its commands and takes no argument, found {words[0]!r}{hint}')
+    for command, meaning in commands.items():
+        print(f'{command:{width}}  {meaning}')
+    print('\n--help after one of them shows its flags.')
 
 
 def _silence_libraries() -> None:
@@ -87,10 +226,6 @@ def _silence_libraries() -> None:
     # Where a disk is full, Orbax's threads log the exception again.
     stdlib_logging.getLogger('asyncio').setLevel(stdlib_logging.CRITICAL)
     sys.unraisablehook = lambda _: None
-
-
-def _asks_for_help(argv: list[str]) -> bool:
-    return any(argument.lstrip('-').startswith('help') for argument in argv[1:])
 
 
 def _exit(sentence: str) -> None:

@@ -16,6 +16,43 @@ from ml_collections import config_dict
 
 from slr_jax import errors
 
+# What fields are called elsewhere.
+_USUAL_NAMES = {
+    name: field
+    for field, names in {
+        'learning_rate': 'lr rate step_size base_lr',
+        'num_epochs': 'epochs epoch max_epochs n_epochs',
+        'num_steps': 'steps max_steps iterations',
+        'batch_size': 'bs batch batchsize',
+        'weight_decay': 'wd l2 decay',
+        'dropout_rate': 'dropout drop',
+        'num_layers': 'layers depth n_layers',
+        'num_heads': 'heads nhead n_heads',
+        'mlp_dim': 'dim_feedforward ff_dim ffn_dim hidden_dim hidden_size',
+        'width': 'd_model embed_dim',
+        'model': 'arch architecture net backbone',
+        'optimizer': 'optim opt',
+        'schedule': 'scheduler lr_schedule lr_scheduler',
+        'warmup_epochs': 'warmup warmup_steps',
+        'grad_clip_norm': 'clip grad_clip gradient_clip clip_norm max_grad_norm',
+        'label_smoothing': 'smoothing',
+        'early_stop_epochs': 'patience early_stopping early_stop',
+        'init_from': 'pretrained init finetune fine_tune weights checkpoint resume',
+        'dataset': 'data data_dir data_path dataset_dir',
+        'max_frames': 'max_len max_length max_seq_len',
+        'num_frames': 'frames seq_len sequence_length',
+        'num_folds': 'folds k_folds kfold',
+        'dtype': 'precision fp16 bf16',
+        'noise_std': 'noise',
+        'normalize': 'norm normalization normalisation',
+        'validation': 'val dev val_split',
+        'validation_fraction': 'val_fraction',
+        'augment.mirror': 'flip hflip',
+        'augment.rotation': 'rotate',
+    }.items()
+    for name in names.split()
+}
+
 
 def default_config() -> ml_collections.ConfigDict:
     """Every field; the defaults are the published protocol (Luna-Jiménez et al., ICMI 2023)."""
@@ -482,15 +519,38 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         raise errors.InputError(f'the config cannot be used: {errors.one_line(error)}') from error
 
 
+def describe_unknown(path: str) -> str:
+    """The sentence about a field that there is not, such as `lr` or `augment.rotaton`, with the nearest."""
+    nearest = nearest_field(path)
+    hint = f'did you mean config.{nearest}?' if nearest else 'slr_jax/config.py lists all fields'
+    return f'config.{path} is not a field of a config; {hint}'
+
+
+def nearest_field(path: str) -> str | None:
+    """The field that a name stands for: itself, another usual name, or the most similar; None where none is near."""
+    paths = [known for known in field_paths() if known not in ('augment', 'sweep')]
+    leaves = {known.rpartition('.')[2]: known for known in reversed(paths)}
+    names = _USUAL_NAMES | leaves | {known: known for known in paths}
+    name = path.lower().replace('-', '_')
+    words = [name, name.rpartition('.')[2]]
+    near = [close for word in words for close in difflib.get_close_matches(word, names, n=1)]
+    return next((names[word] for word in [*words, *near] if word in names), None)
+
+
+def field_paths() -> list[str]:
+    """Every field, those of augment and sweep with their prefix, such as `augment.rotation`."""
+    config = default_config()
+    nested = [f'{name}.{field}' for name in ('augment', 'sweep') for field in config[name]]
+    return [*config, *nested]
+
+
 def _update_default(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
     config, fields = default_config(), _without_retired(fields)
     nested = [(config[name], fields.get(name, ()), f'config.{name}') for name in ('augment', 'sweep')]
     for known, given, prefix in [(config, fields, 'config'), *nested]:
         for field in given:
             if field not in known:
-                similar = difflib.get_close_matches(field, known, n=1)
-                hint = f'; did you mean {similar[0]}?' if similar else ''
-                raise errors.InputError(f'{prefix}.{field} is not a field of a config{hint}')
+                raise errors.InputError(describe_unknown(f'{prefix}.{field}'.removeprefix('config.')))
     config.update(fields)
     for field, renamed in _OLD_VALUES.items():
         config[field] = renamed.get(config[field], config[field])

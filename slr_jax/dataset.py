@@ -14,9 +14,22 @@ from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
+# Other names of the same.
+SPLIT_NAMES = {
+    'train': ('train', 'training'),
+    'validation': ('validation', 'valid', 'val', 'dev', 'development'),
+    'test': ('test', 'testing', 'eval', 'evaluation'),
+}
 # What is done about glosses of a dataset that a model does not know.
 UNKNOWN_GLOSSES = ('refuse', 'leave_out')
 FORMAT = 'slr_jax landmarks 2'
+# How a dataset is made that is not there, by the beginning of its name.
+_MADE_BY = (
+    ('wlasl100', '; docs/published.md says how it is made'),
+    ('ipn_hand', '; docs/published.md says how it is made'),
+    ('synthetic', '; python -m preprocessing.synthetic makes it'),
+    ('', '; preprocessing.videos_to_dataset makes one of videos, preprocessing.build_dataset of landmarks'),
+)
 _OLD_FORMAT = 'slr_jax landmarks 1'
 # Names that format 1 and the extractions of slr_jax 0.1.0 have for the same.
 _OLD_FIELDS = {'hand_names': 'handedness', 'known_points': 'informative_points'}
@@ -245,7 +258,8 @@ class Dataset:
         return landmarks_lib.LAYOUTS[self.description.layout]
 
     def split(self, name: str) -> Clips:
-        """The clips of one split; InputError where there is none of that name."""
+        """The clips of one split, `val` and `dev` are validation; InputError where there is none of that name."""
+        name = split_name(name)
         if name not in self.splits:
             raise errors.InputError(
                 f'dataset {self.description.name} has no split {name!r}, expected one of {", ".join(self.splits)}'
@@ -375,6 +389,11 @@ def has_numbers_only(names: Sequence[str]) -> bool:
     return list(names) == [str(label) for label in range(len(names))]
 
 
+def split_name(name: str) -> str:
+    """One of SPLITS for any of their names, such as `val`, `dev` or `Test`; any other name as it is."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), name)
+
+
 def similar_gloss(name: str, known: Sequence[str]) -> str | None:
     """The known gloss with the same letters and digits, whatever its case, blanks and signs; None if there is none."""
     return next((other for other in known if _letters(other) == _letters(name)), None)
@@ -450,7 +469,9 @@ def load_dataset(path: str) -> Dataset:
 
 def _version_directory(path: str) -> str:
     if not os.path.isdir(path):
-        raise errors.InputError(f'{path or "dataset"} is not a directory, expected a TFDS dataset')
+        name = os.path.basename(path.rstrip('/'))
+        advice = next((text for start, text in _MADE_BY if path and name.startswith(start)), '')
+        raise errors.InputError(f'{path or "dataset"} is not a directory, expected a TFDS dataset{advice}')
     candidates = [path, *(os.path.join(path, name) for name in sorted(os.listdir(path)))]
     found = [name for name in candidates if os.path.isfile(os.path.join(name, 'dataset_info.json'))]
     if len(found) != 1:

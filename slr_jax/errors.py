@@ -1,6 +1,9 @@
 """Errors of the input, which the user can mend."""
 
+from collections.abc import Iterable
+import difflib
 import re
+import shlex
 
 _MAX_CAUSE, _MAX_SENTENCE = 240, 2000
 
@@ -46,6 +49,24 @@ class Terminated(BaseException):
     def __init__(self, sentence: str, status: int = 143) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest of the known names; empty where none is near."""
+    similar = difflib.get_close_matches(name, list(known), n=1)
+    return f'; did you mean {similar[0]}?' if similar else ''
+
+
+def quote(word: str) -> str:
+    """A word of a printed command, so that a shell reads it as it is, in the one line of a sentence too."""
+    if word.isprintable() and word == ' '.join(word.split()):
+        return shlex.quote(word)
+    escaped = ''.join(sign if sign.isalnum() or sign in '-_./=,:' else _octal(sign) for sign in word)
+    return f"$'{escaped}'"
+
+
+def _octal(sign: str) -> str:
+    return ''.join(f'\\{byte:03o}' for byte in sign.encode('utf-8', 'surrogateescape'))
 
 
 def one_line(error: Exception) -> str:

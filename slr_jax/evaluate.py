@@ -19,7 +19,7 @@ from slr_jax import dataset as dataset_lib
 
 def _define_flags() -> None:
     flags.DEFINE_string('workdir', None, 'Workdir of a run, several runs, or imported checkpoints.', required=True)
-    flags.DEFINE_enum('split', 'test', list(dataset_lib.SPLITS), 'Split of the dataset to test on.')
+    cli.define_split_flag('test', 'Split of the dataset to test on.')
     flags.DEFINE_string(
         'checkpoint', 'best', 'Checkpoint: best (by validation accuracy), latest, a step, or published (see above).'
     )

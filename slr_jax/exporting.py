@@ -7,7 +7,6 @@ import glob
 import hashlib
 import inspect
 import os
-import shlex
 import shutil
 from typing import Any
 
@@ -53,7 +52,7 @@ def export(workdir: str, output: str, checkpoint: str = 'best') -> None:
     params = params_file.to_bytes(loaded)
     again = (f'--workdir={workdir}', f'--output={output}', f'--checkpoint={loaded.step}')
     description = describe(loaded, program, evaluations) | {
-        'export_again': f'python -m slr_jax.export {shlex.join(again)}',
+        'export_again': f'python -m slr_jax.export {" ".join(map(errors.quote, again))}',
         'sha256': {exported.PROGRAM: hashlib.sha256(data).hexdigest(), PARAMS: hashlib.sha256(params).hexdigest()},
     }
     clips = files.read_json(os.path.join(workdir, 'dataset.json')).get('clips', {})
@@ -72,6 +71,7 @@ def export(workdir: str, output: str, checkpoint: str = 'best') -> None:
 
 
 def _check_output(output: str) -> None:
+    files.check_suffix(output, content='a folder of a StableHLO program, its parameters (safetensors) and a loader')
     if not os.path.isdir(output):
         if os.path.exists(output):
             raise errors.InputError(f'{output} is a file, expected a new folder or an earlier export')

@@ -19,6 +19,37 @@ UNFINISHED = '.unfinished'
 _PREFIX = f'{UNFINISHED}-'
 _LOCK = f'{_PREFIX}lock'
 
+# Suffixes that say what a file is; other dots are a part of a name, as in runs/v1.2.
+_FORMATS = frozenset(
+    f'.{name}'
+    for name in (
+        'tflite onnx ort pt pth ptl pte torchscript h5 hdf5 keras mlmodel mlpackage mlmodelc pb pbtxt safetensors ckpt '
+        'jax_export mlir stablehlo engine trt plan mar gguf task npz npy mat pkl pickle joblib parquet feather arrow '
+        'tfrecord array_record msgpack zip tar gz tgz bz2 xz 7z rar whl csv tsv xls xlsx ods json jsonl ndjson xml '
+        'yaml yml toml txt md rst html htm pdf doc docx svg png jpg jpeg gif bmp webp tif tiff mp4 mov avi mkv webm '
+        'm4v mpg mpeg wmv py ipynb js css pose bin sqlite db log'
+    ).split()
+)
+
+
+def check_suffix(path: str, *suffixes: str, content: str = 'a folder') -> None:
+    """Checks that the name of what is to be written does not promise another format.
+
+    Args:
+        path: of the file, or without `suffixes` of the folder.
+        suffixes: that the file may have, such as .csv.
+        content: what is written, where it is a folder.
+
+    Raises:
+        InputError: the name ends in the suffix of another format.
+    """
+    suffix = os.path.splitext(os.path.basename(os.path.abspath(path)))[1].lower()
+    if suffix not in _FORMATS or suffix in suffixes or (not suffixes and os.path.exists(path)):
+        return
+    written = f'a {suffixes[0]} file' if suffixes else content
+    expected = f'a name that ends in {" or ".join(suffixes)}' if suffixes else 'a name without that'
+    raise errors.InputError(f'{path} ends in {suffix}, but {written} is written, expected {expected}')
+
 
 def is_temporary(name: str) -> bool:
     """Whether a crash of this module's functions may have left a file or folder of this name."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from slr_jax import cli, errors
+from slr_jax import cli, errors, files
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -55,6 +55,8 @@ def main() -> None:
     values = flags.FLAGS
     if not values.checkpoint:
         raise errors.InputError('--checkpoint is empty, expected a .pth or .safetensors file')
+
+    files.check_suffix(values.workdir)
 
     from slr_jax import torch_models
 

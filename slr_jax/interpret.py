@@ -16,7 +16,6 @@ clips.
 from absl import flags
 
 from slr_jax import cli, errors
-from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
 
 
@@ -32,7 +31,7 @@ def _define_flags() -> None:
         'the published files (swapped, the default).',
     )
     flags.DEFINE_string('ranking', 'signed_mean', 'Ranking of points (see above) of a workdir.')
-    flags.DEFINE_enum('split', 'validation', list(dataset_lib.SPLITS), 'Split of the dataset that a ranking looks at.')
+    cli.define_split_flag('validation', 'Split of the dataset that a ranking looks at.')
     flags.DEFINE_string('dataset', None, 'TFDS directory that a ranking looks at; by default that of the run.')
     flags.DEFINE_string('output_dir', None, 'Folder for tables and pictures.', required=True)
 

@@ -19,7 +19,6 @@ Every dataset, figure, normalization and CSV file then reads it by its name.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import difflib
 import functools
 from typing import Any
 
@@ -133,11 +132,10 @@ def find_points(layout: Layout, names: Sequence[str]) -> tuple[int, ...]:
     by_name = {point: (index,) for index, point in enumerate(layout.points)} | dict(layout.groups)
     for name in (part for text in names or [''] for part in str(text).split(',')):
         if name not in by_name:
-            similar = difflib.get_close_matches(name, by_name, n=1)
-            hint = f'; did you mean {similar[0]}?' if similar else ''
             raise errors.InputError(
                 f'config.points: {name!r} is not a point of layout {layout.name}, expected points such as '
-                f'{layout.points[0]}, or groups, of {", ".join(layout.groups)}{hint}'
+                f'{layout.points[0]}, or groups, of {", ".join(layout.groups)}'
+                f'{errors.did_you_mean(name, by_name)}'
             )
         found.update(by_name[name])
     return tuple(sorted(found))

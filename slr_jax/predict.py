@@ -23,7 +23,6 @@ from absl import flags
 import numpy as np
 
 from slr_jax import cli, errors, files, progress
-from slr_jax import dataset as dataset_lib
 
 if TYPE_CHECKING:
     from preprocessing.extraction import clip_extractor
@@ -50,7 +49,7 @@ def _define_flags() -> None:
         'Landmarks instead of videos: directory of extract_landmarks or a file in it, landmark archive (.npz), .pose '
         'file or directory of such, or TFDS directory.',
     )
-    flags.DEFINE_enum('split', None, list(dataset_lib.SPLITS), 'Split of a dataset or archive; default: all of it.')
+    cli.define_split_flag(None, 'Split of a dataset or archive; default: all of it.')
     flags.DEFINE_integer('k', 5, 'Number of glosses per clip.', lower_bound=1)
     flags.DEFINE_string('output', None, 'New file of JSON lines, one per clip or segment; default: none is written.')
     flags.DEFINE_string(
@@ -111,6 +110,8 @@ def main() -> None:
         expected = ' or '.join(f'--{name}' for name in _INPUTS)
         raise errors.InputError(f'found {" and ".join(given) or "no input"}, expected one of {expected}')
     _check_live_flags(values)
+    if values.output:
+        files.check_suffix(values.output, '.jsonl', '.ndjson')
     if values.output_video and not values.output_video.endswith('.mp4'):
         raise errors.InputError(f'--output_video={values.output_video}, expected a name that ends in .mp4')
     if values.output_video and values.landmarks is not None:

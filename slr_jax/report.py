@@ -8,13 +8,13 @@ clips drawn, and the learned mask. Of several runs: a comparison, and details of
 
 from absl import flags
 
-from slr_jax import cli
+from slr_jax import cli, files
 from slr_jax import dataset as dataset_lib
 
 
 def _define_flags() -> None:
     flags.DEFINE_string('workdir', None, 'Workdir of a run, several runs, or imported checkpoints.', required=True)
-    flags.DEFINE_enum('split', 'test', list(dataset_lib.SPLITS), 'Split of the dataset to test on.')
+    cli.define_split_flag('test', 'Split of the dataset to test on.')
     flags.DEFINE_string('checkpoint', 'best', 'Checkpoint: best (by validation accuracy), latest, or a step.')
     flags.DEFINE_string('dataset', None, 'TFDS directory to test on; by default that of the run.')
     flags.DEFINE_enum(
@@ -28,10 +28,13 @@ def _define_flags() -> None:
 
 def main() -> None:
     """Reports as the flags say."""
+    values = flags.FLAGS
+    if values.output:
+        files.check_suffix(values.output, '.html', '.htm')
+
     from slr_jax import report_page, runtime
 
     runtime.use_compilation_cache()
-    values = flags.FLAGS
     report_page.write_report(
         values.workdir,
         values.output,

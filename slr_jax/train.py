@@ -13,7 +13,7 @@ machine are used. On several machines, give the command on each, with a workdir 
 from absl import flags
 from ml_collections import config_flags
 
-from slr_jax import cli, errors
+from slr_jax import cli, errors, files
 
 
 def _define_flags() -> None:
@@ -34,6 +34,8 @@ def main() -> None:
     process = values.coordinator, values.num_processes, values.process_id
     if any(value is None for value in process) and any(value is not None for value in process):
         raise errors.InputError('--coordinator, --num_processes and --process_id go together, expected all or none')
+
+    files.check_suffix(values.workdir)
 
     from slr_jax import runtime, train_lib
 

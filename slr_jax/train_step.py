@@ -1,7 +1,6 @@
 """One training step: state, optimizer, loss and update, of one device."""
 
 from collections.abc import Callable, Mapping, Sequence
-import difflib
 import fnmatch
 import functools
 import math
@@ -141,8 +140,7 @@ def frozen_parameters(config: ml_collections.ConfigDict, params: Any) -> Any:
             tops = list(dict.fromkeys(name.split('.')[0] for name in names))
             known = [*tops, *(alias for alias in _FREEZE_ALIASES if any(_is_named(name, alias) for name in names))]
             below = max(names, key=lambda name: name.count('.'))
-            similar = difflib.get_close_matches(pattern, [*names, *tops], n=1)
-            hint = f'; did you mean {similar[0]}?' if similar else ''
+            hint = errors.did_you_mean(pattern, [*names, *tops])
             raise errors.InputError(
                 f'config.freeze: {pattern!r} is not a parameter of {config.model}, expected some of '
                 f'{", ".join(known)}, a name below these such as {below}, or a pattern such as *.bias{hint}'

@@ -248,7 +248,7 @@ def _check(
         longer = [field for field in longer if field == _PATIENCE]
         hint = (
             f'; the {saved_config.schedule} schedule was made for that number, so the run cannot be made longer: begin '
-            f'a new workdir with config.init_from={_some_run(workdir)}'
+            f'a new workdir with config.init_from={errors.quote(_some_run(workdir))}'
         )
     saved = {'config': saved_config.to_dict(), 'dataset': saved_dataset}
     current = {'config': config.to_dict(), 'dataset': dataset_json}
@@ -256,10 +256,17 @@ def _check(
         saved['config'][field] = current['config'][field]
     different = _differences(saved, current)
     if different:
-        raise errors.InputError(f'{workdir} holds another run: {"; ".join(different)}{hint}')
+        raise errors.InputError(
+            f'{workdir} holds another run: {"; ".join(different)}{hint or _new_run(workdir, different)}'
+        )
     if init_json is not None:
         check_init(workdir, init_json)
     return longer
+
+
+def _new_run(workdir: str, different: Sequence[str]) -> str:
+    run = errors.quote(_some_run(workdir))
+    return f'; for a new run give another --workdir, with --config.init_from={run} it begins with these parameters'
 
 
 def _is_longer(field: str, saved: int | None, current: int | None) -> bool:

@@ -58,7 +58,8 @@ def read_models(
         if content is None:
             pose = f' --pose={name.removesuffix(".task").split("_")[-1]}' if part == 'pose' else ''
             raise errors.InputError(
-                f'{path} is missing: python -m preprocessing.download_models --model_dir={model_dir}{pose} gets it'
+                f'{path} is missing: python -m preprocessing.download_models '
+                f'--model_dir={errors.quote(model_dir)}{pose} gets it'
             )
         check_bundle(path, content, part)
         models[part] = content

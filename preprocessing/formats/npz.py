@@ -179,6 +179,7 @@ def _check_fields(path: str, arrays: dict[str, np.ndarray]) -> None:
         frame_sizes.of_clips(arrays.get('frame_size'), len(offsets) - 1)
     except errors.InputError as error:
         require(False, str(error))
+    arrays['split'] = np.array([dataset_lib.split_name(name) for name in arrays['split'].tolist()], str)
     unknown = set(arrays['split'].tolist()) - set(dataset_lib.SPLITS)
     require(not unknown, f'split has {sorted(unknown)}, expected {", ".join(dataset_lib.SPLITS)}')
 

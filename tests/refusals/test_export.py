@@ -16,6 +16,12 @@ CASES = {
 
 
 @pytest.mark.usefixtures('workdirs')
+@pytest.mark.parametrize('suffix', 'tflite onnx pt pth h5 keras mlmodel mlpackage pb zip npz TFLITE'.split())
+def test_the_name_of_another_format_is_refused(refuse, suffix):
+    refuse(f'slr_jax.export --workdir={{w}}/run --output={{out}}.{suffix}', f'.{suffix.lower()}', 'StableHLO', 'folder')
+
+
+@pytest.mark.usefixtures('workdirs')
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_refused(refuse, case):
     refuse(*case)

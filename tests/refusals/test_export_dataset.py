@@ -14,6 +14,9 @@ CASES = {
         *('{w}/other_directory', 'exists'),
     ),
     'output below a file': (TINY + ' --format=npz --output={w}/a_file/out.npz', '{w}/a_file', 'File exists'),
+    'archive named as a table': (TINY + ' --format=npz --output={out}.csv', '.csv', 'a .npz file'),
+    'tables named as one': (TINY + ' --format=spoter_csv --output={out}.csv', '.csv', 'a folder is written'),
+    'poses named as one': (TINY + ' --format=pose --output={out}.pose', '.pose', 'a folder is written'),
     # Datasets
     'no such dataset': (EXPORT + 'nowhere', '{w}/nowhere', 'directory', 'TFDS'),
     'dataset is a file': (EXPORT + 'a_file', '{w}/a_file', 'directory', 'TFDS'),

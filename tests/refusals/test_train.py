@@ -21,25 +21,45 @@ CASES = {
     # Flags
     'no config': ('slr_jax.train --workdir={out}', '--config'),
     'no flags': ('slr_jax.train', '--config', '--workdir'),
-    'unknown flag': (TRAIN + ' --epochs=3', 'flag', "'epochs'"),
-    'unknown field': (TRAIN + ' --config.batchsize=4', "cannot be used: 'batchsize'", '"batch_size"'),
+    'unknown flag': (TRAIN + ' --epochs=3', 'no flag --epochs', '--config.num_epochs'),
+    'field given as a flag': (TRAIN + ' --dataset=x', 'no flag --dataset', '--config.dataset'),
+    'misspelled flag': (TRAIN + ' --wrkdir=x', 'no flag --wrkdir', 'did you mean --workdir?'),
     'field of slr_jax 0.1.0': (TRAIN + ' --config.num_seeds=2', 'num_seeds', 'num_steps'),
-    'field of another type': (TRAIN + ' --config.batch_size=many', '--config.batch_size=many', 'int'),
-    'number that is not whole': (TRAIN + ' --config.num_epochs=1.5', '--config.num_epochs=1.5', 'int'),
+    'field of another type': (
+        TRAIN + ' --config.batch_size=many',
+        '--config.batch_size=many',
+        "'many'",
+        'whole number',
+    ),
+    'field that is true or false': (TRAIN + ' --config.presence=maybe', '--config.presence=maybe', 'true or false'),
+    'number that is not whole': (TRAIN + ' --config.num_epochs=1.5', '--config.num_epochs=1.5', 'whole number'),
+    'field that is a number': (TRAIN + ' --config.momentum=much', '--config.momentum=much', "'much'", 'a number'),
     'one flag of three': (TRAIN + ' --process_id=0', '--coordinator', '--num_processes', '--process_id'),
     'process beyond their number': (
         TRAIN + ' --coordinator=localhost:1 --num_processes=2 --process_id=2',
         *('--process_id', '--num_processes', '2'),
     ),
     # Config files
-    'no such config': (CONFIG + '{w}/nowhere.py', '{w}/nowhere.py', 'No such file'),
+    'no such config': (CONFIG + '{w}/nowhere.py', '{w}/nowhere.py', 'no such file', 'configs/'),
+    'config by its name': (
+        CONFIG + 'own_videos',
+        '--config=own_videos',
+        'did you mean --config=configs/own_videos.py?',
+    ),
+    'config without its folder': (CONFIG + 'ksl31.py', '--config=ksl31.py', 'did you mean --config=configs/ksl13.py?'),
+    'misspelled config': (CONFIG + '{w}/config/rases.py', 'rases.py', 'did you mean --config={w}/config/raises.py?'),
+    'config is a folder': (CONFIG + '{w}/config', '--config={w}/config', 'folder', 'config file'),
     'config is noise': (CONFIG + '{w}/config/noise.py', '--config={w}/config/noise.py'),
     'empty config': (CONFIG + '{w}/config/empty.py', 'config/empty.py', 'get_config'),
     'config with a syntax error': (CONFIG + '{w}/config/syntax.py', 'config/syntax.py', 'syntax', 'line 1'),
     'config with a field that is not one': (CONFIG + '{w}/config/typo.py', 'config.lerning_rate', 'learning_rate'),
     'config that is not one': (CONFIG + '{w}/config/dict.py', 'dict', 'ConfigDict'),
     'config without a dataset': (CONFIG + '{w}/config/bare.py', 'config.dataset', 'TFDS'),
-    'config that raises': (CONFIG + '{w}/config/raises.py', 'config/raises.py', 'no such luck'),
+    'config that raises': (CONFIG + '{w}/config/raises.py', 'config/raises.py', 'line 2', 'RuntimeError: no such luck'),
+    'config that raises, with a field': (
+        CONFIG + '{w}/config/raises.py --config.seed=3',
+        *('config/raises.py', 'line 2', 'RuntimeError: no such luck'),
+    ),
     # Values
     'unknown optimizer': (TRAIN + ' --config.optimizer=lion', 'config.optimizer', "'lion'", 'sgd', 'momentum', 'adamw'),
     'heads that do not divide the width': (TRAIN + ' --config.num_heads=5', 'num_heads', '5', '42', '7'),
@@ -105,11 +125,52 @@ CASES = {
         *('{w}/run', 'config.num_epochs', '1', '3', 'cosine', 'config.init_from={w}/run'),
     ),
     'another config': (RESUME + 'run --config.seed=5', '{w}/run', 'config.seed', '379', '5'),
+    'another learning rate': (
+        RESUME + 'run --config.learning_rate=0.5',
+        *('{w}/run', 'config.learning_rate', '0.5', 'another --workdir', '--config.init_from={w}/run'),
+    ),
+    'workdir named as a file': (TRAIN + ' --workdir={out}.ckpt', '.ckpt', 'a folder is written'),
+    'published dataset that is not there': (
+        SMALL + ' --config.dataset={w}/wlasl100',
+        '{w}/wlasl100',
+        'docs/published.md',
+    ),
+    'dataset that is not there': (DATASET + 'data/mine', '{w}/data/mine', 'preprocessing.videos_to_dataset'),
     'damaged checkpoint': (RESUME + 'checkpoint_noise', '{w}/checkpoint_noise/checkpoints/1', 'damaged'),
     'empty metrics': (RESUME + 'metrics_empty', '{w}/metrics_empty/metrics.csv', 'damaged'),
     'metrics without columns': (RESUME + 'metrics_columns', '{w}/metrics_columns/metrics.csv', 'train_loss'),
     'scores cut in the middle': (RESUME + 'scores_cut', '{w}/scores_cut/checkpoints', 'damaged', 'metrics of an epoch'),
 }
+
+
+FIELDS = {
+    'lr': 'learning_rate',
+    'learningrate': 'learning_rate',
+    'epochs': 'num_epochs',
+    'batchsize': 'batch_size',
+    'bs': 'batch_size',
+    'wd': 'weight_decay',
+    'dropout': 'dropout_rate',
+    'layers': 'num_layers',
+    'num-heads': 'num_heads',
+    'rotation': 'augment.rotation',
+    'augment.rotaton': 'augment.rotation',
+    'augment.lr': 'learning_rate',
+    'sweep.lr': 'learning_rate',
+    'sweep.weigth_decay': 'sweep.weight_decay',
+}
+
+
+@pytest.mark.usefixtures('workdirs')
+@pytest.mark.parametrize('field', FIELDS)
+def test_an_unknown_field_is_refused_with_the_nearest(refuse, field):
+    refuse(TRAIN + f' --config.{field}=1', f'config.{field}', f'did you mean config.{FIELDS[field]}?')
+
+
+@pytest.mark.usefixtures('workdirs')
+@pytest.mark.parametrize('field', ['bogus', 'augment.bogus', 'xyzzy.y'])
+def test_where_no_field_is_near_the_list_of_all_is_named(refuse, field):
+    refuse(TRAIN + f' --config.{field}=1', f'config.{field}', 'slr_jax/config.py lists all fields')
 
 
 @pytest.mark.usefixtures('workdirs', 'config_files')

@@ -1,11 +1,18 @@
 """How commands end: errors are tested in tests/refusals, SIGTERM here."""
 
 import os
+import runpy
 import signal
 
+from absl import flags
 import pytest
 
 from slr_jax import cli
+from slr_jax.dataset import SPLITS
+from tests import in_process
+from tests.unit.test_layering import COMMANDS as MAIN_MODULES
+
+COMMANDS = {name for name in MAIN_MODULES if not name.endswith('__main__')}
 
 
 def wait_for_it():
@@ -28,3 +35,33 @@ def test_sigterm_is_status_143_and_a_sentence(main, capfd, monkeypatch):
     assert ended.value.code == 143
     assert capfd.readouterr().err == 'ended by SIGTERM\n'
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize('package', ['slr_jax', 'preprocessing', 'experiments'])
+def test_a_package_lists_its_commands(package, capfd, monkeypatch):
+    monkeypatch.setattr('sys.argv', [package])
+    runpy.run_module(package, run_name='__main__')
+    commands = [f'python -m {name}' for name in COMMANDS if name.rpartition('.')[0] == package]
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.partition('  ')[0] for line in lines[:-2]] == sorted(commands)
+    assert all(line.partition('  ')[2].strip() for line in lines[:-2])
+
+
+def test_a_package_takes_no_argument(capfd, monkeypatch):
+    status, sentence = in_process.run_here(['slr_jax', 'trian'], capfd, monkeypatch)
+    in_process.check_refusal(status, sentence, ["'trian'", 'did you mean train?'])
+
+
+@pytest.mark.parametrize('name', sorted(COMMANDS))
+def test_help_is_no_error(name, capfd, monkeypatch):
+    for word in '--help', '-h', '--helpshort', '--helpfull':
+        assert in_process.run_here([name, word], capfd, monkeypatch) == (0, '')
+
+
+@pytest.mark.parametrize('name', ['val', 'dev', 'Valid', 'validation'])
+def test_other_names_of_validation(name, monkeypatch):
+    values = flags.FlagValues()
+    monkeypatch.setattr(flags, 'FLAGS', values)
+    flags.DEFINE(cli._SplitParser(SPLITS), 'split', None, '', values, serializer=flags.ArgumentSerializer())
+    values(['command', f'--split={name}'])
+    assert values.split == 'validation'

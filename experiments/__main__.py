@@ -1,0 +1,8 @@
+"""Lists the commands of this package."""
+
+import os
+
+from slr_jax import cli
+
+if __name__ == '__main__':
+    cli.list_commands('experiments', os.path.dirname(__file__))
