@@ -78,8 +78,8 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
 
 def define_split_flag(default: str | None, meaning: str) -> None:
     """Defines --split, of which `val` and `dev` are validation."""
-    parser, serializer = _SplitParser(dataset_lib.SPLITS), flags.ArgumentSerializer()
-    flags.DEFINE(parser, 'split', default, meaning, serializer=serializer)
+    serializer: flags.ArgumentSerializer[str] = flags.ArgumentSerializer()
+    flags.DEFINE(_SplitParser(dataset_lib.SPLITS), 'split', default, meaning, serializer=serializer)
 
 
 class _SplitParser(flags.EnumParser):
@@ -103,7 +103,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         raise errors.InputError(_flag_error(argv, error)) from None
     for name in _FOLDERS:
         if name in flags.FLAGS and flags.FLAGS[name].value:
-            files.check_suffix(flags.FLAGS[name].value)
+            files.check_suffix(str(flags.FLAGS[name].value))
     if flags.FLAGS['verbosity'].using_default_value:
         _silence_libraries()
     if len(rest) > 1:
@@ -138,7 +138,7 @@ def _flag_error(argv: list[str], error: Exception) -> str:
 
 def _similar_flag(name: str) -> str:
     values = flags.FLAGS
-    own = [flag for flag in values if not values.find_module_defining_flag(flag).startswith('absl.')]
+    own = [flag for flag in values if not str(values.find_module_defining_flag(flag)).startswith('absl.')]
     name = name.removeprefix('no') if name.removeprefix('no') in own else name
     if 'config' in own and name not in own:
         field = config_lib.nearest_field(name)
@@ -153,9 +153,9 @@ def _config_error(argv: list[str], error: Exception, sentence: str) -> str:
     path = None if given is None else (argv[given].partition('=')[2] or ''.join(argv[given + 1 : given + 2]))
     if path is not None and not os.path.isfile(path):
         return _no_config(path)
-    cause = error
+    cause: BaseException = error
     while cause.__cause__ or (cause.__context__ and not cause.__suppress_context__):
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or cause.__context__ or cause
     if path is not None and (line := _line_in(path, cause)):
         return f'--config={path} cannot be used: line {line}: {type(cause).__name__}: {errors.one_line(cause)}'
     for word in argv:

@@ -532,9 +532,10 @@ def nearest_field(path: str) -> str | None:
     leaves = {known.rpartition('.')[2]: known for known in reversed(paths)}
     names = _USUAL_NAMES | leaves | {known: known for known in paths}
     name = path.lower().replace('-', '_')
-    words = [name, name.rpartition('.')[2]]
-    near = [close for word in words for close in difflib.get_close_matches(word, names, n=1)]
-    return next((names[word] for word in [*words, *near] if word in names), None)
+    group, _, leaf = name.rpartition('.')
+    near = difflib.get_close_matches(leaf, names, n=1)
+    found = next((names[word] for word in (name, leaf, *near) if word in names), '')
+    return f'{group}.{found}' if f'{group}.{found}' in paths else found or None
 
 
 def field_paths() -> list[str]:

@@ -156,7 +156,7 @@ FIELDS = {
     'rotation': 'augment.rotation',
     'augment.rotaton': 'augment.rotation',
     'augment.lr': 'learning_rate',
-    'sweep.lr': 'learning_rate',
+    'sweep.lr': 'sweep.learning_rate',
     'sweep.weigth_decay': 'sweep.weight_decay',
 }
 

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from slr_jax import errors
@@ -28,3 +30,18 @@ def test_causes_of_libraries_are_shorter():
     assert len(cause) <= 240
     assert cause.startswith('begins x')
     assert cause.endswith('x ends')
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['my videos', "it's", '$HOME', 'Gebärden', 'a  b', 'a\nb', 'tab\there', '`ls`', '"a"', 'a;b', 'é  ü'],
+)
+def test_a_quoted_word_can_be_pasted(name):
+    command = ' '.join(str(errors.InputError(f'printf %s {errors.quote(f"--videos={name}")}')).split())
+    done = subprocess.run(['bash', '-c', command], capture_output=True, text=True, check=True)
+    assert done.stdout == f'--videos={name}'
+
+
+def test_the_nearest_name_is_meant():
+    assert errors.did_you_mean('baselin', ['baseline', 'class_query']) == '; did you mean baseline?'
+    assert errors.did_you_mean('xyzzy', ['baseline', 'class_query']) == ''

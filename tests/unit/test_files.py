@@ -1,6 +1,7 @@
 """One writer at a time, also where processes die."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -118,3 +119,29 @@ def test_a_file_is_refused(tmp_path):
     (tmp_path / 'file').write_text('x')
     with pytest.raises(errors.InputError, match='file is a file'), files.only_writer(str(tmp_path / 'file')):
         pass
+
+
+@pytest.mark.parametrize(
+    ('name', 'suffixes'),
+    [
+        *[(name, ()) for name in ('runs/v1.2', 'data/2026.11.30', 'a.b/c', 'run', '.hidden', 'x.y.z', 'lr_0.001')],
+        *[(name, ('.csv',)) for name in ('clips.csv', 'clips.CSV', 'clips', 'clips.v2', '2026.11.30')],
+    ],
+)
+def test_names_with_other_dots_promise_nothing(name, suffixes):
+    files.check_suffix(name, *suffixes)
+
+
+@pytest.mark.parametrize(
+    ('name', 'suffixes', 'words'),
+    [
+        ('x.onnx', (), 'x.onnx ends in .onnx, but a folder is written'),
+        ('a/x.TFLite/', (), '.tflite'),
+        ('x.tar.gz', (), '.gz'),
+        ('clips.json', ('.csv',), 'a .csv file is written, expected a name that ends in .csv'),
+        ('report.pdf', ('.html', '.htm'), '.html or .htm'),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(name, suffixes, words):
+    with pytest.raises(errors.InputError, match=re.escape(words)):
+        files.check_suffix(name, *suffixes)
