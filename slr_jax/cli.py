@@ -90,7 +90,7 @@ class _SplitParser(flags.EnumParser):
 def _parse_flags(argv: list[str]) -> list[str]:
     helps = [f'--{word}' for argument in argv[1:] if (word := _HELP.get(argument))]
     if helps:
-        _show_help([argv[0], helps[0]])
+        _show_help(helps[0])
     if 'validation' in flags.FLAGS:
         argv = [re.sub(r'^--?(val|dev)(?==|$)', '--validation', argument) for argument in argv]
     try:
@@ -111,12 +111,13 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return rest
 
 
-def _show_help(argv: list[str]) -> None:
-    try:
-        app.parse_flags_with_usage(argv)
-    # What absl ends with is 1.
-    except SystemExit:
-        sys.exit(0)
+def _show_help(word: str) -> None:
+    if word == '--helpxml':
+        flags.FLAGS.write_help_in_xml_format(sys.stdout)
+    else:
+        app.usage(shorthelp=word != '--helpfull', writeto_stdout=True)
+    # absl would end with 1.
+    sys.exit(0)
 
 
 def _flag_error(argv: list[str], error: Exception) -> str:

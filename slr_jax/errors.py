@@ -69,7 +69,7 @@ def _octal(sign: str) -> str:
     return ''.join(f'\\{byte:03o}' for byte in sign.encode('utf-8', 'surrogateescape'))
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The beginning and the end of an error of a library, in one line."""
     message: object = error
     # The text of a KeyError is the repr of its message; ml_collections puts a KeyError into an AttributeError.
