@@ -166,18 +166,19 @@ def are_stills(directory: str, folders: Sequence[str]) -> errors.InputError:
     """The error for folders of images that are not the frames of a recording."""
     where = os.path.normpath(os.path.join(directory, folders[0]))
     names = [name for name in sorted(os.listdir(where)) if video_files.is_image(name)]
-    others = f' and {len(folders) - 1} more folders hold' if len(folders) > 1 else ' holds'
+    first = f', the first of {len(folders)} such folders,' if len(folders) > 1 else ''
     return errors.InputError(
-        f'{where}{others} stills ({some(names)}), not the numbered frames of a recording; --stills makes each image a '
-        'clip of one frame'
+        f'{where}{first} holds stills ({some(names)}), not the numbered frames of a recording; --stills makes each '
+        'image a clip of one frame'
     )
 
 
 def stills_or_frames(directory: str, folders: Sequence[str]) -> errors.InputError:
     """The error for folders of numbered images, of which each may be a class or a clip."""
     return errors.InputError(
-        f'{directory} holds {len(folders)} folders of numbered images ({some(folders)}), which may be classes of '
-        'stills or clips of frames: --stills makes each image a clip of one frame, --nostills each folder one clip'
+        f'{directory} holds {len(folders)} folder{"s" * (len(folders) > 1)} of numbered images ({some(folders)}), which '
+        'may be classes of stills or clips of frames: --stills makes each image a clip of one frame, --nostills each '
+        'folder one clip'
     )
 
 

@@ -181,8 +181,8 @@ def _refusal(path: str, array: np.ndarray) -> errors.InputError:
     is_many = bool(_find_reading(array.shape[2:]))
     many = f'; it looks like {len(array)} clips: save each as a file of its own, class/clip.npy' if is_many else ''
     return errors.InputError(
-        f'{path} is {array.dtype}{list(array.shape)}, expected an array of numbers per frame, class/clip/frame.npy, or '
-        f'per clip with frames first, class/clip.npy; {_EXPECTED}{many}'
+        f'{path} is {array.dtype}{list(array.shape)}, expected the frames of a clip, class/clip.npy, or one '
+        f'frame, class/clip/frame.npy: {_EXPECTED}{many}'
     )
 
 

@@ -133,7 +133,7 @@ def test_empty_folders_of_mp_data_are_left_out(tmp_path, capsys):
     [
         (np.zeros(64), r'11\.npy is float32\[64\], expected .* 42, 63, 66, 84, 99, 126, 132, 150, 225, 258'),
         (np.zeros(258), r'11\.npy is float32\[258\], but .*0\.npy \[126\]'),
-        (np.zeros((1, 126)), r'11\.npy is float32\[1, 126\], expected an array of numbers per frame'),
+        (np.zeros((1, 126)), r'11\.npy is float32\[1, 126\], expected the frames of a clip'),
         (np.array(['a'] * 126), r'<U1\[126\]'),
         (np.array([None] * 126), 'not an array of numbers: it holds None'),
         (np.array({'pose': 1}), 'not an array of numbers: '),
@@ -150,7 +150,7 @@ def test_an_array_of_a_frame_among_those_of_clips_is_refused(tmp_path):
     write_mp_data(tmp_path / 'MP_Data', 126, per_frame=False)
     path = sorted((tmp_path / 'MP_Data' / 'book').glob('*.npy'))[-1]
     np.save(path, np.zeros(126))
-    with pytest.raises(errors.InputError, match=rf'{path} is float32\[126\], expected .*per clip with frames first'):
+    with pytest.raises(errors.InputError, match=rf'{path} is float32\[126\], expected the frames of a clip'):
         read('mp_data', input=tmp_path / 'MP_Data')
 
 
