@@ -17,9 +17,9 @@ import sys
 from absl import flags
 
 from preprocessing import clips as clips_lib
-from preprocessing import formats, plausibility
+from preprocessing import formats, plausibility, splits
 from preprocessing.formats import tfds_writer
-from slr_jax import cli
+from slr_jax import cli, split_copies
 from slr_jax import dataset as dataset_lib
 
 
@@ -28,8 +28,9 @@ def _define_flags() -> None:
     flags.DEFINE_string('name', None, 'Name of the dataset: lower-case letters, digits and _.', required=True)
     flags.DEFINE_string('data_dir', None, 'Directory that datasets are written to.', required=True)
     plausibility.define_flags()
+    splits.define_copies_flag()
     clips_lib.define_glosses_flag()
-    for module in (clips_lib, plausibility):
+    for module in (clips_lib, plausibility, splits):
         flags.adopt_module_key_flags(module)
     # The source decides which flags there are, so it is looked up before they are parsed.
     found = re.search(r'(?:^|\n)--?source[=\n](.*)', '\n'.join(sys.argv[1:]))
@@ -47,6 +48,7 @@ def main() -> None:
     dataset = formats.FORMATS[flags.FLAGS.source].read(flags.FLAGS)
     dataset = dataset_lib.keep_glosses(dataset, flags.FLAGS.glosses, f'dataset {dataset.description.name}')
     dataset = plausibility.check_with_flags(dataset, flags.FLAGS)
+    dataset = split_copies.check(dataset, flags.FLAGS.copies)
     tfds_writer.write_dataset(dataset, flags.FLAGS.data_dir)
 
 

@@ -240,6 +240,7 @@ def _make_clip(path: str, gloss: str, signer: str, split_name: str | None) -> cl
     split = '' if split_name is None else splits.parse(split_name)
     if split is None:
         raise errors.InputError(f'{path}: found split {split_name!r}, expected {splits.EXPECTED}')
+    signer = video_files.original_name(signer)
     return clips_lib.Clip(
         clip_name(path), path, label=0, gloss=clips_lib.tidy_gloss(gloss), split=split, signer_id=signer
     )
@@ -328,6 +329,8 @@ def clips_by_layout(found: Found, roles: Levels, signer: re.Pattern[str]) -> lis
         if 'class' not in named or ('split' in roles and 'split' not in named):
             found.pass_over('not in the folder of a class', path)
             continue
+        # A copy with another name is of the same signer.
+        name = os.path.basename(video_files.original_name(name)) + os.path.splitext(name)[1]
         in_path = signer.search('/'.join([*parents[len(roles) :], name]))
         found_signer = named.get('signer', '') if 'signer' in roles else (in_path and in_path[1]) or ''
         clips.append(_make_clip(path, named['class'], found_signer, named.get('split')))

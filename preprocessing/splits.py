@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
+import itertools
 import re
+from typing import Any
 
 from absl import flags
 import numpy as np
 
 from preprocessing import clips as clips_lib
+from preprocessing import same_videos
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
+from slr_jax import errors, split_copies
 
 _SPLITS = {name: split for split, names in dataset_lib.SPLIT_NAMES.items() for name in names}
 EXPECTED = 'train, validation (val, dev) or test'
 _DEFAULT_FRACTION = 0.15
 
-# Indices of clips -> these clips with their splits, and a line about them.
-Redraw = Callable[[Sequence[int]], tuple[list[clips_lib.Clip], str]]
+# Clips -> these clips with other splits, and a line about them.
+Redraw = Callable[[Sequence[clips_lib.Clip]], tuple[list[clips_lib.Clip], str]]
 
 
 def parse(name: str) -> str | None:
@@ -44,11 +48,41 @@ def define_flags() -> None:
     )
     flags.DEFINE_float('test', None, f'Fraction of the clips or signers in the test split; {default}, 0.', 0, 1)
     flags.DEFINE_integer('seed', 0, 'Seed of the random split.', lower_bound=0)
+    define_copies_flag()
 
 
-def assign_by_flags(clips: Sequence[clips_lib.Clip], values: flags.FlagValues) -> tuple[list[clips_lib.Clip], str]:
-    """As `assign`, with the flags of `define_flags`."""
-    return assign(clips, values.split_by, values.validation, values.test, values.seed)
+def define_copies_flag() -> None:
+    """Defines --copies."""
+    flags.DEFINE_enum(
+        'copies',
+        'leave_out',
+        list(split_copies.POLICIES),
+        'What is done about clips that are copies of clips in another split: leave_out those of validation and test, '
+        'or of validation what is in test; warn, which keeps all; or refuse.',
+    )
+
+
+def assign_by_flags(
+    clips: Sequence[clips_lib.Clip], values: flags.FlagValues, directory: str
+) -> tuple[list[clips_lib.Clip], str]:
+    """As `assign`, with the flags of `define_flags`; then leaves out copies in other splits, as --copies says.
+
+    Args:
+        clips: see `assign`.
+        values: of the flags.
+        directory: that the files of the clips are relative to.
+    """
+    equal, alike = same_videos.find_equal(clips, directory), same_videos.find_names(clips)
+    recordings = same_videos.merge([*equal, *alike], len(clips))
+    clips, line = assign(clips, values.split_by, values.validation, values.test, values.seed, recordings)
+    lines = [line]
+    alike = [group for group in alike if group not in equal]
+    for groups, what in ((equal, 'equal videos'), (alike, 'names of copies, such as a_flip of a')):
+        if groups and 'at random' in line:
+            named = split_copies.some([f'{clips[group[0]].file} ({len(group)} clips)' for group in groups])
+            lines.append(f'{what}, kept in one split: {named}')
+    clips, others = same_videos.check(clips, directory, values.copies)
+    return clips, '\n'.join([*lines, *others])
 
 
 def assign(
@@ -57,6 +91,7 @@ def assign(
     validation: float | None = None,
     test: float | None = None,
     seed: int = 0,
+    recordings: Sequence[int] | None = None,
 ) -> tuple[list[clips_lib.Clip], str]:
     """Draws the splits of clips that have none; where they have, draws only splits that are absent, from train.
 
@@ -66,6 +101,8 @@ def assign(
         validation: fraction of the clips or signers. None: 0.15.
         test: fraction of the clips or signers. None: 0.15, or where splits are given 0.
         seed: of the draw.
+        recordings: a number for each clip, the same for copies of one recording, which a draw at random keeps in one
+            split. None: all are different.
 
     Returns:
         The clips, and a line that says where their splits come from.
@@ -87,9 +124,13 @@ def assign(
     total = sum(fractions.values())
     if np.isnan(total) or total >= 1:
         raise errors.InputError(f'--validation and --test are {total:g} in all, expected less than 1')
-    pool = [clip for clip in clips if clip.split in ('', 'train')]
+    in_pool = [clip.split in ('', 'train') for clip in clips]
+    pool = list(itertools.compress(clips, in_pool))
     fractions = {split: fraction if pool and split not in given else 0.0 for split, fraction in fractions.items()}
-    draw = _draw_by_signer if split_by == 'signer' else _draw_at_random
+    draw: Any = _draw_by_signer
+    if split_by == 'random':
+        groups = list(itertools.compress(recordings if recordings is not None else range(len(clips)), in_pool))
+        draw = functools.partial(_draw_at_random, recordings=groups)
     drawn = iter(draw(pool, fractions, seed) if any(fractions.values()) else _all_in_train(pool))
     given_splits = [split for split in dataset_lib.SPLITS if split in given]
     lines = [f'{", ".join(given_splits)} as given'] if given else []
@@ -103,34 +144,45 @@ def assign(
     return clips, f'{line}; signers are unknown' if is_unknown and any(fractions.values()) else line
 
 
-def redraw_by_flags(undrawn: Sequence[clips_lib.Clip], values: flags.FlagValues) -> Redraw | None:
-    """What draws the splits of some of the clips, for when others were left out; None where all splits are given.
+def redraw_by_flags(undrawn: Sequence[clips_lib.Clip], values: flags.FlagValues, directory: str) -> Redraw | None:
+    """What draws the splits of clips without those that were left out; None where splits are given.
 
     Args:
         undrawn: as `assign` takes them.
         values: the flags.
+        directory: that the files of the clips are relative to.
     """
     if all(clip.split for clip in undrawn):
         return None
-    return lambda indices: assign_by_flags([undrawn[index] for index in indices], values)
+
+    def redraw(clips: Sequence[clips_lib.Clip]) -> tuple[list[clips_lib.Clip], str]:
+        clips = [dataclasses.replace(clip, split='') for clip in clips]
+        groups = [*same_videos.find_equal(clips, directory), *same_videos.find_names(clips)]
+        recordings = same_videos.merge(groups, len(clips))
+        return assign(clips, values.split_by, values.validation, values.test, values.seed, recordings)
+
+    return redraw
 
 
 def _all_in_train(clips: Sequence[clips_lib.Clip]) -> list[clips_lib.Clip]:
     return [dataclasses.replace(clip, split='train') for clip in clips]
 
 
-def _draw_at_random(clips: Sequence[clips_lib.Clip], fractions: Mapping[str, float], seed: int) -> list[clips_lib.Clip]:
-    """Splits so that each class has its fraction in each split."""
-    labels = np.array([clip.label for clip in clips])
+def _draw_at_random(
+    clips: Sequence[clips_lib.Clip], fractions: Mapping[str, float], seed: int, recordings: Sequence[int]
+) -> list[clips_lib.Clip]:
+    """Splits so that each class has its fraction of recordings in each split."""
+    _, first, recording = np.unique(recordings, return_index=True, return_inverse=True)
+    labels = np.array([clip.label for clip in clips])[first]
     rest, test = dataset_lib.stratified_split(labels, fractions['test'], seed)
     classes, counts = np.unique(labels, return_counts=True)
     left, left_counts = np.unique(labels[rest], return_counts=True)
     # Of all clips of a class: one that lost more to the test has as many in validation as others.
     of_rest = np.minimum(fractions['validation'] * counts[np.isin(classes, left)] / left_counts, 1)
     _, validation = dataset_lib.stratified_split(labels[rest], of_rest, seed + 1)
-    names = np.full(len(clips), 'train', object)
+    names = np.full(len(labels), 'train', object)
     names[test], names[rest[validation]] = 'test', 'validation'
-    return [dataclasses.replace(clip, split=name) for clip, name in zip(clips, names, strict=True)]
+    return [dataclasses.replace(clip, split=name) for clip, name in zip(clips, names[recording], strict=True)]
 
 
 def _draw_by_signer(clips: Sequence[clips_lib.Clip], fractions: Mapping[str, float], seed: int) -> list[clips_lib.Clip]:

@@ -15,12 +15,12 @@ import os
 from absl import flags
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder, download_models, plausibility, splits
+from preprocessing import clips_from_folder, download_models, plausibility, same_videos, splits
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.extraction import model_files
 from preprocessing.extraction import store as store_lib
 from preprocessing.formats import extracted, tfds_writer
-from slr_jax import cli, errors, progress
+from slr_jax import cli, errors, progress, split_copies
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
 
@@ -41,6 +41,7 @@ def convert(
     num_workers: int = 1,
     time_limit: float = 600.0,
     redraw: splits.Redraw | None = None,
+    copies: str = 'leave_out',
 ) -> str:
     """Makes a dataset of videos; what an interrupted call has done is not done again.
 
@@ -56,6 +57,7 @@ def convert(
         num_workers: processes.
         time_limit: seconds per clip.
         redraw: draws the splits of the clips that have landmarks where others have none; None where they are given.
+        copies: what is done about copies in other splits, one of split_copies.POLICIES.
 
     Returns:
         The directory of the dataset.
@@ -84,7 +86,7 @@ def convert(
         drawn = {video_id: split for split, part in dataset.splits.items() for video_id in part.video_ids}
         clips = [dataclasses.replace(clip, split=drawn.get(clip.video_id, clip.split)) for clip in clips]
         clips_lib.write_clips(table, clips, videos)
-    dataset = plausibility.check(dataset)
+    dataset = split_copies.check(plausibility.check(dataset), copies)
     version = os.path.join(path, tfds_writer.VERSION)
     if not os.path.exists(version):
         return tfds_writer.write_dataset(dataset, data_dir)
@@ -138,12 +140,15 @@ def main() -> None:
     progress.report('1 of 4: clips')
     if values.clips:
         clips = clips_lib.keep_glosses(clips_lib.read_clips(values.clips), values.glosses, values.clips)
+        clips, lines = same_videos.check(clips, values.videos, values.copies)
         redraw = None
     else:
         undrawn, lines = clips_from_folder.find(values)
-        clips, line = splits.assign_by_flags(undrawn, values)
-        redraw = splits.redraw_by_flags(undrawn, values)
-        progress.report('\n'.join([*lines, line]))
+        clips, line = splits.assign_by_flags(undrawn, values, values.videos)
+        redraw = splits.redraw_by_flags(undrawn, values, values.videos)
+        lines = [*lines, line]
+    for line in lines:
+        progress.report(line)
     work_dir = values.work_dir or os.path.join(values.data_dir, f'{values.name}_work')
     path = convert(
         clips,
@@ -157,6 +162,7 @@ def main() -> None:
         num_workers=values.num_workers,
         time_limit=values.time_limit,
         redraw=redraw,
+        copies=values.copies,
     )
     dataset = errors.quote(os.path.dirname(path))
     trains = f'--config=configs/own_videos.py --config.dataset={dataset} --workdir=runs/{values.name}'

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 import hashlib
 import os
 from typing import Any
@@ -9,6 +10,7 @@ import unicodedata
 
 import numpy as np
 
+from slr_jax import copies as copies_lib
 from slr_jax import errors
 from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
@@ -265,6 +267,11 @@ class Dataset:
                 f'dataset {self.description.name} has no split {name!r}, expected one of {", ".join(self.splits)}'
             )
         return self.splits[name]
+
+    @functools.cached_property
+    def copies(self) -> list[copies_lib.Pair]:
+        """Which clips are copies of each other, as `copies.find` returns them; of all splits, one after another."""
+        return copies_lib.find([clip for clips in self.splits.values() for clip in clips.landmarks], self.layout)
 
     def fingerprint(self) -> str:
         """SHA-256 over all clips, labels and splits: equal for equal data, wherever it lies."""

@@ -14,6 +14,21 @@ SUFFIXES = (
     '.flv', '.gif', '.m1v', '.m2t', '.m2ts', '.m2v', '.mts', '.mxf', '.ogv', '.qt', '.ts', '.vob', '.y4m',
 )  # fmt: skip
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+# What programs that copy or augment videos put after a name.
+_COPY = re.compile(
+    r'(?:[\s_.-]+(?:(?:h|v|horizontal|vertical)?[_-]?flip(?:ped)?|mirror(?:ed)?|bright(?:er|ness)?|dark(?:er)?|contrast|'
+    r'rot(?:ate[ds]?|ation)?|crop(?:ped)?|nois[ey]|blur(?:red)?|zoom(?:ed)?|scaled?|shift(?:ed)?|slow(?:er)?|fast(?:er)?|'
+    r'speed|aug(?:mented|mentation)?|copy|copie|kopie|copia)[\s_-]?(?:[\d.]+|\(\d+\))?|\s*\(\d+\))+$',
+    re.IGNORECASE,
+)
+
+
+def original_name(path: str) -> str:
+    """A path without suffix and what copying and augmenting add to names: `a/1` of `a/1_flip.mp4`, `a/1 - Copy.mp4`."""
+    stem, suffix = os.path.splitext(path)
+    stem = stem if suffix.lower() in SUFFIXES else path
+    folder, name = os.path.split(stem)
+    return os.path.join(folder, _COPY.sub('', name) or name)
 
 
 def walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:

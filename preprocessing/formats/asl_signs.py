@@ -54,11 +54,11 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
         for row in table.itertuples()
     ]
     undrawn = clips_lib.number_labels(clips)
-    clips, line = splits.assign_by_flags(undrawn, values)
+    clips, line = splits.assign_by_flags(undrawn, values, directory)
     clips_lib.check_clips(clips, path)
     print(line)
     return clip_folders.collect(
-        values, 'asl_signs', clips, functools.partial(_read_clip, directory), splits.redraw_by_flags(undrawn, values)
+        values, 'asl_signs', clips, functools.partial(_read_clip, directory), splits.redraw_by_flags(undrawn, values, directory)
     )
 
 

@@ -133,10 +133,10 @@ def _clips_of_folders(
     found = folders.Found(items, flags=_FLAGS)
     clips, _ = folders.make_clips(directory, found, roles, pattern, _SIGNER)
     undrawn = clips_lib.number_labels(clips)
-    clips, line = splits.assign_by_flags(undrawn, values)
+    clips, line = splits.assign_by_flags(undrawn, values, directory)
     clips_lib.check_clips(clips, directory)
     print('\n'.join([*found.notes(), line]))
-    return clips, splits.redraw_by_flags(undrawn, values)
+    return clips, splits.redraw_by_flags(undrawn, values, directory)
 
 
 def collect(

@@ -188,7 +188,7 @@ def collect(
     )
     kept = [clips[index] for index in indices]
     if skipped and redraw:
-        kept, line = redraw(indices)
+        kept, line = redraw(kept)
         print(f'without the clips that are left out: {line}')
     else:
         _report_lost_classes(clips, kept)

@@ -210,7 +210,7 @@ def test_splits_are_drawn_among_the_clips_that_are_there(convert, tmp_path):
         [dataclasses.replace(clip, file='bad.mp4') if i == lost else clip for i, clip in enumerate(clips)]
         for clips in (undrawn, drawn)
     )
-    redraw = lambda indices: splits.assign([undrawn[i] for i in indices])  # noqa: E731
+    redraw = lambda clips: splits.assign([dataclasses.replace(clip, split='') for clip in clips])  # noqa: E731
     path = convert(drawn, redraw=redraw)
     dataset = dataset_lib.load_dataset(path)
     assert all(set(part.labels.tolist()) == {0, 1} for part in dataset.splits.values())

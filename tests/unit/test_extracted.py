@@ -600,7 +600,7 @@ def collect_without(unread, redraw):
         lambda points: points,
         handedness='signer',
         source={},
-        redraw=(lambda indices: splits.assign([undrawn[i] for i in indices])) if redraw else None,
+        redraw=(lambda kept: splits.assign([dataclasses.replace(clip, split='') for clip in kept])) if redraw else None,
     )  # fmt: skip
     return dataset, clips
 
