@@ -176,9 +176,9 @@ def are_stills(directory: str, folders: Sequence[str]) -> errors.InputError:
 def stills_or_frames(directory: str, folders: Sequence[str]) -> errors.InputError:
     """The error for folders of numbered images, of which each may be a class or a clip."""
     return errors.InputError(
-        f'{directory} holds {len(folders)} folder{"s" * (len(folders) > 1)} of numbered images ({some(folders)}), which '
-        'may be classes of stills or clips of frames: --stills makes each image a clip of one frame, --nostills each '
-        'folder one clip'
+        f'{directory} holds {len(folders)} folder{"s" * (len(folders) > 1)} of numbered images ({some(folders)}), '
+        'which may be classes of stills or clips of frames: --stills makes each image a clip of one frame, --nostills '
+        'each folder one clip'
     )
 
 

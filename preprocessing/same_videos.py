@@ -129,7 +129,7 @@ def check(clips: Sequence[clips_lib.Clip], directory: str, policy: str) -> tuple
             [' = '.join(f'{clips[i].file} ({clips[i].gloss})' for i in group) for group in glosses]
         )
         lines.append(f'warning: {len(glosses)} videos are there under several glosses: {named}')
-    copies = {}
+    copies: dict[int, int] = {}
     for group in equal:
         kept = min(group, key=lambda i: split_copies.KEPT_IN.index(clips[i].split))
         copies |= {i: kept for i in group if clips[i].split != clips[kept].split}

@@ -57,9 +57,8 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
     clips, line = splits.assign_by_flags(undrawn, values, directory)
     clips_lib.check_clips(clips, path)
     print(line)
-    return clip_folders.collect(
-        values, 'asl_signs', clips, functools.partial(_read_clip, directory), splits.redraw_by_flags(undrawn, values, directory)
-    )
+    redraw = splits.redraw_by_flags(undrawn, values, directory)
+    return clip_folders.collect(values, 'asl_signs', clips, functools.partial(_read_clip, directory), redraw)
 
 
 def _read_clip(directory: str, clip: clips_lib.Clip) -> clip_folders.Points | None:
