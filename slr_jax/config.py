@@ -75,6 +75,8 @@ def _add_data(config: ml_collections.ConfigDict) -> None:
     config.validation = 'split'
     # Fraction of the training clips that validation 'holdout' takes, in (0, 1).
     config.validation_fraction = 0.2
+    # Validation clips that are copies of training clips: 'leave_out', 'warn' (all count) or 'refuse'.
+    config.copies = 'leave_out'
     # Fraction of the training clips to train on, stratified, in (0, 1].
     config.train_fraction = 1.0
     # Folds of cross-validation, from 2, over training and validation clips together; None: none. Test clips stay.
@@ -285,10 +287,11 @@ _MAX_FOLDS = 1000
 def _choices() -> dict[str, Any]:
     """Field -> its legal values."""
     # Imported here, so that a mistyped flag need not wait for jax.
-    from slr_jax import features, folds, frames, gates, models, normalize, train_step
+    from slr_jax import features, folds, frames, gates, models, normalize, split_copies, train_step
 
     return {
         'validation': VALIDATIONS,
+        'copies': split_copies.POLICIES,
         'folds_by': folds.BY,
         'normalize': normalize.METHODS,
         'coordinates': features.COORDINATES,

@@ -9,8 +9,9 @@ import numpy as np
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, figures, files, folds, frame_sizes, inference, input_pipeline, models, progress
+from slr_jax import errors, figures, files, folds, frame_sizes, inference, models, progress, split_copies
 from slr_jax import features as features_lib
+from slr_jax import landmarks as landmarks_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 
@@ -29,7 +30,8 @@ class Evaluator:
         restrict: whether answers are chosen among the glosses of the dataset, and not among all of the model.
 
     Attributes:
-        clips: that are tested; a label is an index of `label_names`.
+        clips: that are tested, without copies of training clips; a label is an index of `label_names`.
+        copies: clip -> the training clip that it is a copy of.
         label_names: the glosses that answers are chosen among, in the order of the model's classes.
         classes: <int>[glosses], their classes.
         left_out: gloss -> number of clips, of those that the model does not know.
@@ -65,19 +67,27 @@ class Evaluator:
         _check_fits(path, loaded.description, workdir, self.description)
         is_own = dataset is None or loaded.fingerprint() == workdir_lib.fingerprint(workdir)
         clips = self._find_clips(loaded, is_own=is_own)
+        train = self._find_training_clips(loaded, is_own=is_own)
         self._signers_in_train = None
-        if is_own:
-            train, _ = input_pipeline.training_clips(loaded, self.config)
+        if is_own and train is not None:
             self._signers_in_train = dataset_lib.signers_in_train(train.signers, clips.signers)
         self._match_glosses(path, loaded.description.label_names, clips, leave_out=unknown_glosses == 'leave_out')
+        self._leave_out_copies(path, train)
         features = features_lib.Features.from_config(self.config, self.description.layout)
-        sizes, num_clips = self.clips.frame_sizes, len(self.clips)
-        aspects = self.description.aspects(sizes, num_clips)
-        self._features = features.compute_for_model(self.config, self.clips.landmarks, self.clips.video_ids, aspects)
-        self.note = frame_sizes.compare(sizes, num_clips, self.description.frame_sizes, uses_shape=features.uses_shape)
+        sizes = self.clips.frame_sizes
+        self.note = frame_sizes.compare(
+            sizes, len(self.clips), self.description.frame_sizes, uses_shape=features.uses_shape
+        )
+        self._features, self._features_of_copies = (
+            self._compute(features, clips) if len(clips) else [] for clips in (self.clips, self._copies)
+        )
         idle = features.find_idle_groups(self._features)
         if len(idle) == len(features.fed_layout.groups):
             progress.report(f'warning: {path}: {features.describe_idle(idle, self.clips.landmarks, split)}')
+
+    def _compute(self, features: features_lib.Features, clips: dataset_lib.Clips) -> list[np.ndarray]:
+        aspects = self.description.aspects(clips.frame_sizes, len(clips))
+        return features.compute_for_model(self.config, clips.landmarks, clips.video_ids, aspects)
 
     def _find_clips(self, loaded: dataset_lib.Dataset, *, is_own: bool) -> dataset_lib.Clips:
         self._fold: dict[str, int] = {}
@@ -115,15 +125,61 @@ class Evaluator:
         positions = np.array([-1 if found is None else np.searchsorted(self.classes, found) for found in matched])
         self.clips = dataclasses.replace(clips, labels=positions[clips.labels].astype(np.int32))
 
+    def _find_training_clips(self, loaded: dataset_lib.Dataset, *, is_own: bool) -> dataset_lib.Clips | None:
+        """What the model was trained on; None where it is tested on just that, or where it cannot be found."""
+        path = self.config.dataset
+        try:
+            if is_own and self.split == 'train':
+                return None
+            trained_on = loaded if is_own else dataset_lib.load_dataset(path)
+            if self.config.num_folds:
+                return folds.split(trained_on, self.config)[0]
+            return trained_on.split('train')
+        except errors.InputError as error:
+            reason = error if path else 'the workdir does not say which they are'
+            progress.report(f'the clips are not compared with those that the model was trained on: {reason}')
+            return None
+
+    def _leave_out_copies(self, path: str, train: dataset_lib.Clips | None) -> None:
+        """Divides the clips into those that count and copies of training clips."""
+        clips, layout = self.clips, landmarks_lib.LAYOUTS[self.description.layout]
+        found = split_copies.find_copies(clips, train, layout) if train is not None else {}
+        if found and len(found) == len(clips):
+            raise errors.InputError(
+                f'{path}: all {len(clips)} clips of the {self.split} split are copies of clips that the model of '
+                f'{self.workdir} was trained on, expected others'
+            )
+        self.copies = {clips.video_ids[i]: train.video_ids[other] for i, (other, _) in found.items()} if train else {}
+        self._copies = clips.take(list(found))
+        if found:
+            names = split_copies.some([names for _, names in found.values()])
+            progress.report(
+                f'{len(found)} of {len(clips)} {self.split} clips are copies of training clips and do not count: '
+                f'{names}'
+            )
+            self.clips = clips.take([i for i in range(len(clips)) if i not in found])
+
     def logits(self, loaded: checkpoint_lib.LoadedModel) -> np.ndarray:
         """<float32>[clips, glosses] of one checkpoint of the workdir."""
-        logits = inference.predict_logits(inference.mapped_eval_step(loaded.model), loaded.params, self._features)
+        return self._predict(loaded, self._features)
+
+    def _predict(self, loaded: checkpoint_lib.LoadedModel, features: Sequence[np.ndarray]) -> np.ndarray:
+        logits = inference.predict_logits(inference.mapped_eval_step(loaded.model), loaded.params, features)
         return logits[:, self.classes]
+
+    def _metrics_with_copies(self, loaded: checkpoint_lib.LoadedModel, logits: np.ndarray) -> dict[str, Any]:
+        if not self.copies:
+            return {}
+        all_logits = np.concatenate([logits, self._predict(loaded, self._features_of_copies)])
+        found = metrics_lib.compute_metrics(all_logits, np.concatenate([self.clips.labels, self._copies.labels]))
+        return {'with_copies': {name: found[name] for name in ('accuracy', 'accuracy_wilson95', 'top5', 'clips')}}
 
     def metrics(self, loaded: checkpoint_lib.LoadedModel, logits: np.ndarray) -> dict[str, Any]:
         """The content of metrics.json for the answers of one checkpoint."""
         return {
             **metrics_lib.compute_metrics(logits, self.clips.labels),
+            'copies': self.copies,
+            **self._metrics_with_copies(loaded, logits),
             'dataset': self.dataset_name,
             'split': self.split,
             **self._fold,
@@ -365,9 +421,13 @@ def describe(metrics: dict[str, Any]) -> str:
     top5 = f'top-5 {metrics["top5"]:.2%}, ' if 'top5' in metrics else ''
     counts = [metrics[name] for name in ('glosses', 'chosen_among', 'model_glosses')]
     some = '' if len(set(counts)) == 1 else ' of {} glosses, chosen among {} of the {} of the model'.format(*counts)
+    copies = ''
+    if 'with_copies' in metrics:
+        both = metrics['with_copies']
+        copies = f'; {both["accuracy"]:.2%} of {both["clips"]} clips with the copies of training clips'
     return (
         f'{metrics["split"]} accuracy {metrics["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), {top5}'
-        f'{metrics["clips"]} clips{some}; checkpoint {metrics["checkpoint"]}, {metrics["selected_by"]}'
+        f'{metrics["clips"]} clips{some}{copies}; checkpoint {metrics["checkpoint"]}, {metrics["selected_by"]}'
     )
 
 

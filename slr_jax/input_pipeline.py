@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, folds, memory
+from slr_jax import errors, folds, memory, progress, split_copies
 
 # Lengths that training clips are padded to, at most: each is compiled.
 _NUM_BUCKETS = 8
@@ -345,17 +345,25 @@ def steps_per_epoch(num_clips: int, batch_size: int) -> int:
 
 
 def training_clips(
-    dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict
+    dataset: dataset_lib.Dataset, config: ml_collections.ConfigDict, *, report: bool = False
 ) -> tuple[dataset_lib.Clips, dataset_lib.Clips | None]:
     """The clips to train on and to validate on, None for `config.validation = 'none'`.
+
+    Validation clips that are copies of training clips are left out, or what `config.copies` says, and with `report`
+    named.
 
     With `num_folds`, both are of training and validation split together. `validation_fraction` and `train_fraction` are
     stratified fractions drawn from the seed.
 
     Raises:
-        InputError: the dataset lacks a split, or nothing is left in one.
+        InputError: the dataset lacks a split, nothing is left in one, or `config.copies` refuses copies.
     """
     train, validation = (folds.split if config.num_folds else _by_splits)(dataset, config)
+    if validation is not None:
+        # Before a part of the training clips is drawn, so that every seed has the same validation clips.
+        validation, line = split_copies.without_copies(validation, train, dataset.layout, config.copies)
+        if line and report:
+            progress.report(line)
     if config.train_fraction < 1:
         _, kept = dataset_lib.stratified_split(train.labels, config.train_fraction, config.seed)
         train = train.take(kept)
@@ -377,8 +385,11 @@ def _by_splits(
             )
         return train, dataset.split('validation')
     if config.validation == 'holdout':
-        kept, held_out = dataset_lib.stratified_split(train.labels, config.validation_fraction, config.seed)
-        return train.take(kept), train.take(held_out)
+        # Clips that have copies are trained on, so that every seed holds out equally many.
+        copied = split_copies.have_copies(train, dataset.layout) if config.copies == 'leave_out' else []
+        single = np.setdiff1d(np.arange(len(train)), copied)
+        _, held_out = dataset_lib.stratified_split(train.labels[single], config.validation_fraction, config.seed)
+        return train.take(np.setdiff1d(np.arange(len(train)), single[held_out])), train.take(single[held_out])
     return train, None
 
 

@@ -5,6 +5,7 @@ import dataclasses
 
 from slr_jax import copies, errors, progress
 from slr_jax import dataset as dataset_lib
+from slr_jax import landmarks as landmarks_lib
 
 # What is done about clips of one split that are copies of clips in another.
 POLICIES = ('leave_out', 'warn', 'refuse')
@@ -53,6 +54,63 @@ def check(dataset: dataset_lib.Dataset, policy: str, option: str = '--copies=') 
             progress.report(f'warning: {name}: no clip of the split {split} is left')
     source = {**dataset.description.source, 'copies_left_out': len(found.left_out)}
     return dataset_lib.Dataset(dataclasses.replace(dataset.description, source=source), splits)
+
+
+def find_copies(
+    clips: dataset_lib.Clips, others: dataset_lib.Clips, layout: landmarks_lib.Layout
+) -> dict[int, tuple[int, str]]:
+    """Finds the clips that are copies of some others.
+
+    Args:
+        clips: those looked for.
+        others: among which.
+        layout: of both.
+
+    Returns:
+        Index of the clip -> index of the other, and their names for a message.
+    """
+    pairs = copies.find([*others.landmarks, *clips.landmarks], layout)
+    groups = copies.group(pairs, len(others) + len(clips))[len(others) :].tolist()
+    kinds = {(pair.first, pair.second): pair.kind for pair in pairs}
+    return {
+        i: (
+            other,
+            f'{clips.video_ids[i]} {kinds.get((other, len(others) + i), copies.NEAR)} {others.video_ids[other]}',
+        )
+        for i, other in enumerate(groups)
+        if other < len(others)
+    }
+
+
+def have_copies(clips: dataset_lib.Clips, layout: landmarks_lib.Layout) -> list[int]:
+    """The clips that are copies of others among them, by index."""
+    pairs = copies.find(clips.landmarks, layout)
+    return sorted({clip for pair in pairs for clip in pair[:2]})
+
+
+def without_copies(
+    clips: dataset_lib.Clips, train: dataset_lib.Clips, layout: landmarks_lib.Layout, policy: str
+) -> tuple[dataset_lib.Clips, str]:
+    """The validation clips that count, and a line about those that are copies of training clips, '' without any.
+
+    Raises:
+        InputError: `policy` is 'refuse' and there are some, or nothing else is left.
+    """
+    found = find_copies(clips, train, layout)
+    if not found:
+        return clips, ''
+    what = (
+        f'{len(found)} of {len(clips)} validation clips are copies of training clips: '
+        f'{some([names for _, names in found.values()])}'
+    )
+    if policy == 'refuse' or (policy == 'leave_out' and len(found) == len(clips)):
+        raise errors.InputError(
+            f"{what}; expected {'others' if policy == 'leave_out' else 'none'} with config.copies = '{policy}'"
+        )
+    if policy == 'warn':
+        return clips, f'warning: {what}, and count'
+    kept = [i for i in range(len(clips)) if i not in found]
+    return clips.take(kept), f"{what}; they do not count (config.copies = 'warn' counts them)"
 
 
 class _Found:

@@ -40,7 +40,7 @@ class TrainingClips:
         features = features_lib.Features.from_config(config, dataset.description.layout)
         self.dim = features.dim
         models.model_from_config(config, dataset.description.num_classes).check_num_heads(self.dim)
-        train, validation = input_pipeline.training_clips(dataset, config)
+        train, validation = input_pipeline.training_clips(dataset, config, report=True)
         self.train_labels = train.labels
         self.class_weights: np.ndarray | None = None
         if config.class_weights == 'balanced':

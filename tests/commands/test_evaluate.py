@@ -185,3 +185,28 @@ def test_signers_who_are_in_train_are_named(make_workdir, tiny_dataset, tmp_path
     # Names of signers mean nothing in another dataset.
     metrics = evaluation.evaluate(str(make_workdir(KNOWN, '')), dataset=data)
     assert metrics['signers_in_train'] is None
+
+
+def test_copies_of_training_clips_do_not_count(make_workdir, tiny_dataset, tmp_path, capsys):
+    train, test = tiny_dataset.splits['train'], tiny_dataset.splits['test']
+    copied = dataclasses.replace(train.take([0, 1]), video_ids=['copy', 'mirrored'])
+    copied.landmarks[1] = (copied.landmarks[1] * np.array([-1, 1, 1], np.float32)).astype(np.float32)
+    leaking = dataclasses.replace(tiny_dataset, splits={'train': train, 'test': dataset.concatenate([copied, test])})
+    path = tfds_writer.write_dataset(leaking, str(tmp_path))
+    workdir = make_workdir(tiny_dataset.description.label_names, path)
+    metrics = evaluation.evaluate(str(workdir))
+    assert metrics['copies'] == {'copy': train.video_ids[0], 'mirrored': train.video_ids[1]}
+    assert metrics['clips'] == len(test)
+    assert metrics['with_copies']['clips'] == len(test) + 2
+    logits = checkpoint.load_model(str(workdir)).logits([*copied.landmarks, *test.landmarks])
+    correct = logits.argmax(axis=1) == np.concatenate([copied.labels, test.labels])
+    assert metrics['accuracy'] == pytest.approx(correct[2:].mean())
+    assert metrics['with_copies']['accuracy'] == pytest.approx(correct.mean())
+    assert f'2 of {len(test) + 2} test clips are copies of training clips and do not count: copy = ' in (
+        capsys.readouterr().out
+    )
+    assert f'of {len(test) + 2} clips with the copies of training clips' in evaluation.describe(metrics)
+    only = dataclasses.replace(tiny_dataset, splits={'test': copied})
+    path = tfds_writer.write_dataset(only, str(tmp_path / 'only'))
+    with pytest.raises(errors.InputError, match='all 2 clips of the test split are copies of clips'):
+        evaluation.evaluate(str(workdir), dataset=path)

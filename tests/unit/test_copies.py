@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from preprocessing import synthetic
-from slr_jax import copies, errors, split_copies
+from slr_jax import copies, errors, input_pipeline, split_copies
 from slr_jax import dataset as dataset_lib
 from slr_jax import landmarks as landmarks_lib
+from tests.conftest import make_tiny_config
 
 LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
 
@@ -145,3 +146,33 @@ def test_copies_across_splits_are_named_and_left_out(leaking, capsys):
     assert 'warning: signs: 1 of validation and 1 of test' in capsys.readouterr().out
     with pytest.raises(errors.InputError, match=r'signs: 1 of validation .*expected none with --copies=refuse'):
         split_copies.check(leaking, 'refuse')
+
+
+def test_validation_has_no_copies_of_training_clips(clips, capsys):
+    landmarks = [clips[0], clips[1], clips[2], clips[0] + 0.1, clips[3]]
+    splits = ['train'] * 3 + ['validation'] * 2
+    description = dataset_lib.Description('signs', LAYOUT.name, ['x', 'y'])
+    dataset = dataset_lib.Dataset.from_clips(description, landmarks, [0, 1, 0, 0, 1], splits)
+    train, validation = input_pipeline.training_clips(dataset, make_tiny_config('d'), report=True)
+    assert (len(train), validation.video_ids) == (3, ['validation_00001'])
+    assert '1 of 2 validation clips are copies of training clips: validation_00000 ≈ train_00000' in (
+        capsys.readouterr().out
+    )
+    _, validation = input_pipeline.training_clips(dataset, make_tiny_config('d', copies='warn'), report=True)
+    assert len(validation) == 2
+    assert 'warning: 1 of 2 validation clips' in capsys.readouterr().out
+    with pytest.raises(
+        errors.InputError, match=r"1 of 2 validation clips .*expected none with config.copies = 'refuse'"
+    ):
+        input_pipeline.training_clips(dataset, make_tiny_config('d', copies='refuse'))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_holdout_has_no_copies_of_training_clips(clips, seed):
+    landmarks = [*clips, clips[0] + 0.1, mirror(clips[1])]
+    description = dataset_lib.Description('signs', LAYOUT.name, ['x'])
+    dataset = dataset_lib.Dataset.from_clips(description, landmarks, [0] * 7, ['train'] * 7)
+    config = make_tiny_config('d', validation='holdout', validation_fraction=0.4, seed=seed)
+    train, validation = input_pipeline.training_clips(dataset, config)
+    assert (len(train), len(validation)) == (6, 1)
+    assert {'train_00000', 'train_00001', 'train_00005', 'train_00006'} <= set(train.video_ids)
