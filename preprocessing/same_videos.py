@@ -91,6 +91,20 @@ def find_names(clips: Sequence[clips_lib.Clip]) -> Groups:
     ]
 
 
+def _find_split_names(clips: Sequence[clips_lib.Clip]) -> Groups:
+    """As find_names, whatever the folders: of clips whose original is not in their own folder."""
+    stems = {os.path.splitext(clip.file)[0] for clip in clips}
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    lonely = set()
+    for index, clip in enumerate(clips):
+        name = video_files.original_name(clip.file)
+        key = clip.gloss, clip.signer_id, os.path.basename(name)
+        groups.setdefault(key, []).append(index)
+        if name not in stems:
+            lonely.add(key)
+    return [group for key, group in groups.items() if key in lonely]
+
+
 def merge(groups: Iterable[Sequence[int]], num_clips: int) -> list[int]:
     """For each clip the first of those that any groups say are of one recording."""
     firsts = list(range(num_clips))
@@ -141,7 +155,9 @@ def check(clips: Sequence[clips_lib.Clip], directory: str, policy: str) -> tuple
         if policy == 'leave_out':
             what += '; they are left out (--copies=warn keeps them)'
         lines.append(what if policy == 'leave_out' else f'warning: {what}')
-    across = [group for group in find_names(clips) if len({clips[i].split for i in group if i not in copies}) > 1]
+    across = [
+        group for group in _find_split_names(clips) if len({clips[i].split for i in group if i not in copies}) > 1
+    ]
     if across:
         named = split_copies.some(
             [' and '.join(f'{clips[i].file} ({clips[i].split})' for i in group) for group in across]
