@@ -135,9 +135,8 @@ class _Found:
             kept = [clip for clip in group if self._clips[clip][0] == kept_in]
             for clip in group:
                 if clip not in kept:
-                    # A direct copy if there is one.
-                    best = min(kept, key=lambda other, clip=clip: tuple(sorted((clip, other))) not in self._kinds)
-                    self.left_out[self._clips[clip]] = best
+                    direct = [other for other in kept if (min(clip, other), max(clip, other)) in self._kinds]
+                    self.left_out[self._clips[clip]] = (direct or kept)[0]
 
     def describe_left_out(self) -> str:
         """How many clips are copies of others in another split, and some of them."""
