@@ -24,7 +24,7 @@ def of_clips(given: FrameSizes, num_clips: int) -> np.ndarray:
     """<int32>[clips, 2], width and height of the pictures of each clip in pixels, (0, 0) where unknown.
 
     Raises:
-        InputError: what is given are no pairs of whole numbers from 0, one or as many as there are clips.
+        InputError: what is given are no pairs of whole numbers from 0, one or one for each clip.
     """
     try:
         pairs = np.asarray((0, 0) if given is None else given, np.float64)
