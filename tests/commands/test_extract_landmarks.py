@@ -178,7 +178,10 @@ def test_each_bad_video_is_reported_and_the_others_are_done(command, tmp_path):
         'good, too': ('done', ''),
     }
     report = pd.read_csv(tmp_path / 'out' / 'report.csv', keep_default_na=False, dtype=str)
-    columns = ['video_id', 'file', 'status', 'reason', 'frames', 'right_hand', 'left_hand', 'body', 'hands_given_up']
+    columns = [
+        *('video_id', 'file', 'status', 'reason', 'frames'),
+        *('right_hand', 'left_hand', 'body', 'hands_given_up', 'frame_size'),
+    ]
     assert report.columns.tolist() == columns
     assert report['video_id'].tolist() == [clip.video_id for clip in clips]
     assert report['file'].tolist() == [clip.file for clip in clips]
