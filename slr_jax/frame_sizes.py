@@ -100,6 +100,12 @@ def describe(counts: Mapping[str, int]) -> str:
     return ', '.join(names[:_MOST_NAMES]) + more
 
 
+def is_same_shape(size: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two pairs of width and height are of one shape."""
+    one, two = size[0] * other[1], size[1] * other[0]
+    return max(one, two) <= _SAME_ASPECT * min(one, two)
+
+
 def has_several_shapes(counts: Mapping[str, int] | None) -> bool:
     """Whether sizes are of several shapes."""
     aspects = _aspects_of(counts or ())

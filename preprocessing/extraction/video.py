@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from preprocessing.extraction import video_files
+from slr_jax import frame_sizes
 
 # A damaged video may lose a few frames, as in some WLASL videos.
 _MAX_LOST_FRAMES = 2
@@ -59,7 +60,8 @@ def read_frames(path: str, wanted: Callable[[int], bool], last: int | None) -> I
 
     Raises:
         VideoError: the file is empty or not a video, has no frames, or is truncated or damaged before `last`; the
-            folder holds no frames, or one is missing, of another size or cannot be read.
+            folder holds no frames, or one is missing, of another size or cannot be read; the shape of the pictures
+            changes within the video.
     """
     for number, _, frame in read_timed_frames(path, wanted, last):
         yield number, frame
@@ -79,8 +81,11 @@ def read_timed_frames(
         return
     # Its tables are made for the first frame only.
     reformatter = av.video.reformatter.VideoReformatter()
+    width = height = 0
     for number, decoded in enumerate(_decode(path), start=1):
+        width, height = width or decoded.width, height or decoded.height
         if wanted(number):
+            _check_shape(number, decoded, width, height)
             yield number, decoded.time, _to_rgb(decoded, reformatter)
         if number == last:
             break
@@ -99,13 +104,17 @@ def frames_per_second(path: str) -> float | None:
 
 
 def frame_size(path: str) -> tuple[int, int]:
-    """Width and height of the first frame of a video or folder as it is shown: turned, and in square pixels.
+    """Width and height of the first frame of a video, folder or image as it is shown: turned, and in square pixels.
 
     Raises:
         VideoError: there is none.
     """
     if os.path.isdir(path):
         _, picture = next(_read_folder(path, lambda number: True, 1))
+        return picture.shape[1], picture.shape[0]
+    if video_files.is_image(os.path.basename(path)):
+        # What images say of the size of their pixels is that of a print.
+        picture = _read_image(*os.path.split(path))
         return picture.shape[1], picture.shape[0]
     with _open(path) as (_, stream, _):
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
@@ -213,6 +222,15 @@ def _find_missing_end(path: str, stream: av.VideoStream) -> str:
     if size + _SLACK < whole < _UNKNOWN:
         return f'it has {size} of {whole} bytes'
     return ''
+
+
+def _check_shape(number: int, frame: av.VideoFrame, width: int, height: int) -> None:
+    """Refuses a frame of another shape than the first, as a call from a phone that is turned has them."""
+    if not frame_sizes.is_same_shape((frame.width, frame.height), (width, height)):
+        raise VideoError(
+            f'frame {number} is {frame.width}x{frame.height}, the first frame {width}x{height}: the shape of the '
+            'pictures changes within the video, expected one'
+        )
 
 
 def _to_rgb(frame: av.VideoFrame, reformatter: av.video.reformatter.VideoReformatter) -> np.ndarray:

@@ -119,7 +119,7 @@ def test_lossy_recordings_are_those_of_opencv(tmp_path, handed):
 
 
 def test_a_size_that_changes_within_a_recording(tmp_path, handed):
-    pictures = [make_picture(*size) for size in ((48, 64), (48, 65), (31, 100), (64, 48), (48, 64))]
+    pictures = [make_picture(*size) for size in ((48, 64), (48, 65), (33, 44), (96, 128), (48, 64), (64, 48))]
     with av.open(str(tmp_path / 'a.mov'), 'w') as output:
         stream = output.add_stream('png', rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, 'rgb24'
@@ -132,7 +132,10 @@ def test_a_size_that_changes_within_a_recording(tmp_path, handed):
             for packet in (*codec.encode(frame), *codec.encode(None)):
                 packet.stream = stream
                 output.mux(packet)
-    check(handed(read(tmp_path / 'a.mov')), pictures)
+    wanted = set(range(1, 6)).__contains__
+    check(handed([frame for _, frame in video.read_frames(str(tmp_path / 'a.mov'), wanted, None)]), pictures[:5])
+    with pytest.raises(video.VideoError, match=r'frame 6 is 48x64, the first frame 64x48: the shape .* changes'):
+        read(tmp_path / 'a.mov')
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.bmp', '.jpg'])

@@ -446,8 +446,18 @@ def test_a_still_is_a_video_of_one_frame(tmp_path, suffix):
     assert number == 1
     np.testing.assert_array_equal(frame, cv2.imread(str(path))[..., ::-1])
     assert video.frames_per_second(str(path)) is None
+    assert video.frame_size(str(path)) == (64, 48)
     path.write_bytes(b'no image')
     refuse(path, f'a_000001{suffix} is not an image')
+
+
+def test_the_size_of_a_still_is_not_that_of_its_print(tmp_path):
+    jpeg = cv2.imencode('.jpg', make_frame(1))[1].tobytes()
+    header = b'JFIF\0\1\1'
+    assert header in jpeg
+    start = jpeg.index(header) + len(header)
+    (tmp_path / 'a.jpg').write_bytes(jpeg[:start] + struct.pack('>BHH', 1, 72, 144) + jpeg[start + 5 :])
+    assert video.frame_size(str(tmp_path / 'a.jpg')) == (64, 48)
 
 
 def test_images_of_several_sizes_are_no_frames(tmp_path):
