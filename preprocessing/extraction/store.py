@@ -350,6 +350,12 @@ def summary(rows: Sequence[Row]) -> str:
     sizes = dict(Counter(row['frame_size'] for row in done if row['frame_size']).most_common())
     if frame_sizes.has_several_shapes(sizes):
         lines.append(f'pictures of several shapes, by number of clips: {frame_sizes.describe(sizes)}')
+    older = [row['video_id'] for row in done if not row['frame_size']]
+    if older:
+        lines.append(
+            'warning: an older version, which misread pictures whose width is no multiple of 16, extracted '
+            f'{folders.count_and_name(older)}; remove their .npz files and run the command again'
+        )
     return '\n'.join([*lines, *unseen_line(rows)])
 
 

@@ -20,7 +20,7 @@ def make_row(name='a', num_frames=100, frame_end=clips_lib.TO_THE_END, **seen):
     for group, count in seen.items():
         landmarks[:count, list(landmarker.LAYOUT.groups[group])] = 0.5
     clip = clips_lib.Clip(name, f'{name}.mp4', 0, 'book', 'train', frame_end=frame_end)
-    return store_lib.done_row(clip, landmarks, 0)
+    return store_lib.done_row(clip, landmarks, 0, (64, 48))
 
 
 def test_a_clip_in_which_nothing_is_seen_is_not_done():
@@ -33,6 +33,12 @@ def test_a_clip_in_which_nothing_is_seen_is_not_done():
     )
     # One frame of 100,000 is something.
     assert make_row(num_frames=100_000, body=1)['status'] == 'done'
+
+
+def test_clips_of_an_older_version_are_named():
+    rows = [make_row('old', body=9) | {'frame_size': ''}, make_row('new', body=9)]
+    assert 'extracted 1 (old); remove' in store_lib.summary(rows)
+    assert 'older version' not in store_lib.summary(rows[1:])
 
 
 @pytest.mark.parametrize(
