@@ -90,7 +90,10 @@ def check(
     changes: dict[str, Any] = {'missing_values': list(missing_values)} if missing_values else {}
     if origins:
         changes['origins'] = [dataset.layout.points[point] for point in origins]
-    if frame_size:
+    if frame_size and all(clips.frame_sizes.all() for clips in dataset.splits.values()):
+        known = frame_sizes.describe(dataset.description.frame_sizes or {})
+        print(f'warning: {name}: --frame_size is not used, as the source says the size of all pictures: {known}')
+    elif frame_size:
         dataset = _with_frame_size(dataset, frame_size)
         changes['frame_size'] = list(frame_size)
     num_divided = 0
@@ -99,8 +102,7 @@ def check(
             mark_missing(clip, missing_values, dataset.layout, origins)
             num_divided += bool(width) and divide_pixels(clip, dataset.layout, (width, height))
     if frame_size or num_divided:
-        by = frame_size or 'the size of their pictures'
-        print(f'{name}: {num_divided} of {_count(dataset)} clips were in pixels and are divided by {by}')
+        print(f'{name}: {num_divided} of {_count(dataset)} clips were in pixels and are divided by their frame_size')
     _refuse_pixels(dataset, frame_size)
     dataset = _leave_out_unseen(dataset, changes)
     warnings = (
@@ -230,7 +232,7 @@ def _find_shapes(dataset: dataset_lib.Dataset) -> Iterable[str]:
     if num_unknown:
         yield (
             f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown, that of others is '
-            f'{frame_sizes.describe(sizes)}; --frame_size states it'
+            f'{frame_sizes.describe(sizes)}; build_dataset --frame_size states it'
         )
     elif frame_sizes.has_several_shapes(sizes):
         yield (

@@ -168,6 +168,14 @@ def test_frame_size_states_those_that_are_unknown(capsys):
     assert 'of several shapes, by number of clips: 1280x720 (2), 720x1280 (1), 640x480 (1)' in printed
 
 
+def test_a_frame_size_that_nothing_needs_is_said_and_not_noted(capsys):
+    checked = plausibility.check(make_dataset([(640, 480)] * 4), frame_size=WIDE)
+    assert '--frame_size is not used, as the source says the size of all pictures: 640x480 (4)' in (
+        capsys.readouterr().out
+    )
+    assert 'frame_size' not in checked.description.source
+
+
 def test_shapes_that_are_known_of_some_clips_alone_are_named(capsys):
     plausibility.check(make_dataset())
     assert 'shape of the pictures of 1 of 4 clips is unknown, that of others is 640x480 (2)' in capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_pixels(capsys):
     with pytest.raises(errors.InputError, match=r'signs: 2 of 4 clips, the first is train_00001 .*--frame_size'):
         plausibility.check(make(clips))
     checked, printed = check(capsys, make(clips), frame_size=(1920, 1080))
-    assert '2 of 4 clips were in pixels and are divided by (1920, 1080)' in printed
+    assert '2 of 4 clips were in pixels and are divided by their frame_size' in printed
     found = [*checked.splits['train'].landmarks, *checked.splits['test'].landmarks]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert checked.description.source['frame_size'] == [1920, 1080]
