@@ -151,7 +151,7 @@ class _Reader:
             progress.report(f'{path} is taken as {_describe(reading)}{other}')
         layout = _HAND if reading[0][0] == 'hand' else landmarker_lib.LAYOUT
         points = np.full((len(clip), layout.num_points, 3), np.nan, np.float32)
-        rows, first = clip.reshape(len(clip), -1), 0
+        rows, first = clip.reshape(len(clip), math.prod(clip.shape[1:])), 0
         for part, num_points, num_axes in reading:
             numbers = rows[:, first : first + num_points * num_axes].reshape(len(rows), num_points, num_axes)
             first += num_points * num_axes

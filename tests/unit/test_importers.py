@@ -249,6 +249,14 @@ def test_shapes_that_say_nothing_are_refused(tmp_path, shape, facts, where):
         read('mp_data', input=tmp_path, folders='split/class' if 'train' in where else 'class')
 
 
+@pytest.mark.parametrize('shape', [(0, 126), (0, 2, 21, 3)])
+def test_an_array_without_frames_is_left_out(tmp_path, capsys, shape):
+    write_mp_data(tmp_path, 126, per_frame=False)
+    np.save(tmp_path / 'book' / 'none.npy', np.zeros(shape))
+    read('mp_data', input=tmp_path)
+    assert '1 of 21 clips are left out:\n  nothing seen in any frame: book_none\n' in capsys.readouterr().out
+
+
 def test_arrays_above_the_classes_are_named(tmp_path, capfd):
     write_mp_data(tmp_path, 126, per_frame=False)
     np.save(tmp_path / 'labels.npy', np.zeros(20))
