@@ -93,7 +93,8 @@ def find_names(clips: Sequence[clips_lib.Clip]) -> Groups:
 
 def _find_split_names(clips: Sequence[clips_lib.Clip]) -> Groups:
     """As find_names, whatever the folders: of clips whose original is not in their own folder."""
-    stems = {os.path.splitext(clip.file)[0] for clip in clips}
+    # A folder of frames has no suffix.
+    stems = {name for clip in clips for name in (clip.file, os.path.splitext(clip.file)[0])}
     groups: dict[tuple[str, str, str], list[int]] = {}
     lonely = set()
     for index, clip in enumerate(clips):

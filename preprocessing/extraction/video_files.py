@@ -26,7 +26,7 @@ _COPY = re.compile(
 def original_name(path: str) -> str:
     """A path without suffix and what copying and augmenting add to names: `a/1` of `a/1_flip.mp4`, `a/1 - Copy.mp4`."""
     stem, suffix = os.path.splitext(path)
-    stem = stem if suffix.lower() in SUFFIXES else path
+    stem = stem if suffix.lower() in (*SUFFIXES, *IMAGE_SUFFIXES) else path
     folder, name = os.path.split(stem)
     return os.path.join(folder, _COPY.sub('', name) or name)
 

@@ -3,7 +3,7 @@ import types
 import pytest
 
 from preprocessing import clips as clips_lib
-from preprocessing import clips_from_folder, clips_from_table, same_videos, splits
+from preprocessing import clips_from_folder, clips_from_table, same_videos, splits, video_tables
 from preprocessing.extraction import video_files
 from slr_jax import errors
 
@@ -22,7 +22,7 @@ def clip(file, split='train', gloss='a', start=1, end=clips_lib.TO_THE_END):
 def assign(directory, *, table=None, **options):
     """The clips of a directory, or of a table, with their splits, and the lines that the command prints."""
     if table:
-        clips, _ = clips_from_table.make_clips([str(table)], str(directory), clips_from_table.Options())
+        clips, _ = clips_from_table.make_clips([str(table)], str(directory), video_tables.Options())
     else:
         clips, _ = clips_from_folder.make_clips(str(directory))
     defaults = {'split_by': 'random', 'validation': None, 'test': None, 'seed': 0, 'copies': 'leave_out'}
@@ -131,6 +131,18 @@ def test_given_splits_lose_copies(given):
     )
     assert 'names say that clips of several splits are of one recording: ' in out
     assert 'test/a/z_flip.mp4 (test) and train/a/z.mp4 (train)' in out
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.jpg', '.PNG', '.a'])
+def test_numbers_of_several_splits_are_no_copies(suffix):
+    names = [f'{split}/x/1{suffix}' for split in ('train', 'test')]
+    clips = [clip(name, name.split('/')[0]) for name in names]
+    assert same_videos._find_split_names(clips) == []
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.PNG'])
+def test_copies_of_stills(suffix):
+    assert video_files.original_name(f'hello/1_flip{suffix}') == 'hello/1'
 
 
 def test_warn_and_refuse(given, tmp_path):
