@@ -205,7 +205,7 @@ def _class(
         if number is None or number not in names:
             raise table.error(index, role, cell, f'one of the {len(names)} labels of --glosses_file')
         return number, names[number]
-    return number if role == 'label' else None, columns['gloss'][index] or _tidy(columns['label'][index])
+    return number if role == 'label' else None, _tidy(columns['gloss'][index] or columns['label'][index])
 
 
 def _split(table: video_tables.Table, index: int, cell: str, groups: Mapping[str, str]) -> str:
@@ -236,7 +236,7 @@ def _rate(
     """Frames per second of a video, as --fps, its header or the column fps says."""
     in_row = next((cell for name, cell in row.items() if video_tables.plain(name) in ('fps', 'framerate')), '')
     try:
-        return options.fps or _rate_of_video(path) or float(in_row)
+        return options.fps or _rate_of_video(path) or float(in_row.replace(',', '.'))
     except ValueError:
         raise errors.InputError(
             f'{table.path}, {table.names[index]}: start and end are seconds, and {path} does not say its frames per '
@@ -263,12 +263,16 @@ def _frame(table: video_tables.Table, index: int, role: str, cell: str, rate: fl
         if not cell:
             return None
         if rate:
-            seconds = sum(float(part) * 60**power for power, part in enumerate(cell.replace(',', '.').split(':')[::-1]))
+            parts = cell.replace(',', '.').split(':')
+            # A fourth part is frames in one program and hundredths in another.
+            if len(parts) > 3 or (len(parts) > 1 and '-' in cell):
+                raise ValueError
+            seconds = sum(float(part) * 60**power for power, part in enumerate(parts[::-1]))
             frame = math.floor(seconds * rate) + 1 if role == 'start' else math.ceil(seconds * rate)
             return frame if frame > 0 else None
         frame = tables.parse_whole_number(cell)
     except (ValueError, OverflowError):
-        expected = 'seconds' if rate else 'a whole number, the frame; with --fps seconds'
+        expected = 'seconds, or h:m:s' if rate else 'a whole number, the frame; with --fps seconds'
         raise table.error(index, role, cell, expected) from None
     return None if frame < 0 or (role == 'end' and frame == 0) else frame + shift
 
@@ -328,7 +332,9 @@ def _describe(table: video_tables.Table, split: str | None, options: video_table
     if {'start', 'end'} & set(table.columns):
         in_seconds = options.fps or table.is_in_seconds('start') or table.is_in_seconds('end')
         words.append(f'{"seconds" if in_seconds else "frames"}; --whole_videos ignores start and end')
-    return f'{table.path}: {len(table.cells)} rows; {", ".join(words)}'
+    others = [name for name in map(str, table.cells) if name not in table.columns.values()]
+    line = f'{table.path}: {len(table.cells)} rows; {", ".join(words)}'
+    return f'{line}; other columns: {", ".join(others)}' if others else line
 
 
 # --- The command

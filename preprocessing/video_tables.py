@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import html
 import itertools
 import os
 import re
@@ -35,14 +36,15 @@ COLUMNS = {
         'subjectid', 'speaker', 'actor',
     ),
     'start': (
-        'starttime', 'startseconds', 'startsec', 'start', 'framestart', 'startframe', 'begin', 'tstart', 'first',
-        'firstframe', 'from',
+        'starttime', 'startseconds', 'startsec', 'starts', 'start', 'framestart', 'startframe', 'begin', 'tstart',
+        'first', 'firstframe', 'from',
     ),
     'end': (
-        'endtime', 'endseconds', 'endsec', 'end', 'frameend', 'endframe', 'stop', 'tend', 'last', 'lastframe', 'to',
+        'endtime', 'endseconds', 'endsec', 'ends', 'end', 'frameend', 'endframe', 'stop', 'tend', 'last',
+        'lastframe', 'to',
     ),
 }  # fmt: skip
-_SECONDS = tuple(f'{role}{unit}' for role in ('start', 'end') for unit in ('time', 'seconds', 'sec'))
+_SECONDS = tuple(f'{role}{unit}' for role in ('start', 'end') for unit in ('time', 'seconds', 'sec', 's'))
 _LINES = ('.jsonl', '.ndjson', '.jsonlines')
 _ADDRESS = re.compile(r'\w+://|www\.|youtu\.be/|([\w-]+\.)*youtube(-nocookie)?\.com/')
 # The id at the end of a name that youtube-dl or yt-dlp gave.
@@ -150,6 +152,7 @@ class Videos:
         return found if found or not _ADDRESS.match(text) else self._find_address(text)
 
     def _find_address(self, text: str) -> list[str]:
+        text = html.unescape(text)
         parts = urllib.parse.urlsplit(text if '://' in text else f'//{text}')
         [name, *_] = urllib.parse.parse_qs(parts.query).get('v') or [os.path.basename(parts.path.rstrip('/'))]
         name = urllib.parse.unquote(name)

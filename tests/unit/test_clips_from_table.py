@@ -227,7 +227,8 @@ def test_ms_asl(convert, videos, tmp_path):
     'address',
     [
         'https://www.youtube.com/watch?v=aB3dE-6_hIj&t=3s', 'www.youtube.com/watch?v=aB3dE-6_hIj',
-        'youtube.com/watch?feature=x&v=aB3dE-6_hIj', 'm.youtube.com/watch?v=aB3dE-6_hIj', 'https://youtu.be/aB3dE-6_hIj?t=3',
+        'youtube.com/watch?feature=x&v=aB3dE-6_hIj', 'youtube.com/watch?feature=x&amp;v=aB3dE-6_hIj',
+        'm.youtube.com/watch?v=aB3dE-6_hIj', 'https://youtu.be/aB3dE-6_hIj?t=3',
         'youtu.be/aB3dE-6_hIj', 'https://www.youtube.com/embed/aB3dE-6_hIj?start=1',
         'https://youtube.com/shorts/aB3dE-6_hIj/', 'https://www.youtube-nocookie.com/embed/aB3dE-6_hIj',
         'http://signs.example.org/media/aB3dE-6_hIj.mp4?size=2', 'https://signs.example.org/v/aB3dE-6_hIj#t=3',
@@ -255,7 +256,11 @@ def test_seconds_of_a_video(convert, videos, tmp_path):
     rows, _ = convert(*ALL_IN_TRAIN, '--fps=10', t__csv=table.replace('fps', 'size'))
     assert [row[5:] for row in rows] == [(11, 20), (16, -1)]
     rows, said = convert(*ALL_IN_TRAIN, t__csv=table.replace('1.5', 'x'))
-    assert "row 3, column start_time: found 'x', expected seconds" in said
+    for cell in ('x', '00:00:01:12', '1:-5', '1.5s'):
+        rows, said = convert(*ALL_IN_TRAIN, t__csv=table.replace('1.5', cell))
+        assert f"row 3, column start_time: found '{cell}', expected seconds, or h:m:s" in said
+    rows, _ = convert(*ALL_IN_TRAIN, t__csv=table.replace('1.5', '"0:00:01,5"').replace('50\n', '"29,97"\n'))
+    assert [row[5:] for row in rows] == [(21, 40), (45, -1)]
 
 
 def test_blanks_between_cells(convert, videos):
@@ -393,6 +398,26 @@ def test_columns_of_any_name_and_rows_without_a_gloss(convert, videos):
     ]
     assert 'passed over, without a gloss: 1 (row 4)' in said
     assert 'passed over, repeated: 1 (row 5)' in said
+
+
+def test_columns_that_are_not_used_are_named(convert, videos):
+    videos('a.mp4', 'b.mp4')
+    rows, said = convert(*ALL_IN_TRAIN, t__csv='file,gloss,start_ms,Dauer\na,x,5,7\nb,y,6,8\n')
+    assert [row[5:] for row in rows] == [(1, -1)] * 2
+    assert 'gloss = gloss; other columns: start_ms, Dauer\n' in said
+
+
+@pytest.mark.parametrize('columns', ['start_s,end_s', 'Start (s),End (s)', 'start_sec,end_seconds'])
+def test_columns_of_seconds(convert, videos, columns):
+    videos('a.mp4', 'b.mp4')
+    rows, _ = convert(*ALL_IN_TRAIN, t__csv=f'file,gloss,fps,{columns}\na,x,10,1,2\nb,y,10,0.5,\n')
+    assert [row[5:] for row in rows] == [(11, 20), (6, -1)]
+
+
+def test_glosses_of_numbers_from_spreadsheets(convert, videos):
+    videos('a.mp4', 'b.mp4')
+    rows, _ = convert(*ALL_IN_TRAIN, t__csv='file,gloss\na,1\nb,1.0\n')
+    assert [row[2] for row in rows] == ['1', '1']
 
 
 def test_splits_are_drawn_where_there_are_none(convert, videos):
