@@ -215,7 +215,7 @@ class ConvStack(nn.Module):
         )
         # One draw for all stages, as in TransformerStack.
         sites = self.conv_blocks + _NUM_DROPOUT_SITES
-        places = places_of(self.places, len(x))
+        places = places_of(self.places, x.shape[0])
         bits = None if deterministic else draw_bits(self.make_rng('dropout'), places, self.num_stages, sites)
         x, _ = stages(x, padding_mask, bits)
         return layer_norm('norm', self.dtype, self.param_dtype)(x)

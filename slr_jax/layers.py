@@ -144,7 +144,7 @@ class TransformerStack(nn.Module):
             name='layers',
         )
         # One draw for all layers: each would add as much to the program as a layer's arithmetic.
-        places = places_of(self.places, len(x))
+        places = places_of(self.places, x.shape[0])
         bits = (
             None if deterministic else draw_bits(self.make_rng('dropout'), places, self.num_layers, _NUM_DROPOUT_SITES)
         )

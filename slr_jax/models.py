@@ -117,7 +117,7 @@ class LandmarkTransformer(nn.Module):
 
     def dropout(self, x: Array, rate: float | Array, deterministic: bool) -> Array:
         """Dropout of <float>[batch, …] that for each clip is the same in any batch, which nn.Dropout is not."""
-        places = places_of(self.places, len(x))
+        places = places_of(self.places, x.shape[0])
         return dropout(x, rate, None if deterministic else draw_bits(self.make_rng('dropout'), places))
 
     def _learned_vector(self, name: str, init: Initializer, landmarks: Array) -> Array:
