@@ -88,7 +88,7 @@ class _SplitParser(flags.EnumParser):
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    helps = [f'--{word}' for argument in argv[1:] if (word := _HELP.get(argument))]
+    helps = [f'--{word}' for argument in argv[1:] if (word := _HELP.get(argument.removesuffix('=true')))]
     if helps:
         _show_help(helps[0])
     if 'validation' in flags.FLAGS:
@@ -101,6 +101,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
     # A config is a Python file: reading it, or a field that it lacks, can fail in any way.
     except Exception as error:
         raise errors.InputError(_flag_error(argv, error)) from None
+    for flag in (flags.FLAGS[name] for name in flags.FLAGS if not name.startswith('config.')):
+        if flag.value == '' and flag.default is None and not flag.using_default_value:
+            raise errors.InputError(f'--{flag.name}= is empty, expected a value')
     for name in _FOLDERS:
         if name in flags.FLAGS and flags.FLAGS[name].value:
             files.check_suffix(str(flags.FLAGS[name].value))
@@ -128,6 +131,8 @@ def _flag_error(argv: list[str], error: Exception) -> str:
     if listed:
         return sentence + errors.did_you_mean(listed[1], listed[2].split('|'))
     missing = re.findall(r'flag --(\w+)=None', sentence)
+    if missing == ['config'] and (path := _config_path(argv)):
+        return f'--config={path} cannot be used: get_config() returns nothing, expected a config'
     if missing:
         return f'--{" and --".join(missing)} must be given'
     if isinstance(error, flags.UnrecognizedFlagError) and not error.flagname.startswith('config.'):
@@ -143,15 +148,14 @@ def _similar_flag(name: str) -> str:
     name = name.removeprefix('no') if name.removeprefix('no') in own else name
     if 'config' in own and name not in own:
         field = config_lib.nearest_field(name)
-        if field and not errors.did_you_mean(name, set(own) - {'config'}):
+        if field and not errors.did_you_mean(name, {*own, 'help'} - {'config'}):
             return f'; did you mean --config.{field}?'
-    return errors.did_you_mean(f'--{name}', [f'--{flag}' for flag in own])
+    return errors.did_you_mean(f'--{name}', [f'--{flag}' for flag in [*own, 'help']])
 
 
 def _config_error(argv: list[str], error: Exception, sentence: str) -> str:
     """What is wrong with the config file, or with a field of it that the command line sets."""
-    given = next((number for number, word in enumerate(argv) if re.match(r'--?config(=|$)', word)), None)
-    path = None if given is None else (argv[given].partition('=')[2] or ''.join(argv[given + 1 : given + 2]))
+    path = _config_path(argv)
     if path is not None and not os.path.isfile(path):
         return _no_config(path)
     cause: BaseException = error
@@ -159,14 +163,24 @@ def _config_error(argv: list[str], error: Exception, sentence: str) -> str:
         cause = cause.__cause__ or cause.__context__ or cause
     if path is not None and (line := _line_in(path, cause)):
         return f'--config={path} cannot be used: line {line}: {type(cause).__name__}: {errors.one_line(cause)}'
+    if path is not None and re.match(r'get_config\(\) (takes|missing) ', str(cause)):
+        return f'--config={path} cannot be used: {cause}'
     for word in argv:
-        field = re.match(r'--?(?:no)?config\.([^=]+)', word)
+        field = re.match(r'--?(?:no)?config\.([^=]*)', word)
         if field and field[1] not in config_lib.field_paths():
             return config_lib.describe_unknown(field[1])
     if isinstance(error, flags.Error):
         return sentence
     config = next((word for word in argv if re.match('--config[=.]', word)), 'the config')
     return f'{config} cannot be used: {sentence}'
+
+
+def _config_path(argv: list[str]) -> str | None:
+    for number, word in enumerate(argv):
+        name, equals, value = word.partition('=')
+        if name in ('-config', '--config'):
+            return value if equals else ''.join(argv[number + 1 : number + 2])
+    return None
 
 
 def _no_config(path: str) -> str:

@@ -39,7 +39,9 @@ CASES = {
         TRAIN + ' --coordinator=localhost:1 --num_processes=2 --process_id=2',
         *('--process_id', '--num_processes', '2'),
     ),
+    'empty workdir': ('slr_jax.train --config={root}/configs/synthetic.py --workdir=', '--workdir= is empty'),
     # Config files
+    'empty config path': ('slr_jax.train --config= --workdir={out}', '--config=: there is no such file'),
     'no such config': (CONFIG + '{w}/nowhere.py', '{w}/nowhere.py', 'no such file', 'configs/'),
     'config by its name': (
         CONFIG + 'own_videos',

@@ -57,9 +57,24 @@ def test_help_is_no_error(name, capfd, monkeypatch):
     assert in_process.run_here([name, '--help'], capfd, monkeypatch) == (0, '')
 
 
-@pytest.mark.parametrize('word', ['-h', '-help', '--helpshort', '--helpfull', '--helpxml'])
+@pytest.mark.parametrize('word', ['-h', '-help', '--help=true', '--helpshort', '--helpfull', '--helpxml'])
 def test_other_words_for_help(word, capfd, monkeypatch):
     assert in_process.run_here(['preprocessing.synthetic', '--seed=x', word], capfd, monkeypatch) == (0, '')
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('def get_config(): pass', 'get_config() returns nothing'),
+        ('def get_config(name): pass', "missing 1 required positional argument: 'name'"),
+    ],
+)
+def test_a_config_without_a_config(text, words, tmp_path, capfd, monkeypatch):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    command = ['slr_jax.train', f'--config={path}', f'--workdir={tmp_path}/run']
+    status, stderr = in_process.run_here(command, capfd, monkeypatch)
+    assert status == 1 and f'--config={path} cannot be used' in stderr and words in stderr
 
 
 @pytest.mark.parametrize('name', ['val', 'dev', 'Valid', 'validation'])
