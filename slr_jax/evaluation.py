@@ -172,7 +172,8 @@ class Evaluator:
             return {}
         all_logits = np.concatenate([logits, self._predict(loaded, self._features_of_copies)])
         found = metrics_lib.compute_metrics(all_logits, np.concatenate([self.clips.labels, self._copies.labels]))
-        return {'with_copies': {name: found[name] for name in ('accuracy', 'accuracy_wilson95', 'top5', 'clips')}}
+        kept = ('accuracy', 'accuracy_wilson95', 'top5', 'clips')
+        return {'with_copies': {name: found[name] for name in kept if name in found}}
 
     def metrics(self, loaded: checkpoint_lib.LoadedModel, logits: np.ndarray) -> dict[str, Any]:
         """The content of metrics.json for the answers of one checkpoint."""
