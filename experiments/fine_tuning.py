@@ -128,7 +128,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 'method': method,
                 'test accuracy': f'{found["accuracy_mean"]:.1%}',
                 'standard deviation': f'{found["accuracy_std"]:.1%}',
-                '95 % interval': f'{100 * low:.1f} to {100 * high:.1f}',
+                f'95 % interval of {found["interval"]}': f'{100 * low:.1f} to {100 * high:.1f}',
                 'by seed': ', '.join(f'{100 * row["test_accuracy"]:.1f}' for row in of_method),
                 'validation accuracy': f'{np.mean([row["validation_accuracy"] for row in of_method]):.1%}',
                 'test clips': found['clips'],

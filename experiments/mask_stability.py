@@ -221,7 +221,7 @@ def to_markdown(
     for labels, found in accuracies.items():
         low, high = found['accuracy_interval95']
         values = (f'{found["accuracy_mean"]:.1%}', f'{found["accuracy_std"]:.1%}', f'{low:.1%} to {high:.1%}')
-        trained.append([labels, *values, found['runs'], found['clips']])
+        trained.append([labels, *values, found['interval'], found['runs'], found['clips']])
     points = [
         [
             *(row['point'], f'{row["weight"]:.3f} ± {row["std"]:.3f}'),
@@ -238,7 +238,7 @@ def to_markdown(
             f'The {_TOP} largest absolute weights beside their shadows, mean ± standard deviation over seeds:\n',
             markdown.table(['point', 'weight', 'weight of its shadow', 'q'], points),
             'Validation accuracy of the models, so that it is seen what they learned:\n',
-            markdown.table(['models', 'mean', 'standard deviation', '95 % interval', 'seeds', 'clips'], trained),
+            markdown.table(['models', 'mean', 'standard deviation', '95 % interval', 'of', 'seeds', 'clips'], trained),
             _CAVEATS,
         ]
     )

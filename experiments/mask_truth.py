@@ -302,8 +302,10 @@ def _describe_seeds(summary: Sequence[Mapping[str, Any]]) -> str:
 def _accuracy(row: Mapping[str, Any]) -> str:
     clips = _CLIPS['test'] * row['seeds']
     low, high = metrics_lib.mean_interval(row['test_accuracy'], row['test_accuracy_std'], row['seeds'], clips)
+    kind = 'clips and seeds' if row['seeds'] > 1 else 'clips alone (Wilson)'
     return (
-        f'test accuracy {row["test_accuracy"]:.1%} (95 % interval {low:.1%} to {high:.1%}, {clips} clips of all seeds)'
+        f'test accuracy {row["test_accuracy"]:.1%} (95 % interval of {kind} {low:.1%} to {high:.1%}, '
+        f'{clips} clips of all seeds)'
     )
 
 

@@ -136,7 +136,8 @@ def test_the_page_says_what_fails():
     page = mask_truth.to_markdown(summary)
     assert '| absolute | 0.950 ± 0.071 | 0.700 ± 0.000 | 0.610 ± 0.000 |' in page
     low, high = metrics.mean_interval(0.55, 0.1 / math.sqrt(2), 2, 480)
-    assert f'test accuracy 55.0% (95 % interval {low:.1%} to {high:.1%}, 480 clips of all seeds)' in page
+    interval = f'95 % interval of clips and seeds {low:.1%} to {high:.1%}'
+    assert f'test accuracy 55.0% ({interval}, 480 clips of all seeds)' in page
     assert len(mask_truth.draw(summary).axes[0].texts) == 6
 
 
