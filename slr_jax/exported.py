@@ -70,21 +70,21 @@ class ExportedModel:
             ExportError: a clip is not of numbers, has another shape or no frames, nothing is seen in it, or it holds
                 infinite coordinates or pixels; or frame_size is no such pairs.
         """
-        is_one = getattr(landmarks, 'ndim', None) == 3
-        clips: Any = [landmarks] if is_one else landmarks
         answers = [
             [(self.glosses[label], float(row[label])) for label in np.argsort(-row, kind='stable')[:k]]
-            for row in self.probabilities(clips, frame_size)
+            for row in self.probabilities(landmarks, frame_size)
         ]
-        return answers[0] if is_one else answers
+        return answers[0] if getattr(landmarks, 'ndim', None) == 3 else answers
 
     def probabilities(self, landmarks: Sequence[np.ndarray], frame_size: Any = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to several clips; see `predict`."""
-        given: Any = landmarks
-        if isinstance(given, (str, bytes)) or getattr(given, 'ndim', 4) != 4 or not hasattr(given, '__iter__'):
+        given: Any = [landmarks] if getattr(landmarks, 'ndim', None) == 3 else landmarks
+        if isinstance(given, (str, bytes, dict)) or getattr(given, 'ndim', 4) != 4 or not hasattr(given, '__iter__'):
             found = f'shape {given.shape}' if hasattr(given, 'shape') else type(given).__name__
             points = len(self.description['layout']['points'])
-            raise ExportError(f'the landmarks are of {found}, expected (frames, {points}, 3), or a list of such clips')
+            raise ExportError(
+                f'the landmarks are of {found}, expected a clip (frames, {points}, 3), or a list of such clips'
+            )
         clips = self._to_square([self._checked(clip, number) for number, clip in enumerate(given)], frame_size)
         answers = np.zeros((len(clips), len(self.glosses)), np.float32)
         order = np.argsort([len(clip) for clip in clips], kind='stable')

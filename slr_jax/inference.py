@@ -117,7 +117,7 @@ class Predictor(abc.ABC):
             <float64>[clips, classes]; each row adds up to 1.
 
         Raises:
-            InputError: a clip has another shape or no frames, or cannot fit in memory.
+            InputError: see `predict`.
         """
 
     @abc.abstractmethod
@@ -146,20 +146,20 @@ class Predictor(abc.ABC):
             Pairs of gloss and probability, likeliest first; of several clips, such a list for each.
 
         Raises:
-            InputError: see `probabilities`; or a clip is not of numbers, nothing is seen in it, or it holds infinite
-                coordinates or pixels.
+            InputError: a clip is not of numbers, has another shape or no frames, nothing is seen in it, it holds
+                infinite coordinates or pixels, or it cannot fit in memory; or frame_size is no such pairs.
         """
         is_one = getattr(landmarks, 'ndim', None) == 3
-        clips = self._checked([landmarks] if is_one else landmarks, names)
-        if not clips:
-            return []
+        clips = self._checked(landmarks, names)
         answers = likeliest(self.probabilities(clips, names, frame_size), self.description.label_names, k)
         return answers[0] if is_one else answers
 
     def _checked(self, clips: Any, names: Sequence[str] | None) -> list[np.ndarray]:
         """The clips as <float32>; InputError where one is none, or is in pixels."""
         num_points = self.layout.num_points
-        if isinstance(clips, (str, bytes)) or getattr(clips, 'ndim', 4) != 4 or not hasattr(clips, '__iter__'):
+        if getattr(clips, 'ndim', None) == 3:
+            clips = [clips]
+        if isinstance(clips, (str, bytes, dict)) or getattr(clips, 'ndim', 4) != 4 or not hasattr(clips, '__iter__'):
             found = f'shape {clips.shape}' if hasattr(clips, 'shape') else type(clips).__name__
             raise errors.InputError(
                 f'the landmarks are of {found}, expected a clip (frames, {num_points}, 3), or a list of such clips'
@@ -244,9 +244,12 @@ class LoadedModel(Predictor):
         names: Sequence[str] | None = None,
         frame_size: frame_sizes.FrameSizes = None,
     ) -> np.ndarray:
-        """<float32>[clips, classes], the answers to clips; see `probabilities` for the arguments."""
-        aspects = self.description.aspects(frame_size, len(landmarks))
-        features = self.features.compute_for_model(self.config, landmarks, names, aspects)
+        """<float32>[clips, classes], the answers to clips; see `predict` for the arguments and errors."""
+        clips = self._checked(landmarks, names)
+        if not clips:
+            return np.zeros((0, self.description.num_classes), np.float32)
+        aspects = self.description.aspects(frame_size, len(clips))
+        features = self.features.compute_for_model(self.config, clips, names, aspects)
         return predict_logits(mapped_eval_step(self.model), self.params, features)
 
     def probabilities(

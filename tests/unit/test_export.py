@@ -414,9 +414,12 @@ def test_clips_of_another_shape_are_refused(folder):
     for clip in (np.zeros((5, 20, 3)), np.zeros((0, 21, 3)), np.zeros((5, 21))):
         with pytest.raises(exported.ExportError, match=r'clip 1 has shape \(.*\(frames, 21, 3\)'):
             model.predict([np.zeros((5, 21, 3)), clip])
-    for given in (np.zeros((5, 21)), 'clip.npy', 3):
-        with pytest.raises(exported.ExportError, match=r'the landmarks are of .*, expected \(frames, 21, 3\)'):
+    for given in (np.zeros((5, 21)), 'clip.npy', 3, {'a': np.zeros((5, 21, 3))}):
+        with pytest.raises(exported.ExportError, match=r'the landmarks are of .*, expected a clip \(frames, 21, 3\)'):
             model.predict(given)
+    np.testing.assert_array_equal(
+        *(model.probabilities(given) for given in ([np.ones((5, 21, 3))], np.ones((5, 21, 3))))
+    )
     for factor, problem in ((np.nan, 'NaN everywhere'), (np.inf, 'infinite'), (640, 'as pixels are')):
         with pytest.raises(exported.ExportError, match=f'clip 1 .*{problem}'):
             model.predict([np.zeros((5, 21, 3)), np.ones((5, 21, 3)) * factor])

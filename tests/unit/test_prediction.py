@@ -84,7 +84,10 @@ def test_several_runs_are_refused_where_one_is_expected(runs):
 class AnyModel(inference.Predictor):
     description = dataset.Description('tiny', 'mediapipe_hand', ['book', 'drink'])
 
-    def probabilities(self, landmarks, names=None):
+    def compare_shapes(self, frame_size, num_clips):
+        return ''
+
+    def probabilities(self, landmarks, names=None, frame_size=None):
         assert all(clip.dtype == np.float32 for clip in landmarks)
         return np.tile([0.25, 0.75], (len(landmarks), 1))
 
@@ -116,10 +119,22 @@ def test_what_is_no_clip_is_refused_with_its_place(expected):
             model.predict(REFUSED[expected])
 
 
-@pytest.mark.parametrize('landmarks', [GOOD[0], GOOD[0, 0], np.float32(1), 'clip.npy', 3, None])
+NO_CLIPS = [GOOD[0], GOOD[0, 0], np.float32(1), 'clip.npy', 3, None, {'a': GOOD}]
+
+
+@pytest.mark.parametrize('landmarks', NO_CLIPS)
 def test_what_is_no_list_of_clips_is_refused(landmarks):
     with pytest.raises(errors.InputError, match=r'^the landmarks are of .*, expected a clip \(frames, 21, 3\)'):
         AnyModel().predict(landmarks)
+
+
+@pytest.mark.parametrize('landmarks', [*([clip] for clip in REFUSED.values()), *NO_CLIPS])
+def test_logits_and_probabilities_refuse_what_predict_refuses(landmarks):
+    model = inference.LoadedModel(None, None, None, AnyModel.description, 1, {}, '')
+    for answer in (model.logits, model.probabilities):
+        with pytest.raises(errors.InputError, match=r'^clip 0 |^the landmarks are of '):
+            answer(landmarks)
+    assert model.logits([]).shape == model.probabilities([]).shape == (0, 2)
 
 
 def test_numbers_of_any_type_are_answered():
