@@ -76,7 +76,7 @@ class ExportedModel:
         ]
         return answers[0] if getattr(landmarks, 'ndim', None) == 3 else answers
 
-    def probabilities(self, landmarks: Sequence[np.ndarray], frame_size: Any = None) -> np.ndarray:
+    def probabilities(self, landmarks: np.ndarray | Sequence[np.ndarray], frame_size: Any = None) -> np.ndarray:
         """<float32>[clips, classes], the answers to several clips; see `predict`."""
         given: Any = [landmarks] if getattr(landmarks, 'ndim', None) == 3 else landmarks
         if isinstance(given, (str, bytes, dict)) or getattr(given, 'ndim', 4) != 4 or not hasattr(given, '__iter__'):
