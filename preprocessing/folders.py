@@ -323,14 +323,16 @@ def clips_by_layout(found: Found, roles: Levels, signer: re.Pattern[str]) -> lis
         signer: its first group is the signer in the path below the folders, where the layout has no signer.
     """
     clips = []
+    names = {os.path.splitext(os.path.basename(path))[0] for path in found.videos}
     for path in found.videos:
         *parents, name = path.split('/')
         named = dict(zip(roles, parents, strict=False))
         if 'class' not in named or ('split' in roles and 'split' not in named):
             found.pass_over('not in the folder of a class', path)
             continue
-        # A copy with another name is of the same signer.
-        name = os.path.basename(video_files.original_name(name)) + os.path.splitext(name)[1]
+        # A copy with another name is of the same signer; anna_slow, where there is no anna, is of anna.
+        original = video_files.original_name(name)
+        name = original + os.path.splitext(name)[1] if original in names else name
         in_path = signer.search('/'.join([*parents[len(roles) :], name]))
         found_signer = named.get('signer', '') if 'signer' in roles else (in_path and in_path[1]) or ''
         clips.append(_make_clip(path, named['class'], found_signer, named.get('split')))

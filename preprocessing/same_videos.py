@@ -97,13 +97,15 @@ def _find_split_names(clips: Sequence[clips_lib.Clip]) -> Groups:
     stems = {name for clip in clips for name in (clip.file, os.path.splitext(clip.file)[0])}
     groups: dict[tuple[str, str, str], list[int]] = {}
     lonely = set()
+    recordings: dict[str, set[str]] = {}
     for index, clip in enumerate(clips):
         name = video_files.original_name(clip.file)
         key = clip.gloss, clip.signer_id, os.path.basename(name)
         groups.setdefault(key, []).append(index)
+        recordings.setdefault(clip.gloss, set()).add(key[2])
         if name not in stems:
             lonely.add(key)
-    return [group for key, group in groups.items() if key in lonely]
+    return [group for key, group in groups.items() if key in lonely and len(recordings[key[0]]) > 1]
 
 
 def merge(groups: Iterable[Sequence[int]], num_clips: int) -> list[int]:

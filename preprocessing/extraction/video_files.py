@@ -14,11 +14,17 @@ SUFFIXES = (
     '.flv', '.gif', '.m1v', '.m2t', '.m2ts', '.m2v', '.mts', '.mxf', '.ogv', '.qt', '.ts', '.vob', '.y4m',
 )  # fmt: skip
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-# What programs that copy or augment videos put after a name.
+# What programs that copy or augment videos put after a name, and before it.
 _COPY = re.compile(
-    r'(?:[\s_.-]+(?:(?:h|v|horizontal|vertical)?[_-]?flip(?:ped)?|mirror(?:ed)?|bright(?:er|ness)?|dark(?:er)?|contrast|'
-    r'rot(?:ate[ds]?|ation)?|crop(?:ped)?|nois[ey]|blur(?:red)?|zoom(?:ed)?|scaled?|shift(?:ed)?|slow(?:er)?|fast(?:er)?|'
-    r'speed|aug(?:mented|mentation)?|copy|copie|kopie|copia)[\s_-]?(?:[\d.]+|\(\d+\))?|\s*\(\d+\))+$',
+    r'(?:[\s_.-]+(?:(?:h|v|hor|vert|horizontal|vertical|gaussian|random)?[_-]?'
+    r'(?:flip(?:ped)?(?:[_-]?(?:lr|ud|h|v|horizontal(?:ly)?|vertical(?:ly)?))?|mirror(?:ed)?|bright(?:er|ness)?|dark(?:er)?|'
+    r'contrast|rot(?:ate[ds]?|ation)?|crop(?:ped)?|nois[ey]|blur(?:red)?|zoom(?:ed)?|scaled?|shift(?:ed)?|slow(?:er)?|'
+    r'fast(?:er)?|speed|aug(?:mented|mentation)?|dup(?:licate)?|copy|copie|kopie|copia)'
+    r'[\s_-]?(?:[+-]?[\d.]+(?:x|deg|%)?|\(\d+\))?)|\s*\((?:\d+|(?:[^()]+ )?(?:copy|copie|kopie|copia))\))+$',
+    re.IGNORECASE,
+)
+_COPY_OF = re.compile(
+    r'(?:(?:copy of|copie de|kopie von|copia de)\s+|(?:[hv]?flip(?:ped)?|mirror(?:ed)?|aug(?:mented)?)\d*[\s_-]+)(?=.)',
     re.IGNORECASE,
 )
 
@@ -28,7 +34,9 @@ def original_name(path: str) -> str:
     stem, suffix = os.path.splitext(path)
     stem = stem if suffix.lower() in (*SUFFIXES, *IMAGE_SUFFIXES) else path
     folder, name = os.path.split(stem)
-    return os.path.join(folder, _COPY.sub('', name) or name)
+    name = _COPY.sub('', name) or name
+    of_copy = _COPY_OF.match(name)
+    return os.path.join(folder, name[of_copy.end() :] if of_copy else name)
 
 
 def walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -32,7 +32,9 @@ def assign(directory, *, table=None, **options):
 @pytest.mark.parametrize(
     'name',
     ['1_flip', '1_flipped', '1-hflip', '1_mirror', '1_bright', '1_dark_2', '1 - Copy', '1 - Copy (2)', '1 (1)',
-     '1_rot90', '1_crop', '1_noise', '1_aug1', '1_copy', '1_flip_bright', '1.flip', '1_rotated_15', '1_Kopie'],
+     '1_rot90', '1_crop', '1_noise', '1_aug1', '1_copy', '1_flip_bright', '1.flip', '1_rotated_15', '1_Kopie',
+     '1_fliplr', '1_flip_horizontal', '1_gaussian_noise', '1_rot_-10', '1_speed_0.9x', '1 (copy)', '1 (another copy)',
+     'Copy of 1', 'Kopie von 1', 'flip_1', 'aug0_1', 'mirrored-1', '1_dup'],
 )  # fmt: skip
 def test_names_of_copies(name):
     assert video_files.original_name(f'hello/{name}.mp4') == 'hello/1'
@@ -40,7 +42,7 @@ def test_names_of_copies(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['1', 'anna_1', 'copy', 'flip_1', 'overflip', 'notebook', 'a_b', '1_2', '(1)', 'no_crops']
+    'name', ['1', 'anna_1', 'copy', 'flip', 'overflip', 'notebook', 'a_b', '1_2', '(1)', 'no_crops']
 )
 def test_names_of_others(name):
     assert video_files.original_name(f'{name}.mp4') == name
@@ -101,6 +103,25 @@ def test_numbered_recordings_are_no_copies(tmp_path):
     assert {(found.gloss, found.split) for found in clips} == {
         (gloss, split) for gloss in 'ab' for split in ('train', 'validation', 'test')
     }
+
+
+def test_numbered_recordings_in_given_splits_are_not_warned_of(tmp_path):
+    splits_of_takes = ['train', 'train', 'val', 'test']
+    contents = {
+        f'{split}/{gloss}/v ({i}).mp4': f'{gloss}{i}'.encode()
+        for gloss in 'ab'
+        for i, split in enumerate(splits_of_takes)
+    }
+    _, out = assign(make(tmp_path / 'v', contents))
+    assert 'names' not in out
+
+
+def test_slow_and_fast_of_a_signer_are_of_that_signer(tmp_path):
+    names = [
+        f'{gloss}/{signer}_{speed}.mp4' for gloss in 'xy' for signer in ('anna', 'ben') for speed in ('slow', 'fast')
+    ]
+    clips, _ = assign(make(tmp_path / 'v', {name: name.encode() for name in names}))
+    assert {(found.file[2:5], found.signer_id) for found in clips} == {('ann', 'anna'), ('ben', 'ben')}
 
 
 def test_copies_are_of_one_signer(tmp_path):
