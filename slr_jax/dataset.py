@@ -16,6 +16,9 @@ from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
+KEEP_SIGNERS_APART = (
+    'videos_to_dataset, clips_from_folder and clips_from_table keep signers apart with --split_by=signer'
+)
 # Other names of the same.
 SPLIT_NAMES = {
     'train': ('train', 'training'),
@@ -320,7 +323,7 @@ def describe_shared_signers(signers: Mapping[str, Sequence[str]]) -> str | None:
         return None
     return (
         f'the signers of {" and ".join(parts)} are in train, too, and others may be understood less well; '
-        '--split_by=signer keeps signers apart when splits are drawn'
+        + KEEP_SIGNERS_APART
     )
 
 

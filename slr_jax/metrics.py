@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from slr_jax import dataset as dataset_lib
+
 _Z95 = 1.959963984540054
 
 
@@ -149,7 +151,7 @@ def caveats(metrics: Mapping[str, Any]) -> list[str]:
     if share and split != 'train':
         found.append(
             f'the signers of {share:.0%} of the {split} clips are in train, too, and others may be understood less '
-            'well; --split_by=signer keeps signers apart when splits are drawn'
+            f'well; {dataset_lib.KEEP_SIGNERS_APART}'
         )
     if metrics.get('glosses') == 1:
         found.append(f'the {split} clips are all of one class')
