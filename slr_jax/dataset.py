@@ -17,7 +17,7 @@ from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
 KEEP_SIGNERS_APART = (
-    'videos_to_dataset, clips_from_folder and clips_from_table keep signers apart with --split_by=signer'
+    'videos_to_dataset and clips_from_folder keep signers apart with --split_by=signer'
 )
 # Other names of the same.
 SPLIT_NAMES = {
