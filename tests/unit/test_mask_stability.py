@@ -113,8 +113,15 @@ def test_the_page_says_what_fails(tiny_dataset):
     assert 'holds' in lines[3]
     assert 'is open, as there are few seeds: -0.3' in lines[5]
     assert lines[6].startswith(f'shadows: {len(significant)} of 21 points beat theirs (q ≤ 0.1), by |w|: pinky_tip, ')
-    accuracy = {'accuracy_mean': 0.5, 'accuracy_std': 0.1, 'accuracy_interval95': (0.3, 0.7), 'runs': 6, 'clips': 20}
+    accuracy = {
+        'accuracy_mean': 0.5,
+        'accuracy_std': 0.1,
+        'accuracy_interval95': (0.3, 0.7),
+        'interval': 'clips and seeds',
+        'runs': 6,
+        'clips': 20,
+    }
     page = mask_stability.to_markdown(summary, shadows, {'true': accuracy}, 'tiny')
-    assert '| true | 50.0% | 10.0% | 30.0% to 70.0% | 6 | 20 |' in page
+    assert '| true | 50.0% | 10.0% | 30.0% to 70.0% | clips and seeds | 6 | 20 |' in page
     assert 'Adebayo' in page
     assert len(mask_stability.draw(summary, shadows).axes) == 2
