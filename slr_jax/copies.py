@@ -1,10 +1,12 @@
 """Finds clips that are copies of each other, by their landmarks. Imports neither jax nor TensorFlow.
 
-Two clips are equal where x and y of all points are. They are near copies where one, moved, scaled along each axis and
-resampled in time, perhaps mirrored or with its hands in the other slots, differs from the other by less than a small
-part of its motion. Two performances of a sign differ by more, even of one signer in one session.
+Two clips are equal where x and y of all points are. They are near copies where half of the frames of one are frames of
+the other, and where one, moved, scaled along each axis and resampled in time, perhaps mirrored or with its hands in the
+other slots, differs from the other by less than a small part of its motion. Two performances of a sign differ by more,
+even of one signer in one session.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 import functools
 import hashlib
@@ -63,7 +65,8 @@ def find(clips: Sequence[np.ndarray], layout: landmarks_lib.Layout) -> list[Pair
         else:
             pairs.append(Pair(first, index, EQUAL))
     moving = [index for index in different if _is_comparable(clips[index])]
-    taken = set()
+    taken = set(_sharing_frames(clips, moving))
+    pairs.extend(Pair(first, second, NEAR) for first, second in taken)
     for first, second, swapped, mirrored in _candidates([clips[index] for index in moving], layout):
         a, b = moving[first], moving[second]
         if (a, b) not in taken and _difference(
@@ -86,6 +89,23 @@ def group(pairs: Sequence[Pair], num_clips: int) -> np.ndarray:
 def _digest(clip: np.ndarray) -> bytes:
     xy = np.where(np.isnan(clip[..., :2]), np.float32(np.nan), clip[..., :2])
     return hashlib.sha256(np.ascontiguousarray(xy).tobytes() + str(xy.shape).encode()).digest()
+
+
+def _sharing_frames(clips: Sequence[np.ndarray], indices: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of which one has at least half of the frames of the other: at another rate, or cut elsewhere."""
+    owners: dict[bytes, list[int]] = {}
+    num_frames = {}
+    for index in indices:
+        xy = np.where(np.isnan(clips[index][..., :2]), np.float32(np.nan), clips[index][..., :2])
+        has_points = (~np.isnan(xy[..., 0])).sum(axis=1) >= _LEAST_POINTS
+        frames = {hashlib.blake2b(frame.tobytes(), digest_size=16).digest() for frame in xy[has_points]}
+        num_frames[index] = len(frames)
+        for frame in frames:
+            owners.setdefault(frame, []).append(index)
+    shared = Counter(pair for found in owners.values() for pair in itertools.combinations(found, 2))
+    for (first, second), count in shared.items():
+        if count >= max(_LEAST_FRAMES, min(num_frames[first], num_frames[second]) / 2):
+            yield first, second
 
 
 def _is_comparable(clip: np.ndarray) -> bool:

@@ -16,9 +16,7 @@ from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
-KEEP_SIGNERS_APART = (
-    'videos_to_dataset and clips_from_folder keep signers apart with --split_by=signer'
-)
+KEEP_SIGNERS_APART = 'videos_to_dataset and clips_from_folder keep signers apart with --split_by=signer'
 # Other names of the same.
 SPLIT_NAMES = {
     'train': ('train', 'training'),

@@ -198,7 +198,7 @@ class MaskedTransformer(LandmarkTransformer):
         if deterministic:
             opening = gates_lib.opening(locations)[None]
         else:
-            keys = row_keys(self.make_rng('dropout'), places_of(self.places, len(landmarks)))
+            keys = row_keys(self.make_rng('dropout'), places_of(self.places, landmarks.shape[0]))
             opening = gates_lib.draw(locations, self.gate_std, keys)
         return landmarks * jnp.tile(jnp.repeat(opening, axes, axis=1), self._num_blocks)[:, None]
 

@@ -40,6 +40,19 @@ def mirror(clip):
     return swap_sides(clip) * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32)
 
 
+@pytest.mark.parametrize(
+    'part', [slice(None, None, 2), slice(None, None, 3), slice(20, None), slice(None, 40), slice(1, 70)], ids=str
+)
+def test_frames_of_another_clip_are_found(part):
+    """Also where hands jump between frames, so that nothing can be resampled."""
+    clips = [np.random.default_rng(seed).random((80, LAYOUT.num_points, 3), np.float32) for seed in range(4)]
+    for clip in clips:
+        clip[::7, list(LAYOUT.hands[0])] = np.nan
+    assert copies.find([*clips, clips[2][part]], LAYOUT) == [copies.Pair(2, 4, copies.NEAR)]
+    # A few frames in common are no copy.
+    assert copies.find([*clips, np.concatenate([clips[0][:9], clips[1][:9], clips[3][40:70]])[:26]], LAYOUT) == []
+
+
 def change(clip, kind):
     rng = np.random.default_rng(1)
     if kind == 'noise':
