@@ -142,20 +142,26 @@ def test_a_size_that_changes_within_a_recording(tmp_path, handed):
 def test_folders_of_frames(tmp_path, handed, suffix):
     pictures = [make_picture(17, width) for width in range(64, 201)]
     for number, picture in enumerate(pictures):
-        cv2.imwrite(str(tmp_path / f'a_{number}{suffix}'), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
-    check(handed(read(tmp_path)), pictures, 8 if suffix == '.jpg' else 0)
+        (tmp_path / str(number)).mkdir()
+        path = tmp_path / str(number) / f'a_0{suffix}'
+        cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
+    found = [frame for number in range(len(pictures)) for frame in read(tmp_path / str(number))]
+    check(handed(found), pictures, 8 if suffix == '.jpg' else 0)
 
 
 @pytest.mark.parametrize('kind', ['grey', 'grey 16 bit', 'color 16 bit', 'alpha', 'alpha 16 bit'])
 def test_folders_of_other_images(tmp_path, handed, kind):
     pictures = [make_picture(13, width, grey='grey' in kind) for width in (64, 65, 100, 180)]
+    found = []
     for number, picture in enumerate(pictures):
         image = picture[..., 0] if 'grey' in kind else picture[..., ::-1]
         if 'alpha' in kind:
             image = np.concatenate([image, make_picture(*image.shape[:2])[..., :1]], axis=-1)
         image = image.astype(np.uint16) * 257 if '16 bit' in kind else image
-        cv2.imwrite(str(tmp_path / f'a_{number}.png'), image)
-    check(handed(read(tmp_path)), pictures)
+        (tmp_path / str(number)).mkdir()
+        cv2.imwrite(str(tmp_path / str(number) / 'a_0.png'), image)
+        found += read(tmp_path / str(number))
+    check(handed(found), pictures)
 
 
 @pytest.mark.parametrize('kind', ['color', 'alpha', 'grey', 'part of a larger one'])
