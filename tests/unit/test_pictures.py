@@ -184,6 +184,9 @@ def test_pictures_of_a_camera(monkeypatch, handed, kind):
         def read(self):
             return next(self.pictures)
 
+        def get(self, name):
+            return 0.0
+
         def release(self):
             pass
 
