@@ -219,6 +219,7 @@ def test_another_kind_of_picture_never_reaches_mediapipe(handed, picture, reason
 def test_another_kind_of_picture_costs_its_clip(tmp_path, monkeypatch):
     padded = np.zeros((48, 80, 3), np.uint8)[:, :64]
     monkeypatch.setattr(video, 'read_timed_frames', lambda path, **given: iter([(1, 0.0, padded)]))
+    monkeypatch.setattr(video, 'frame_size', lambda path: (64, 48))
     clips = [clips_lib.Clip(name, 'a.mp4', 0, 'book', 'train') for name in ('a', 'b')]
     extractor = clip_extractor.Extractor(landmarker_lib.Options(parts=()), {})
     with store_lib.open_store(str(tmp_path / 'landmarks'), {'handedness': 'signer'}) as store:
