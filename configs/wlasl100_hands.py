@@ -6,8 +6,8 @@ r"""WLASL100, two hands in no fixed order (MediaPipe Hands): convolutions and at
 
 The recipe was chosen by cross-validation, see docs/results.md.
 
-Measured, mean of seeds 0 to 2 on the 99 test clips that are no copies of training clips (95 % interval): 67.0 % (51.0 to
-79.8), in 5 minutes per seed on one CPU core.
+Measured, mean of seeds 0 to 2 on the 99 test clips that are no copies of training clips (95 % interval): 67.0 %
+(51.0 to 79.8), in 5 minutes per seed on one CPU core.
 """
 
 import ml_collections
