@@ -13,7 +13,7 @@ from tests import workdirs
 from tests.conftest import make_tiny_config
 from tests.workdirs import params_of
 
-FIELDS = {'mask_gates': 'point', 'gate_price': 5.0, 'mask_l1': 0.1, 'optimizer': 'momentum', 'noise_std': 0.01}
+FIELDS = {'mask_gates': 'point', 'gate_price': 2.0, 'mask_l1': 0.1, 'optimizer': 'momentum', 'noise_std': 0.01}
 FIELDS |= {'learning_rate': 0.05, 'gate_rate': 100.0}
 
 

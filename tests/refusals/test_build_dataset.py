@@ -6,7 +6,7 @@ BUILD = 'preprocessing.build_dataset --name=bad --data_dir={out}'
 NPZ = 'preprocessing.build_dataset --source=npz --input={w}/npz/good.npz'
 
 CASES = {
-    'unknown flag': (BUILD + ' --colour=red', 'flag', "'colour'"),
+    'unknown flag': (BUILD + ' --colour=red', 'flag --colour'),
     'unknown source': (BUILD + ' --source=xml', '--source=xml', 'npz', 'spoter_csv', 'landmarks'),
     'no name': ('preprocessing.build_dataset --source=npz --data_dir={out}', '--name'),
     'name not in lower case': (NPZ + ' --name=Bad-Name --data_dir={out}', 'name', "'Bad-Name'", 'lower-case', '_'),
@@ -35,7 +35,7 @@ CASES = {
     'missing value not a number': (
         BUILD + ' --source=spoter_csv --missing_value=none',
         '--missing_value=none',
-        'float',
+        'number',
     ),
 }
 

@@ -12,7 +12,7 @@ CASES = {
     'no such dataset': (COMPARE + 'nowhere', 'data/nowhere', 'TFDS'),
     'directory of another kind': (COMPARE + 'tiny/../../other_directory', 'other_directory', 'TFDS'),
     'unknown table': (COMPARE + 'tiny --recipes=feet', '--recipes=feet', 'hands'),
-    'unknown row': (COMPARE + 'tiny --only=conv_transformr', "'conv_transformr'", "'hands'", "'conv_transformer'"),
+    'unknown row': (COMPARE + 'tiny --only=conv_transformr', "'conv_transformr'", "'hands'", 'conv_transformer?'),
     'one fold': (COMPARE + 'tiny --num_folds=1', '--num_folds=1', '2'),
     'no repeats': (COMPARE + 'tiny --repeats=0', '--repeats=0', 'positive integer'),
     'folds by class': (COMPARE + 'tiny --folds_by=class', '--folds_by=class', 'signer', 'clip'),

@@ -6,7 +6,7 @@ EVALUATE = 'slr_jax.evaluate --output_dir={out} --workdir={w}/'
 
 CASES = {
     'no workdir given': ('slr_jax.evaluate', '--workdir'),
-    'unknown split': (EVALUATE + 'run --split=dev', '--split=dev', 'train', 'validation', 'test'),
+    'unknown split': (EVALUATE + 'run --split=extra', '--split=extra', 'train', 'validation', 'test'),
     'output is a file': ('slr_jax.evaluate --workdir={w}/run --output_dir={w}/a_file', '{w}/a_file', 'directory'),
     # Workdirs
     'no such workdir': (EVALUATE + 'nowhere', '{w}/nowhere', 'config.json'),

@@ -19,7 +19,7 @@ CASES = {
         *('data/two_hands', 'layout', 'mediapipe_two_hands', '{w}/run', 'mediapipe_hand'),
     ),
     'split that the dataset lacks': (RUN + 'data/only_train --split=test', 'only_train', "'test'", 'train'),
-    'unknown split': (RUN + 'data/tiny --split=dev', '--split=dev', 'test'),
+    'unknown split': (RUN + 'data/tiny --split=extra', '--split=extra', 'test'),
     'no such video': (PREDICT + 'run --videos={w}/nowhere.mp4', '{w}/nowhere.mp4', 'video'),
     'a pattern of nothing': (PREDICT + 'run --videos={w}/*.mp4', '{w}/*.mp4', 'nothing'),
     'a directory without videos': (PREDICT + 'run --videos={w}/text', '{w}/text', 'video'),

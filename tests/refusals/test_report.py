@@ -6,7 +6,7 @@ REPORT = 'slr_jax.report --output={out} --workdir={w}/'
 
 CASES = {
     'no workdir given': ('slr_jax.report', '--workdir'),
-    'unknown split': (REPORT + 'run --split=dev', '--split=dev', 'train', 'validation', 'test'),
+    'unknown split': (REPORT + 'run --split=extra', '--split=extra', 'train', 'validation', 'test'),
     'no such workdir': ('slr_jax.report --workdir={w}/nowhere', '{w}/nowhere', 'config.json'),
     'directory of another kind': (REPORT + 'other_directory', '{w}/other_directory', 'config.json'),
     'no checkpoints': (REPORT + 'no_checkpoints', '{w}/no_checkpoints', 'checkpoints'),

@@ -5,7 +5,7 @@ import pytest
 WLASL = 'preprocessing.wlasl --output_dir={out} --json={w}/wlasl/'
 CASES = {
     'no flags': ('preprocessing.wlasl', '--json', '--output_dir'),
-    'unknown flag': (WLASL + 'good.json --subset=2', 'flag', "'subset'"),
+    'unknown flag': (WLASL + 'good.json --subset=2', 'flag --subset'),
     'no such file': (WLASL + 'nowhere.json', 'wlasl/nowhere.json', 'No such file'),
     'directory': (WLASL, '{w}/wlasl/', 'Is a directory'),
     'empty file': (WLASL + 'empty.json', 'wlasl/empty.json', 'JSON', 'line 1 column 1'),

@@ -462,7 +462,7 @@ def make_clips(directory):
         'twice': good.replace('b,b.mp4', 'a,b.mp4'),
         'label': good.replace('b.mp4,1', 'b.mp4,x'),
         'gap': good.replace('b.mp4,1', 'b.mp4,2'),
-        'split': good.replace('test', 'dev'),
+        'split': good.replace('test', 'extra'),
         'outside': good.replace('b.mp4', '../b.mp4'),
         'surplus': good.replace('hello', 'hello, you'),
         'others': good.replace('a,a.mp4', 'x,x.mp4').replace('b,b.mp4', 'y,y.mp4'),
