@@ -9,7 +9,7 @@ CASES = {
     'no checkpoint': ('slr_jax.import_torch --workdir={out}', '--checkpoint'),
     'empty name': ('slr_jax.import_torch --workdir={out} --checkpoint=', '--checkpoint', '.pth'),
     'unknown layout': (IMPORT + 'list.pth --layout=foot', '--layout=foot', 'mediapipe_hand', 'vision_api'),
-    'number of heads is text': (IMPORT + 'list.pth --num_heads=six', '--num_heads=six', 'int'),
+    'number of heads is text': (IMPORT + 'list.pth --num_heads=six', '--num_heads=six', 'whole number'),
     'no such file': (IMPORT + 'nowhere.pth', 'pth/nowhere.pth', 'No such file'),
     'directory': (IMPORT, '{w}/pth/', 'Is a directory'),
     'empty file': (IMPORT + 'empty.pth', 'pth/empty.pth', 'empty', 'torch.save'),

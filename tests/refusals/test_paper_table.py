@@ -14,7 +14,7 @@ CASES = {
     'unknown model': (
         TABLE + 'tiny --models=class_query,spoter_no_pee',
         "'spoter_no_pee'",
-        "'spoter_no_pe'",
+        'did you mean spoter_no_pe?',
         'baseline',
     ),
     'no models': (TABLE + 'tiny --models=', '--models', 'baseline'),

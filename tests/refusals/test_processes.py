@@ -27,7 +27,7 @@ CASES = {
     'train without a config': (
         'slr_jax.train --config={w}/nowhere.py --workdir={out}',
         '{w}/nowhere.py',
-        'No such file',
+        'no such file',
     ),
     'evaluate a damaged checkpoint': (
         'slr_jax.evaluate --output_dir={out} --workdir={w}/checkpoint_noise',

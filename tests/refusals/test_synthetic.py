@@ -8,7 +8,7 @@ CASES = {
     'no data_dir': ('preprocessing.synthetic', '--data_dir'),
     'one class': (SYNTHETIC + ' --num_classes=1', '--num_classes=1', '2'),
     'negative seed': (SYNTHETIC + ' --seed=-1', '--seed=-1', 'integer'),
-    'seed is text': (SYNTHETIC + ' --seed=lucky', '--seed=lucky', 'int'),
+    'seed is text': (SYNTHETIC + ' --seed=lucky', '--seed=lucky', 'whole number'),
     'unknown layout': (SYNTHETIC + ' --layout=foot', '--layout=foot', 'mediapipe_hand', 'vision_api'),
     'name begins with a digit': (SYNTHETIC + ' --name=9lives', 'name', "'9lives'", 'lower-case'),
     'no clips': (SYNTHETIC + ' --clips_per_class=0,0,0', 'synthetic', 'clips'),
