@@ -102,7 +102,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except Exception as error:
         raise errors.InputError(_flag_error(argv, error)) from None
     for flag in (flags.FLAGS[name] for name in flags.FLAGS if not name.startswith('config.')):
-        if flag.value == '' and flag.default is None and not flag.using_default_value:
+        may_be_empty = flag.default is not None or 'empty: ' in flag.help
+        if flag.value == '' and not flag.using_default_value and not may_be_empty:
             raise errors.InputError(f'--{flag.name}= is empty, expected a value')
     for name in _FOLDERS:
         if name in flags.FLAGS and flags.FLAGS[name].value:

@@ -86,7 +86,7 @@ BAD_CELLS = {
     'label empty': ({'label': ''}, 'label', '', 'whole number'),
     'label negative': ({'label': '-1'}, 'label', -1, '0'),
     'gloss empty': ({'gloss': ' '}, 'gloss', ' ', 'name'),
-    'split unknown': ({'split': 'val'}, 'split', 'val', 'train, validation, test'),
+    'split unknown': ({'split': 'vali'}, 'split', 'vali', 'train, validation, test'),
     'split empty': ({'split': ''}, 'split', '', 'train, validation, test'),
     'frame_start 0': ({'frame_start': '0'}, 'frame_start', 0, '1'),
     'frame_start text': ({'frame_start': '1st'}, 'frame_start', '1st', 'whole number'),
