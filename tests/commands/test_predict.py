@@ -244,7 +244,7 @@ def test_a_recording_is_answered_as_what_is_extracted_of_it(predict, shared, tmp
     description = dataclasses.replace(BODY, handedness='swapped', source=source)
     workdir = workdirs.write_workdir(tmp_path / 'w', description, num_heads=10)
     expected = predict(workdir, landmarks=where[1])
-    found = predict(workdir, videos=where[0], model_dir=where[2], output_video='', num_workers=2)
+    found = predict(workdir, videos=where[0], model_dir=where[2], num_workers=2)
     assert len(found) == 2
     check_equal(found, expected)
     check_equal(predict(workdir, videos=f'{where[0]}/69241.mp4', model_dir=where[2]), expected[1:])
