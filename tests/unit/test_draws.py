@@ -30,6 +30,8 @@ DRAWS = {
     'augmentation': {'augment': dict.fromkeys(config_lib.AUGMENTATIONS, 0.7), 'normalize': 'centered'},
     'resampling': {'augment': dict.fromkeys(config_lib.AUGMENTATIONS, 0.7), 'num_frames': 6},
 }
+# What repeats a part of another.
+LONG = ('dropout of spoter_pe', 'gates of coordinates', 'late dropout', 'resampling')
 
 
 def make_clips():
@@ -66,7 +68,9 @@ def piece_of(rows, length, size):
     return jax.tree.map(lambda x: x[0], piece)
 
 
-@pytest.mark.parametrize('name', [pytest.param(x, marks=[pytest.mark.slow] * (i > 5)) for i, x in enumerate(DRAWS)])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.slow, pytest.mark.long][: 1 + (name in LONG)]) for name in DRAWS]
+)
 def test_a_step_is_the_same_however_its_batch_is_put_together(name, monkeypatch):
     step, state = make_step(make_config(**DRAWS[name]))
     jitted = jax.jit(step)
