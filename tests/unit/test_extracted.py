@@ -596,7 +596,7 @@ def collect_without(unread, redraw):
     unread = [clip.video_id for clip in clips if unread(clip)]
     dataset = extracted_lib.collect(
         clips, 'videos', 'signs', HAND,
-        lambda clip: None if clip.video_id in unread else np.ones((2, 21, 3), np.float32),
+        lambda clip: None if clip.video_id in unread else (np.ones((2, 21, 3), np.float32), None),
         lambda points: points,
         handedness='signer',
         source={},
