@@ -177,7 +177,7 @@ def _draw_at_random(
     rest, test = dataset_lib.stratified_split(labels, fractions['test'], seed)
     classes, counts = np.unique(labels, return_counts=True)
     left, left_counts = np.unique(labels[rest], return_counts=True)
-    # Of all clips of a class: one that lost more to the test has as many in validation as others.
+    # A fraction of all clips of a class, so that one that lost more to the test has no fewer in validation.
     of_rest = np.minimum(fractions['validation'] * counts[np.isin(classes, left)] / left_counts, 1)
     _, validation = dataset_lib.stratified_split(labels[rest], of_rest, seed + 1)
     names = np.full(len(labels), 'train', object)
