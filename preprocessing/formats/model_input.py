@@ -227,7 +227,8 @@ def find_videos(path: str) -> tuple[str, list[str]]:
         if found.passed_over:
             progress.report('\n'.join(found.notes()))
         if not found.videos and found.stills:
-            raise errors.InputError(f"{path} holds stills; --videos='{path}/*' takes each as a clip of one frame")
+            pattern = errors.quote(os.path.join(path, '*'))
+            raise errors.InputError(f'{path} holds stills; --videos={pattern} takes each as a clip of one frame')
         if not found.videos:
             raise video_files.no_video(path)
         return path, found.videos
