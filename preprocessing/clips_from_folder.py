@@ -172,7 +172,7 @@ def find(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
 def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
     """The clips below --videos with their splits, and the lines of `make_clips`, as the flags say."""
     clips, lines = find(values)
-    clips, line = splits.assign_by_flags(clips, values, values.videos)
+    clips, line, _ = splits.assign_by_flags(clips, values, values.videos)
     return clips, [*lines, line]
 
 

@@ -402,7 +402,7 @@ def read(values: flags.FlagValues) -> tuple[list[clips_lib.Clip], list[str]]:
         columns={role: values[f'{role}_column'].value for role in video_tables.COLUMNS}, **settings
     )
     clips, lines = make_clips(values.table, values.videos, options, values.glosses)
-    clips, line = splits.assign_by_flags(clips, values, values.videos)
+    clips, line, _ = splits.assign_by_flags(clips, values, values.videos)
     return clips, [*lines, line]
 
 

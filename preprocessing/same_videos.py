@@ -124,12 +124,15 @@ def merge(groups: Iterable[Sequence[int]], num_clips: int) -> list[int]:
     return [first_of(index) for index in range(num_clips)]
 
 
-def check(clips: Sequence[clips_lib.Clip], directory: str, policy: str) -> tuple[list[clips_lib.Clip], list[str]]:
+def check(
+    clips: Sequence[clips_lib.Clip], equal: Groups, directory: str, policy: str
+) -> tuple[list[clips_lib.Clip], list[str]]:
     """Leaves out clips whose video equals one of another split, or what the policy says.
 
     Args:
         clips: all with their splits.
-        directory: that their files are relative to.
+        equal: those of equal videos, see `find_equal`.
+        directory: that their files are relative to, for messages.
         policy: one of split_copies.POLICIES.
 
     Returns:
@@ -138,7 +141,6 @@ def check(clips: Sequence[clips_lib.Clip], directory: str, policy: str) -> tuple
     Raises:
         InputError: `policy` is 'refuse' and there are equal videos in several splits.
     """
-    equal = find_equal(clips, directory)
     lines = []
     glosses = [group for group in equal if len({clips[i].gloss for i in group}) > 1]
     if glosses:

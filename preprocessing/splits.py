@@ -64,14 +64,18 @@ def define_copies_flag() -> None:
 
 def assign_by_flags(
     clips: Sequence[clips_lib.Clip], values: flags.FlagValues, directory: str
-) -> tuple[list[clips_lib.Clip], str]:
+) -> tuple[list[clips_lib.Clip], str, Redraw | None]:
     """As `assign`, with the flags of `define_flags`; then leaves out copies in other splits, as --copies says.
 
     Args:
         clips: see `assign`.
         values: of the flags.
         directory: that the files of the clips are relative to.
+
+    Returns:
+        What `assign` returns, and what draws splits of the clips that are left later; None where all are given.
     """
+    redraw = None if all(clip.split for clip in clips) else functools.partial(_redraw, values, directory)
     equal, alike = same_videos.find_equal(clips, directory), same_videos.find_names(clips)
     recordings = same_videos.merge([*equal, *alike], len(clips))
     clips, line = assign(clips, values.split_by, values.validation, values.test, values.seed, recordings)
@@ -81,8 +85,8 @@ def assign_by_flags(
         if groups and 'at random' in line:
             named = split_copies.some([f'{clips[group[0]].file} ({len(group)} clips)' for group in groups])
             lines.append(f'{what}, kept in one split: {named}')
-    clips, others = same_videos.check(clips, directory, values.copies)
-    return clips, '\n'.join([*lines, *others])
+    clips, others = same_videos.check(clips, equal, directory, values.copies)
+    return clips, '\n'.join([*lines, *others]), redraw
 
 
 def assign(
@@ -144,24 +148,13 @@ def assign(
     return clips, f'{line}; signers are unknown' if is_unknown and any(fractions.values()) else line
 
 
-def redraw_by_flags(undrawn: Sequence[clips_lib.Clip], values: flags.FlagValues, directory: str) -> Redraw | None:
-    """What draws the splits of clips without those that were left out; None where splits are given.
-
-    Args:
-        undrawn: as `assign` takes them.
-        values: the flags.
-        directory: that the files of the clips are relative to.
-    """
-    if all(clip.split for clip in undrawn):
-        return None
-
-    def redraw(clips: Sequence[clips_lib.Clip]) -> tuple[list[clips_lib.Clip], str]:
-        clips = [dataclasses.replace(clip, split='') for clip in clips]
-        groups = [*same_videos.find_equal(clips, directory), *same_videos.find_names(clips)]
-        recordings = same_videos.merge(groups, len(clips))
-        return assign(clips, values.split_by, values.validation, values.test, values.seed, recordings)
-
-    return redraw
+def _redraw(
+    values: flags.FlagValues, directory: str, clips: Sequence[clips_lib.Clip]
+) -> tuple[list[clips_lib.Clip], str]:
+    clips = [dataclasses.replace(clip, split='') for clip in clips]
+    groups = [*same_videos.find_equal(clips, directory), *same_videos.find_names(clips)]
+    recordings = same_videos.merge(groups, len(clips))
+    return assign(clips, values.split_by, values.validation, values.test, values.seed, recordings)
 
 
 def _all_in_train(clips: Sequence[clips_lib.Clip]) -> list[clips_lib.Clip]:

@@ -140,12 +140,12 @@ def main() -> None:
     progress.report('1 of 4: clips')
     if values.clips:
         clips = clips_lib.keep_glosses(clips_lib.read_clips(values.clips), values.glosses, values.clips)
-        clips, lines = same_videos.check(clips, values.videos, values.copies)
+        equal = same_videos.find_equal(clips, values.videos)
+        clips, lines = same_videos.check(clips, equal, values.videos, values.copies)
         redraw = None
     else:
-        undrawn, lines = clips_from_folder.find(values)
-        clips, line = splits.assign_by_flags(undrawn, values, values.videos)
-        redraw = splits.redraw_by_flags(undrawn, values, values.videos)
+        clips, lines = clips_from_folder.find(values)
+        clips, line, redraw = splits.assign_by_flags(clips, values, values.videos)
         lines = [*lines, line]
     for line in lines:
         progress.report(line)

@@ -53,11 +53,9 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
         )
         for row in table.itertuples()
     ]
-    undrawn = clips_lib.number_labels(clips)
-    clips, line = splits.assign_by_flags(undrawn, values, directory)
+    clips, line, redraw = splits.assign_by_flags(clips_lib.number_labels(clips), values, directory)
     clips_lib.check_clips(clips, path)
     print(line)
-    redraw = splits.redraw_by_flags(undrawn, values, directory)
     return clip_folders.collect(values, 'asl_signs', clips, functools.partial(_read_clip, directory), redraw)
 
 

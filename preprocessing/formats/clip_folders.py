@@ -132,11 +132,10 @@ def _clips_of_folders(
     roles, pattern = folders.parse_choice(values.folders, values.pattern, _FLAGS)
     found = folders.Found(items, flags=_FLAGS)
     clips, _ = folders.make_clips(directory, found, roles, pattern, _SIGNER)
-    undrawn = clips_lib.number_labels(clips)
-    clips, line = splits.assign_by_flags(undrawn, values, directory)
+    clips, line, redraw = splits.assign_by_flags(clips_lib.number_labels(clips), values, directory)
     clips_lib.check_clips(clips, directory)
     print('\n'.join([*found.notes(), line]))
-    return clips, splits.redraw_by_flags(undrawn, values, directory)
+    return clips, redraw
 
 
 def collect(
