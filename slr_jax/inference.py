@@ -99,10 +99,9 @@ class Predictor(abc.ABC):
         """The layout that it takes."""
         return landmarks_lib.LAYOUTS[self.description.layout]
 
-    @abc.abstractmethod
     def probabilities(
         self,
-        landmarks: Sequence[np.ndarray],
+        landmarks: np.ndarray | Sequence[np.ndarray],
         names: Sequence[str] | None = None,
         frame_size: frame_sizes.FrameSizes = None,
     ) -> np.ndarray:
@@ -119,6 +118,13 @@ class Predictor(abc.ABC):
         Raises:
             InputError: see `predict`.
         """
+        return self._answer(self._checked(landmarks, names), names, frame_size)
+
+    @abc.abstractmethod
+    def _answer(
+        self, clips: Sequence[np.ndarray], names: Sequence[str] | None, frame_size: frame_sizes.FrameSizes
+    ) -> np.ndarray:
+        """As `probabilities`, of clips that are checked."""
 
     @abc.abstractmethod
     def compare_shapes(self, frame_size: frame_sizes.FrameSizes, num_clips: int) -> str:
@@ -149,10 +155,8 @@ class Predictor(abc.ABC):
             InputError: a clip is not of numbers, has another shape or no frames, nothing is seen in it, it holds
                 infinite coordinates or pixels, or it cannot fit in memory; or frame_size is no such pairs.
         """
-        is_one = getattr(landmarks, 'ndim', None) == 3
-        clips = self._checked(landmarks, names)
-        answers = likeliest(self.probabilities(clips, names, frame_size), self.description.label_names, k)
-        return answers[0] if is_one else answers
+        answers = likeliest(self.probabilities(landmarks, names, frame_size), self.description.label_names, k)
+        return answers[0] if getattr(landmarks, 'ndim', None) == 3 else answers
 
     def _checked(self, clips: Any, names: Sequence[str] | None) -> list[np.ndarray]:
         """The clips as <float32>; InputError where one is none, or is in pixels."""
@@ -240,26 +244,26 @@ class LoadedModel(Predictor):
 
     def logits(
         self,
-        landmarks: Sequence[np.ndarray],
+        landmarks: np.ndarray | Sequence[np.ndarray],
         names: Sequence[str] | None = None,
         frame_size: frame_sizes.FrameSizes = None,
     ) -> np.ndarray:
         """<float32>[clips, classes], the answers to clips; see `predict` for the arguments and errors."""
-        clips = self._checked(landmarks, names)
+        return self._logits(self._checked(landmarks, names), names, frame_size)
+
+    def _logits(
+        self, clips: Sequence[np.ndarray], names: Sequence[str] | None, frame_size: frame_sizes.FrameSizes
+    ) -> np.ndarray:
         if not clips:
             return np.zeros((0, self.description.num_classes), np.float32)
         aspects = self.description.aspects(frame_size, len(clips))
         features = self.features.compute_for_model(self.config, clips, names, aspects)
         return predict_logits(mapped_eval_step(self.model), self.params, features)
 
-    def probabilities(
-        self,
-        landmarks: Sequence[np.ndarray],
-        names: Sequence[str] | None = None,
-        frame_size: frame_sizes.FrameSizes = None,
+    def _answer(
+        self, clips: Sequence[np.ndarray], names: Sequence[str] | None, frame_size: frame_sizes.FrameSizes
     ) -> np.ndarray:
-        """<float64>[clips, classes], the softmax of the logits."""
-        return metrics.probabilities(self.logits(landmarks, names, frame_size))
+        return metrics.probabilities(self._logits(clips, names, frame_size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,14 +285,10 @@ class MeanOfModels(Predictor):
         """See Predictor."""
         return self.models[0].compare_shapes(frame_size, num_clips)
 
-    def probabilities(
-        self,
-        landmarks: Sequence[np.ndarray],
-        names: Sequence[str] | None = None,
-        frame_size: frame_sizes.FrameSizes = None,
+    def _answer(
+        self, clips: Sequence[np.ndarray], names: Sequence[str] | None, frame_size: frame_sizes.FrameSizes
     ) -> np.ndarray:
-        """<float64>[clips, classes], the mean over the models."""
-        return np.mean([model.probabilities(landmarks, names, frame_size) for model in self.models], axis=0)
+        return np.mean([model._answer(clips, names, frame_size) for model in self.models], axis=0)
 
 
 @functools.lru_cache(maxsize=4)
