@@ -144,9 +144,7 @@ def check(
     lines = []
     glosses = [group for group in equal if len({clips[i].gloss for i in group}) > 1]
     if glosses:
-        named = split_copies.some(
-            [' = '.join(f'{clips[i].file} ({clips[i].gloss})' for i in group) for group in glosses]
-        )
+        named = errors.first_of([' = '.join(f'{clips[i].file} ({clips[i].gloss})' for i in group) for group in glosses])
         lines.append(f'warning: {len(glosses)} videos are there under several glosses: {named}')
     copies: dict[int, int] = {}
     for group in equal:
@@ -154,7 +152,7 @@ def check(
         copies |= {i: kept for i in group if clips[i].split != clips[kept].split}
     if copies:
         pairs = [f'{clips[i].file} ({clips[i].split}) = {clips[j].file} ({clips[j].split})' for i, j in copies.items()]
-        what = f'{len(copies)} clips are of videos whose copies are in another split: {split_copies.some(pairs)}'
+        what = f'{len(copies)} clips are of videos whose copies are in another split: {errors.first_of(pairs)}'
         if policy == 'refuse':
             raise errors.InputError(f'{directory}: {what}; expected none with --copies=refuse')
         if policy == 'leave_out':
@@ -164,7 +162,7 @@ def check(
         group for group in _find_split_names(clips) if len({clips[i].split for i in group if i not in copies}) > 1
     ]
     if across:
-        named = split_copies.some(
+        named = errors.first_of(
             [' and '.join(f'{clips[i].file} ({clips[i].split})' for i in group) for group in across]
         )
         lines.append(f'warning: names say that clips of several splits are of one recording: {named}')

@@ -83,7 +83,7 @@ def assign_by_flags(
     alike = [group for group in alike if group not in equal]
     for groups, what in ((equal, 'equal videos'), (alike, 'names of copies, such as a_flip of a')):
         if groups and 'at random' in line:
-            named = split_copies.some([f'{clips[group[0]].file} ({len(group)} clips)' for group in groups])
+            named = errors.first_of([f'{clips[group[0]].file} ({len(group)} clips)' for group in groups])
             lines.append(f'{what}, kept in one split: {named}')
     clips, others = same_videos.check(clips, equal, directory, values.copies)
     return clips, '\n'.join([*lines, *others]), redraw

@@ -16,7 +16,6 @@ from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
 
 SPLITS = ('train', 'validation', 'test')
-KEEP_SIGNERS_APART = 'videos_to_dataset and clips_from_folder keep signers apart with --split_by=signer'
 # Other names of the same.
 SPLIT_NAMES = {
     'train': ('train', 'training'),
@@ -310,18 +309,24 @@ def signers_in_train(train: Sequence[str], signers: Sequence[str]) -> float | No
 
 
 def describe_shared_signers(signers: Mapping[str, Sequence[str]]) -> str | None:
+    """As `describe_shares`, of the signer of each clip of each split, '' where unknown."""
+    return describe_shares(
+        {split: signers_in_train(signers.get('train', ()), found) for split, found in signers.items()}
+    )
+
+
+def describe_shares(shares: Mapping[str, float | None]) -> str | None:
     """A sentence about signers who are in train and in another split; None where there are none.
 
     Args:
-        signers: split -> the signer of each clip, '' where unknown.
+        shares: split -> what `signers_in_train` returns.
     """
-    shares = {split: signers_in_train(signers.get('train', ()), found) for split, found in signers.items()}
     parts = [f'{share:.0%} of the {split} clips' for split, share in shares.items() if share and split != 'train']
     if not parts:
         return None
     return (
         f'the signers of {" and ".join(parts)} are in train, too, and others may be understood less well; '
-        + KEEP_SIGNERS_APART
+        'videos_to_dataset and clips_from_folder keep signers apart with --split_by=signer'
     )
 
 

@@ -1,6 +1,6 @@
 """Errors of the input, which the user can mend."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import difflib
 import re
 import shlex
@@ -55,6 +55,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that names the nearest of the known names; empty where none is near."""
     similar = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean {similar[0]}?' if similar else ''
+
+
+def first_of(texts: Sequence[str], most: int = 4) -> str:
+    """The first of some texts, and how many more there are."""
+    more = f' and {len(texts) - most} more' if len(texts) > most else ''
+    return ', '.join(texts[:most]) + more
 
 
 def quote(word: str) -> str:

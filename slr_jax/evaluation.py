@@ -152,7 +152,7 @@ class Evaluator:
         self.copies = {clips.video_ids[i]: train.video_ids[other] for i, (other, _) in found.items()} if train else {}
         self._copies = clips.take(list(found))
         if found:
-            names = split_copies.some([names for _, names in found.values()])
+            names = errors.first_of([names for _, names in found.values()])
             progress.report(
                 f'{len(found)} of {len(clips)} {self.split} clips are copies of training clips and do not count: '
                 f'{names}'

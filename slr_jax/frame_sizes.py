@@ -17,7 +17,6 @@ FrameSizes = Sequence[int] | Sequence[Sequence[int]] | np.ndarray | None
 
 # Shapes that differ by less are one, such as 1920x1080 and 854x480.
 _SAME_ASPECT = 1.02
-_MOST_NAMES = 5
 
 
 def of_clips(given: FrameSizes, num_clips: int) -> np.ndarray:
@@ -95,9 +94,7 @@ def _scale(landmarks: Any, aspect: Any) -> Any:
 
 def describe(counts: Mapping[str, int]) -> str:
     """Sizes with their numbers of clips, in words."""
-    names = [f'{name} ({count})' for name, count in counts.items()]
-    more = f' and {len(names) - _MOST_NAMES} more' if len(names) > _MOST_NAMES else ''
-    return ', '.join(names[:_MOST_NAMES]) + more
+    return errors.first_of([f'{name} ({count})' for name, count in counts.items()], most=5)
 
 
 def is_same_shape(size: Sequence[int], other: Sequence[int]) -> bool:
@@ -116,6 +113,14 @@ def _aspects_of(counts: Iterable[str]) -> list[float]:
     return [int(width) / int(height) for width, height in (name.split('x') for name in counts)]
 
 
+def _describe_unknown(num_unknown: int, num_clips: int, counts: Mapping[str, int], others: str) -> str:
+    width, height = usual(counts)
+    return (
+        f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown and taken to be that of '
+        f'{width}x{height}, as of most {others}; build_dataset --frame_size states it'
+    )
+
+
 def check_training(counts: Mapping[str, int] | None, num_clips: int, *, uses_shape: bool) -> str:
     """What is to be said of the shapes of the clips that a model is trained on; empty for nothing.
 
@@ -128,11 +133,7 @@ def check_training(counts: Mapping[str, int] | None, num_clips: int, *, uses_sha
         return ''
     num_unknown = num_clips - sum(counts.values())
     if num_unknown:
-        width, height = usual(counts)
-        return (
-            f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown and taken to be that of '
-            f'{width}x{height}, as of most others; build_dataset --frame_size states it'
-        )
+        return _describe_unknown(num_unknown, num_clips, counts, 'others')
     if has_several_shapes(counts) and not uses_shape:
         return (
             f"pictures are of several shapes ({describe(counts)}), for which config.normalize 'none' does not account; "
@@ -160,11 +161,7 @@ def compare(sizes: FrameSizes, num_clips: int, trained_on: Mapping[str, int] | N
         return sentence if found else ''
     num_unknown = num_clips - sum(found.values())
     if num_unknown:
-        width, height = usual(trained_on)
-        return (
-            f'the shape of the pictures of {num_unknown} of {num_clips} clips is unknown and taken to be that of '
-            f'{width}x{height}, as of most clips that the model was trained on; build_dataset --frame_size states it'
-        )
+        return _describe_unknown(num_unknown, num_clips, trained_on, 'clips that the model was trained on')
     known = _aspects_of(trained_on)
     lowest, highest = min(known) / _SAME_ASPECT, max(known) * _SAME_ASPECT
     others = {name: number for name, number in found.items() if not lowest <= _aspects_of([name])[0] <= highest}

@@ -146,13 +146,8 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 def caveats(metrics: Mapping[str, Any]) -> list[str]:
     """Sentences about what the accuracy of a metrics.json does not say."""
-    found, split = [], metrics['split']
-    share = metrics.get('signers_in_train')
-    if share and split != 'train':
-        found.append(
-            f'the signers of {share:.0%} of the {split} clips are in train, too, and others may be understood less '
-            f'well; {dataset_lib.KEEP_SIGNERS_APART}'
-        )
+    shared = dataset_lib.describe_shares({metrics['split']: metrics.get('signers_in_train')})
+    found = [shared] if shared else []
     if metrics.get('glosses') == 1:
-        found.append(f'the {split} clips are all of one class')
+        found.append(f'the {metrics["split"]} clips are all of one class')
     return found

@@ -1,6 +1,6 @@
 """Copies of clips in the splits of a dataset: named, and left out where a model would be tested on what it has seen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 import dataclasses
 
 from slr_jax import copies, errors, progress
@@ -11,7 +11,6 @@ from slr_jax import landmarks as landmarks_lib
 POLICIES = ('leave_out', 'warn', 'refuse')
 # Of the splits that have a copy of a clip, the first of these keeps it.
 KEPT_IN = ('train', 'test', 'validation')
-_MOST_NAMES = 4
 
 
 def check(dataset: dataset_lib.Dataset, policy: str, option: str = '--copies=') -> dataset_lib.Dataset:
@@ -101,7 +100,7 @@ def without_copies(
         return clips, ''
     what = (
         f'{len(found)} of {len(clips)} validation clips are copies of training clips: '
-        f'{some([names for _, names in found.values()])}'
+        f'{errors.first_of([names for _, names in found.values()])}'
     )
     if policy == 'refuse' or (policy == 'leave_out' and len(found) == len(clips)):
         raise errors.InputError(
@@ -144,7 +143,7 @@ class _Found:
         where = ' and '.join(f'{count} of {split}' for split, count in counts.items() if count)
         numbers = {clip: number for number, clip in enumerate(self._clips)}
         pairs = [self._describe(numbers[clip], kept) for clip, kept in self.left_out.items()]
-        return f'{where} are copies of clips in another split: {some(pairs)}'
+        return f'{where} are copies of clips in another split: {errors.first_of(pairs)}'
 
     def other_lines(self) -> Iterable[str]:
         """A line about copies within a split, and one about copies of several glosses."""
@@ -155,12 +154,12 @@ class _Found:
             if len({self._clips[member][0] for member in group}) == 1
         ]
         if within:
-            pairs = some([self._describe(*pair) for pair in within])
+            pairs = errors.first_of([self._describe(*pair) for pair in within])
             yield f'{len(within)} clips are copies of others of their own split, and stay: {pairs}'
         labels = [(group, [self._label(clip) for clip in group]) for group in self._groups]
         several = [(group, found) for group, found in labels if len(set(found)) > 1]
         if several:
-            pairs = some(
+            pairs = errors.first_of(
                 [
                     self._describe(group[0], group[next(i for i, x in enumerate(found) if x != found[0])])
                     for group, found in several
@@ -180,9 +179,3 @@ class _Found:
     def _describe(self, clip: int, other: int) -> str:
         first, second = sorted((clip, other))
         return f'{self._name(clip)} {self._kinds.get((first, second), copies.NEAR)} {self._name(other)}'
-
-
-def some(texts: Sequence[str]) -> str:
-    """The first of some texts, and how many more there are."""
-    more = f' and {len(texts) - _MOST_NAMES} more' if len(texts) > _MOST_NAMES else ''
-    return ', '.join(texts[:_MOST_NAMES]) + more
