@@ -3,7 +3,7 @@
     python -m preprocessing.synthetic --data_dir=data
     python -m slr_jax.train --config=configs/synthetic.py --workdir=runs/synthetic
 
-Measured: 100.0 % on 240 test clips (95 % interval 98.4 to 100.0), AUROC of the mask 1.000, in a minute on 2 CPU cores.
+Measured: 99.6 % on 240 test clips (95 % interval 97.7 to 99.9), AUROC of the mask 1.000, in a minute on 2 CPU cores.
 """
 
 import ml_collections
