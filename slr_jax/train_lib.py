@@ -24,6 +24,7 @@ from slr_jax import (
     runtime,
     train_step,
 )
+from slr_jax import features as features_lib
 from slr_jax import metrics as metrics_lib
 from slr_jax import workdir as workdir_lib
 from slr_jax.run_group import RunGroup, RunGroupSteps
@@ -86,7 +87,8 @@ def open_trials(
     if config.num_folds:
         progress.report(folds.describe(dataset, config))
     counts, num_clips = dataset.description.frame_sizes, sum(map(len, dataset.splits.values()))
-    note = frame_sizes.check_training(counts, num_clips, uses_shape=config.normalize != 'none')
+    features = features_lib.Features.from_config(config, dataset.description.layout)
+    note = frame_sizes.check_training(counts, num_clips, uses_shape=features.uses_shape)
     if note:
         progress.report(f'warning: dataset {dataset.description.name}: {note}')
     init = None
