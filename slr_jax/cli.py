@@ -93,6 +93,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         _show_help(helps[0])
     if 'validation' in flags.FLAGS:
         argv = [re.sub(r'^--?(val|dev)(?==|$)', '--validation', argument) for argument in argv]
+    _import_next_to_config(argv)
     try:
         rest = flags.FLAGS(argv)
         if 'config' in flags.FLAGS:
@@ -182,6 +183,13 @@ def _config_path(argv: list[str]) -> str | None:
         if name in ('-config', '--config'):
             return value if equals else ''.join(argv[number + 1 : number + 2])
     return None
+
+
+def _import_next_to_config(argv: list[str]) -> None:
+    """Lets a config file of the current folder, or below it, import what else is there."""
+    folder = os.path.join(os.path.realpath(os.curdir), '')
+    if os.path.realpath(_config_path(argv) or os.pardir).startswith(folder) and folder[:-1] not in sys.path:
+        sys.path.append(folder[:-1])
 
 
 def _no_config(path: str) -> str:

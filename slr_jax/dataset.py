@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
+import json
 import os
+import re
 from typing import Any
 import unicodedata
 
 import numpy as np
 
 from slr_jax import copies as copies_lib
-from slr_jax import errors
+from slr_jax import errors, files
 from slr_jax import frame_sizes as frame_sizes_lib
 from slr_jax import landmarks as landmarks_lib
 
@@ -33,6 +35,17 @@ _MADE_BY = (
     ('', '; preprocessing.videos_to_dataset makes one of videos, preprocessing.build_dataset of landmarks'),
 )
 _OLD_FORMAT = 'slr_jax landmarks 1'
+# All that our features.json says of classes, types and encodings of features.
+_FEATURES = (
+    'float32',
+    'int32',
+    'int64',
+    'none',
+    'tensorflow_datasets.core.features.class_label_feature.ClassLabel',
+    'tensorflow_datasets.core.features.features_dict.FeaturesDict',
+    'tensorflow_datasets.core.features.tensor_feature.Tensor',
+    'tensorflow_datasets.core.features.text_feature.Text',
+)
 # Names that format 1 and the extractions of slr_jax 0.1.0 have for the same.
 _OLD_FIELDS = {'hand_names': 'handedness', 'known_points': 'informative_points'}
 _OLD_HANDEDNESS = {'anatomical': 'signer', 'published': 'swapped'}
@@ -456,11 +469,14 @@ def load_dataset(path: str) -> Dataset:
 
     directory = _version_directory(path)
     try:
-        builder = tfds.builder_from_directory(directory)
+        _check_features(os.path.join(directory, 'features.json'))
+        # Absolute, so that it is no address such as gs://.
+        builder = tfds.builder_from_directory(os.path.abspath(directory))
         metadata = dict(builder.info.metadata or {})
         if metadata.pop('format', None) not in (FORMAT, _OLD_FORMAT):
             raise errors.InputError(f'{directory} is a TFDS dataset of another kind, expected landmarks of {FORMAT!r}')
         metadata = upgrade_fields(metadata)
+        _check_names(directory, builder)
         label_names = builder.info.features['label'].names
         description = Description(
             name=builder.info.name,
@@ -491,6 +507,31 @@ def _version_directory(path: str) -> str:
         what = 'no dataset_info.json' if not found else f'{len(found)} versions ({", ".join(found)})'
         raise errors.InputError(f'{path} holds {what}, expected one TFDS dataset')
     return found[0]
+
+
+def _check_features(path: str) -> None:
+    """Refuses features of other kinds than ours: TFDS imports the module of any class that the file names."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        for _, value in pairs:
+            if isinstance(value, str) and value not in _FEATURES and not re.fullmatch(r'-?\d+', value):
+                raise errors.InputError(f'{path} names {value!r}, expected landmarks of {FORMAT!r}')
+
+    with open(path, encoding='utf-8') as file:
+        json.load(file, object_pairs_hook=check)
+
+
+def _check_names(directory: str, builder: Any) -> None:
+    """Refuses a dataset whose name leads to another folder, and records of another format or that lie elsewhere."""
+    path = os.path.join(directory, 'dataset_info.json')
+    files.check_name(builder.info.name, f'{path}: name')
+    file_format = builder.info.file_format.value
+    if file_format != 'array_record':
+        raise errors.InputError(f"{path}: fileFormat is {file_format!r}, expected 'array_record'")
+    for split in builder.info.splits.values():
+        for record in split.filepaths:
+            if record.parent != builder.data_path:
+                raise errors.InputError(f'{path}: the records of {split.name} are {record}, expected files next to it')
 
 
 def _read_split(source: Any) -> Clips:

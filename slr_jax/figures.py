@@ -12,6 +12,8 @@ import numpy as np
 from slr_jax import files
 from slr_jax import landmarks as landmarks_lib
 
+# Not as a matplotlibrc says, which matplotlib looks for in the current folder: text.usetex would run LaTeX.
+matplotlib.rcdefaults()
 # Text stays text, and the same picture gives the same file.
 matplotlib.rcParams.update({'svg.fonttype': 'none', 'svg.hashsalt': 'slr_jax', 'font.size': 9})
 

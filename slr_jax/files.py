@@ -51,6 +51,28 @@ def check_suffix(path: str, *suffixes: str, content: str = 'a folder') -> None:
     raise errors.InputError(f'{path} ends in {suffix}, but {written} is written, expected {expected}')
 
 
+def check_name(name: str, where: str) -> None:
+    """Checks that what a file calls something can be the name of a file or folder, and leads to no other folder.
+
+    Args:
+        name: as it was read.
+        where: it was read, such as `runs.json: name`.
+
+    Raises:
+        InputError: it is no text, is empty, begins with a dot, or has separators or characters that are not seen.
+    """
+    if (
+        not isinstance(name, str)
+        or not name
+        or name.startswith('.')
+        or not name.isprintable()
+        or set(name) & set('/\\')
+    ):
+        raise errors.InputError(
+            f'{where} is {name!r}, expected a name without separators and control characters, and no dot first'
+        )
+
+
 def is_temporary(name: str) -> bool:
     """Whether a crash of this module's functions may have left a file or folder of this name."""
     return name.startswith(_PREFIX) or name.endswith(UNFINISHED)

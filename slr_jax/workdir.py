@@ -84,9 +84,14 @@ def read_index(workdir: str) -> list[RunEntry]:
         return []
     try:
         runs = files.read_json(path)['runs']
-        return [RunEntry(run['name'], run['settings'], run['seed'], run['stopped_by'], run.get('fold')) for run in runs]
-    except (KeyError, TypeError) as error:
+        entries = [RunEntry(x['name'], x['settings'], x['seed'], x['stopped_by'], x.get('fold')) for x in runs]
+        names = [('name', entry.name) for entry in entries]
+        names += [('settings', entry.swept_name) for entry in entries if entry.swept]
+    except (KeyError, TypeError, AttributeError) as error:
         raise errors.InputError(f'{path} does not list runs: {errors.one_line(error)}') from error
+    for field, name in names:
+        files.check_name(name, f'{path}: {field}')
+    return entries
 
 
 def mark_diverged(workdir: str, name: str, reason: str) -> None:

@@ -64,7 +64,7 @@ def test_preprocessing_takes_the_ground_floor_of_slr_jax_only():
     taken = {module for name in TREES if belongs(name, ['preprocessing']) for module in imports(name)}
     names = ('cli', 'dataset', 'errors', 'files', 'frame_sizes', 'landmarks', 'progress', 'split_copies')
     ground = {f'slr_jax.{name}' for name in names}
-    assert {module for module in taken if belongs(module, ['slr_jax'])} <= ground
+    assert {module for module in taken if belongs(module, ['slr_jax'])} <= ground | {'slr_jax'}
 
 
 def test_no_import_leads_back_to_itself():
