@@ -3,8 +3,8 @@
     python -m experiments.fuzz [--count=1000] [--kinds=torch,npz] [--seed=0] [--output_dir=fuzz]
 
 Small valid files are made, and damaged in bytes and in structure. A file fails where reading it ends in a traceback or
-in anything but one sentence, takes too long or too much memory, ends the process, or runs a pickle. Writes fuzz.csv,
-fuzz.md, and where files failed failures.csv and the files; ends with status 1 then.
+in anything but one sentence, takes too long or too much memory, ends the process, or runs what is in it. Writes
+fuzz.csv, fuzz.md, and where files failed failures.csv and the files; ends with status 1 then.
 `--kinds=npz --seed=0 --first=123 --count=1` damages the same file again.
 """
 

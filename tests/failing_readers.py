@@ -1,5 +1,8 @@
 """Readers that fail in every way, for tests of what is done about it; imported by each process that reads."""
 
+import contextlib
+import importlib
+import json
 import os
 import pickle
 import time
@@ -90,3 +93,13 @@ def run_pickle(path):
 def run_pickle_and_refuse(path):
     run_pickle(path)
     raise errors.InputError(f'{path} is damaged')
+
+
+def write_name(folder):
+    with open(os.path.join(folder, 'names.json'), 'w') as file:
+        json.dump({'class': 'collections.Counter', 'count': 1}, file)
+
+
+def import_name(path):
+    with open(path) as file, contextlib.suppress(Exception):
+        importlib.import_module(json.load(file)['class'].rpartition('.')[0])

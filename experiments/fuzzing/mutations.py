@@ -221,7 +221,7 @@ def _change_node(rng: _Rng, root: list[Any]) -> None:
     if not keys:
         return
     key = _choose(rng, keys)
-    match rng.integers(8):
+    match rng.integers(9):
         case 0 if container is not root:
             del container[key]
         case 1 if isinstance(container, dict):
@@ -233,10 +233,15 @@ def _change_node(rng: _Rng, root: list[Any]) -> None:
         case 4:
             others = list(container.values()) if isinstance(container, dict) else container
             container[key] = copy.deepcopy(_choose(rng, others))
+        case 5 if isinstance(container[key], str) and '.' in container[key]:
+            # The name of a class, maybe.
+            container[key] = f'{MODULE}.Any'
         case _:
             container[key] = copy.deepcopy(_choose(rng, _VALUES))
 
 
+# Of Python's own, which nothing imports but where a file names it.
+MODULE = 'this'
 # What json.dumps would not write.
 _WRITTEN = {
     '<deep>': '[' * _DEEP + ']' * _DEEP,

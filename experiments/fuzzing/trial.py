@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -316,6 +317,8 @@ def try_file(kind: Kind, copy: Copy, seed: int, index: int) -> Outcome:
     if os.path.exists(canary):
         os.rmdir(canary)
         failure, message = 'executed', 'a pickle was run'
+    if sys.modules.pop(mutations.MODULE, None):
+        failure, message = 'executed', 'a module that the file names was imported'
     return Outcome(index, damaged, failure, message, seconds, grown / 1e6)
 
 

@@ -73,6 +73,14 @@ def test_a_damaged_pickle_that_is_run_is_a_failure(tmp_path):
     assert not os.path.exists(tmp_path / trial.ORIGINALS / trial.CANARY)
 
 
+def test_a_module_that_a_damaged_file_names_is_found(tmp_path):
+    kind = trial.Kind('names', failing_readers.write_name, (trial.Source('names.json', failing_readers.import_name),))
+    assert trial.prepare(kind, str(tmp_path)) == ''
+    copy = trial.Copy(str(tmp_path))
+    failures = {trial.try_file(kind, copy, 0, index).failure for index in range(300)}
+    assert failures == {'', 'executed'}
+
+
 @pytest.mark.parametrize(
     ('sentence', 'problem'),
     [
