@@ -287,7 +287,7 @@ _MAX_FOLDS = 1000
 def _choices() -> dict[str, Any]:
     """Field -> its legal values."""
     # Imported here, so that a mistyped flag need not wait for jax.
-    from slr_jax import features, folds, frames, gates, models, normalize, split_copies, train_step
+    from slr_jax import features, folds, frames, models, normalize, split_copies, train_step
 
     return {
         'validation': VALIDATIONS,
@@ -299,7 +299,7 @@ def _choices() -> dict[str, Any]:
         'shorten': frames.SHORTENINGS,
         'model': models.MODELS,
         'dtype': DTYPES,
-        'mask_gates': gates.KINDS,
+        'mask_gates': models.GATE_KINDS,
         'pooling': models.POOLINGS,
         'optimizer': train_step.OPTIMIZERS,
         'schedule': train_step.SCHEDULES,

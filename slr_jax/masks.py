@@ -9,8 +9,9 @@ import numpy as np
 import scipy.stats
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, gates, inference, models
+from slr_jax import errors, files, inference, models
 from slr_jax import landmarks as landmarks_lib
+from slr_jax.models import gates
 
 # The models that have a learned mask, for messages.
 WITH_MASK = 'class_query, sequence_query and conv_transformer'

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from slr_jax import devices, errors, gates, memory, models
-from slr_jax.dropout import row_keys
+from slr_jax import devices, errors, memory, models
+from slr_jax.models import gates
+from slr_jax.models.fast import row_keys
 
 Array = jax.Array
 Piece = Mapping[str, Any]

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slr_jax.attention import MultiHeadAttention, attend
-from slr_jax.dropout import dropout
+from slr_jax.models.fast import attend, dropout
+from slr_jax.models.layers import MultiHeadAttention
 
 RATE = 0.3
 BITS = np.array([[7, 9], [2, 9], [5, 9]], np.uint32)

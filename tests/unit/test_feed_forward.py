@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slr_jax.dropout import dropout
-from slr_jax.feed_forward import feed_forward
+from slr_jax.models.fast import dropout, feed_forward
 
 BITS = np.array([[3, 5], [8, 5]], np.uint32)
 

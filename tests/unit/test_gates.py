@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from slr_jax import checkpoint, errors, gates, masks, memory, models, train_step
+from slr_jax import checkpoint, errors, masks, memory, models, train_step
 from slr_jax import config as config_lib
+from slr_jax.models import gates
 from tests import workdirs
 from tests.conftest import make_tiny_config
 from tests.unit import test_train_step as steps

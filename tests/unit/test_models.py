@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from slr_jax import cpu_matmul, errors, layers, models
-from slr_jax.dropout import draw_bits, dropout
+from slr_jax import errors, models
+from slr_jax.models import fast, layers
+from slr_jax.models.fast import draw_bits, dropout
 from tests import numpy_models
 
 DIM, HEADS, CLASSES = 42, 7, 13
@@ -49,6 +50,21 @@ def test_equals_numpy(case):
     for clip in clips(1, 9, 40):
         expected = numpy_models.logits(CASES[case][0], as_numpy, clip, HEADS)
         np.testing.assert_allclose(apply_alone(model, params, clip), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_plain_layers_give_the_same_and_take_jvp(case):
+    model, params = make(case)
+    clip, mask = clips(9)[0][None], np.ones((1, 9), bool)
+
+    def loss(params):
+        return (model.apply({'params': params}, clip, mask, False, rngs={'dropout': jax.random.key(0)}) ** 2).sum()
+
+    expected, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    with models.plain_layers():
+        found, directional = jax.jit(lambda x: jax.jvp(loss, (x,), (x,)))(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(directional, optax.tree.vdot(gradient, params), rtol=1e-4)
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -292,7 +308,7 @@ def test_gradient_of_the_product_of_a_dense_layer(shape):
     x, kernel = jax.random.normal(key, (3, 5, shape[0])), jax.random.normal(key, shape)
     grads = [
         jax.grad(lambda x, kernel, f=f: (f(x, kernel) ** 2).sum(), argnums=(0, 1))(x, kernel)
-        for f in (cpu_matmul.matmul, jnp.matmul)
+        for f in (fast.dense_product, jnp.matmul)
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *grads)
 

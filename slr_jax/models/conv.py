@@ -11,10 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from slr_jax import cpu_matmul
-from slr_jax.attention import MultiHeadAttention
-from slr_jax.dropout import draw_bits, dropout, places_of
-from slr_jax.layers import layer_norm
+from slr_jax import errors
+from slr_jax.models.fast import dot_general, draw_bits, dropout, places_of
+from slr_jax.models.layers import MultiHeadAttention, layer_norm
+from slr_jax.models.published import ENCODER_MASK, MaskedTransformer, check_num_heads
 
 Array = jax.Array
 
@@ -132,7 +132,7 @@ def _dense(module: Any, name: str, features: int) -> nn.Dense:
         features,
         dtype=module.dtype,
         param_dtype=module.param_dtype,
-        dot_general=cpu_matmul.dot_general,
+        dot_general=dot_general,
         name=name,
     )
 
@@ -219,3 +219,63 @@ class ConvStack(nn.Module):
         bits = None if deterministic else draw_bits(self.make_rng('dropout'), places, self.num_stages, sites)
         x, _ = stages(x, padding_mask, bits)
         return layer_norm('norm', self.dtype, self.param_dtype)(x)
+
+
+# How the frames of conv_transformer become one vector.
+POOLINGS = ('class_query', 'max_mean')
+
+
+class ConvTransformer(MaskedTransformer):
+    """Stages of convolutions over frames, each followed by a transformer layer; a learned weight per coordinate before.
+
+    `num_layers` counts the stages.
+
+    Attributes:
+        width: of the frames within the model; `num_heads` must divide it.
+        conv_blocks: convolution blocks per stage.
+        kernel_size: frames of a convolution, odd.
+        pooling: 'class_query', one decoder layer of SPOTER's, or 'max_mean', maximum and mean over frames side by side.
+        drop_path_rate: fraction of the clips that skip a convolution block in training, in [0, 1).
+        late_dropout_rate: of what the classifier reads, in [0, 1).
+    """
+
+    width: int = 128
+    conv_blocks: int = 3
+    kernel_size: int = 9
+    pooling: str = 'class_query'
+    drop_path_rate: float = 0.0
+    late_dropout_rate: float = 0.0
+
+    def check_num_heads(self, dim: int) -> None:
+        """See LandmarkTransformer."""
+        check_num_heads(self.num_heads, self.width, 'width')
+
+    def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
+        """See LandmarkTransformer."""
+        frames = self._apply_mask(ENCODER_MASK, self._apply_gates(landmarks, deterministic))
+        encoder = ConvStack(
+            self.num_layers,
+            self.width,
+            self.conv_blocks,
+            self.kernel_size,
+            self.drop_path_rate,
+            self.num_heads,
+            self.mlp_dim,
+            self.dropout_rate,
+            self.dtype,
+            self.param_dtype,
+            self.places,
+            name='encoder',
+        )
+        clip = self._pool(encoder(frames, padding_mask, deterministic), padding_mask, deterministic)
+        return self.dropout(clip, self.late_dropout_rate, deterministic)
+
+    def _pool(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
+        """<float>[batch, time, width] -> <float>[batch, width], or twice the width."""
+        if self.pooling not in POOLINGS:
+            raise errors.InputError(f'pooling is {self.pooling!r}, expected one of {", ".join(POOLINGS)}')
+        if self.pooling == 'class_query':
+            decoder = self._stack('decoder', 'class_query', num_layers=1)
+            return self._decode_class_query(decoder, frames, padding_mask, deterministic)
+        pooled = [pool(frames, padding_mask) for pool in (max_over_frames, mean_over_frames)]
+        return jnp.concatenate(pooled, axis=-1)

@@ -5,21 +5,18 @@ that interpret it with a learned input mask. These are encoder-decoder transform
 flattened landmarks; of them `baseline` alone sees the order of frames. `conv_transformer` sees it, too.
 """
 
-import dataclasses
 import math
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 
 from slr_jax import errors
 from slr_jax import features as features_lib
-from slr_jax import gates as gates_lib
-from slr_jax.conv_layers import ConvStack, max_over_frames, mean_over_frames
-from slr_jax.dropout import draw_bits, dropout, places_of, row_keys
-from slr_jax.layers import Initializer, TransformerStack, torch_uniform
+from slr_jax.models.fast import draw_bits, dropout, places_of, row_keys
+from slr_jax.models.gates import INITIAL_LOCATION, draw, opening
+from slr_jax.models.layers import Initializer, TransformerStack, torch_uniform
 
 Array = jax.Array
 
@@ -192,15 +189,15 @@ class MaskedTransformer(LandmarkTransformer):
         if self.mask_gates == 'none':
             return landmarks
         axes = features_lib.COORDINATES[self.coordinates] if self.mask_gates == 'point' else 1
-        initializer = nn.initializers.constant(gates_lib.INITIAL_LOCATION)
+        initializer = nn.initializers.constant(INITIAL_LOCATION)
         shape = (self._num_coordinates(landmarks) // axes,)
         locations = self.param(GATES, initializer, shape, self.param_dtype)
         if deterministic:
-            opening = gates_lib.opening(locations)[None]
+            openings = opening(locations)[None]
         else:
             keys = row_keys(self.make_rng('dropout'), places_of(self.places, landmarks.shape[0]))
-            opening = gates_lib.draw(locations, self.gate_std, keys)
-        return landmarks * jnp.tile(jnp.repeat(opening, axes, axis=1), self._num_blocks)[:, None]
+            openings = draw(locations, self.gate_std, keys)
+        return landmarks * jnp.tile(jnp.repeat(openings, axes, axis=1), self._num_blocks)[:, None]
 
     @property
     def _num_blocks(self) -> int:
@@ -242,66 +239,6 @@ class Baseline(LandmarkTransformer):
         return self._sequence_decoder(frames, frames, padding_mask, deterministic)
 
 
-# How the frames of conv_transformer become one vector.
-POOLINGS = ('class_query', 'max_mean')
-
-
-class ConvTransformer(MaskedTransformer):
-    """Stages of convolutions over frames, each followed by a transformer layer; a learned weight per coordinate before.
-
-    See conv_layers.py. `num_layers` counts the stages.
-
-    Attributes:
-        width: of the frames within the model; `num_heads` must divide it.
-        conv_blocks: convolution blocks per stage.
-        kernel_size: frames of a convolution, odd.
-        pooling: 'class_query', one decoder layer of SPOTER's, or 'max_mean', maximum and mean over frames side by side.
-        drop_path_rate: fraction of the clips that skip a convolution block in training, in [0, 1).
-        late_dropout_rate: of what the classifier reads, in [0, 1).
-    """
-
-    width: int = 128
-    conv_blocks: int = 3
-    kernel_size: int = 9
-    pooling: str = 'class_query'
-    drop_path_rate: float = 0.0
-    late_dropout_rate: float = 0.0
-
-    def check_num_heads(self, dim: int) -> None:
-        """See LandmarkTransformer."""
-        check_num_heads(self.num_heads, self.width, 'width')
-
-    def encode_clip(self, landmarks: Array, padding_mask: Array, deterministic: bool) -> Array:
-        """See LandmarkTransformer."""
-        frames = self._apply_mask(ENCODER_MASK, self._apply_gates(landmarks, deterministic))
-        encoder = ConvStack(
-            self.num_layers,
-            self.width,
-            self.conv_blocks,
-            self.kernel_size,
-            self.drop_path_rate,
-            self.num_heads,
-            self.mlp_dim,
-            self.dropout_rate,
-            self.dtype,
-            self.param_dtype,
-            self.places,
-            name='encoder',
-        )
-        clip = self._pool(encoder(frames, padding_mask, deterministic), padding_mask, deterministic)
-        return self.dropout(clip, self.late_dropout_rate, deterministic)
-
-    def _pool(self, frames: Array, padding_mask: Array, deterministic: bool) -> Array:
-        """<float>[batch, time, width] -> <float>[batch, width], or twice the width."""
-        if self.pooling not in POOLINGS:
-            raise errors.InputError(f'pooling is {self.pooling!r}, expected one of {", ".join(POOLINGS)}')
-        if self.pooling == 'class_query':
-            decoder = self._stack('decoder', 'class_query', num_layers=1)
-            return self._decode_class_query(decoder, frames, padding_mask, deterministic)
-        pooled = [pool(frames, padding_mask) for pool in (max_over_frames, mean_over_frames)]
-        return jnp.concatenate(pooled, axis=-1)
-
-
 def sinusoidal_positions(length: int, dim: int) -> Array:
     """<float32>[length, dim]: sines at even and cosines at odd positions (Vaswani et al., 2017, section 3.5)."""
     frequency = jnp.exp(jnp.arange(0, dim, 2) * (-math.log(10000.0) / dim))
@@ -309,74 +246,8 @@ def sinusoidal_positions(length: int, dim: int) -> Array:
     return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(length, -1)[:, :dim]
 
 
-MODELS = {
-    'spoter_pe': SpoterPE,
-    'spoter_no_pe': SpoterNoPE,
-    'class_query': ClassQuery,
-    'sequence_query': SequenceQuery,
-    'baseline': Baseline,
-    'conv_transformer': ConvTransformer,
-}
-
-
-def has_mask(name: str) -> bool:
-    """Whether the model of that name, a key of MODELS, has a learned mask."""
-    return issubclass(MODELS[name], MaskedTransformer)
-
-
 def check_num_heads(num_heads: int, width: int, name: str = 'the input width') -> None:
     """Raises InputError unless `num_heads` divides a width, which has this name."""
     if num_heads < 1 or width % num_heads:
         fitting = ', '.join(str(n) for n in range(1, 33) if width % n == 0)
         raise errors.InputError(f'num_heads is {num_heads}, which does not divide {name} {width}; try {fitting}')
-
-
-def create_model(name: str, *, num_classes: int, num_heads: int, **sizes: Any) -> LandmarkTransformer:
-    """Makes one of the models.
-
-    Args:
-        name: a key of MODELS.
-        num_classes: number of logits.
-        num_heads: attention heads; must divide the input width, of conv_transformer its `width`.
-        **sizes: further fields of the model.
-
-    Raises:
-        InputError: there is no model of that name.
-    """
-    if name not in MODELS:
-        raise errors.InputError(f'model is {name!r}, expected one of {", ".join(MODELS)}')
-    return MODELS[name](num_classes=num_classes, num_heads=num_heads, **sizes)
-
-
-def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> LandmarkTransformer:
-    """The model of `config.model`; every field that it has in common with the config is read from there."""
-    fields = {field.name for field in dataclasses.fields(MODELS[config.model])} & set(config)
-    sizes = {name: config[name] for name in sorted(fields)} | {'dtype': jnp.dtype(config.dtype)}
-    return create_model(config.model, num_classes=num_classes, **sizes)
-
-
-def param_shapes(model: LandmarkTransformer, dim: int) -> Any:
-    """The tree of shapes and dtypes of a model's parameters for an input of width `dim`."""
-    landmarks = jax.ShapeDtypeStruct((1, 1, dim), jnp.float32)
-    padding_mask = jax.ShapeDtypeStruct((1, 1), bool)
-    return jax.eval_shape(model.init, jax.random.key(0), landmarks, padding_mask)['params']
-
-
-def check_params(path: str, model: LandmarkTransformer, params: Any, dim: int) -> None:
-    """Raises InputError, naming the file and the parameter, unless `params` are those of the model."""
-    expected = dict(jax.tree.leaves_with_path(param_shapes(model, dim)))
-    found = dict(jax.tree.leaves_with_path(params))
-    for name in [*expected, *found]:
-        want, got = (tree[name].shape if name in tree else None for tree in (expected, found))
-        if want != got:
-            raise errors.InputError(f'{path}: parameter {jax.tree_util.keystr(name)} is {got}, expected {want}')
-
-
-def parameter_names(params: Any) -> list[str]:
-    """Names of a tree of parameters, or of their shapes, in the order of its leaves: 'encoder.norm.scale'."""
-    return ['.'.join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(params)]
-
-
-def count_parameters(params: Any) -> int:
-    """Number of values in a tree of parameters, or of their shapes."""
-    return sum(math.prod(x.shape) for x in jax.tree.leaves(params))

@@ -2,8 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slr_jax import conv_layers
-from slr_jax.dropout import draw_bits
+from slr_jax.models import conv
+from slr_jax.models.fast import draw_bits
 from tests import numpy_models
 
 DIM = 6
@@ -11,7 +11,7 @@ DIM = 6
 
 def make_block(**fields):
     """A convolution block and parameters away from the zeros and ones of the initialization."""
-    block = conv_layers.ConvBlock(5, fields.get('drop_path_rate', 0.0), jnp.float32, jnp.float32)
+    block = conv.ConvBlock(5, fields.get('drop_path_rate', 0.0), jnp.float32, jnp.float32)
     shapes = jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 3, DIM)), jnp.ones((1, 3), bool), None)
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda x: rng.normal(0.1, 0.5, x.shape).astype(x.dtype), shapes['params'])
@@ -46,14 +46,14 @@ def test_convolution_by_hand():
     kernel = jnp.array([[1.0, 0.0], [0.5, 1.0], [0.0, 2.0]])
     # The first channel adds the frame before, the second twice the frame after.
     expected = [[0.5, 50.0], [2.0, 100.0], [4.0, 40.0]]
-    np.testing.assert_allclose(conv_layers.depthwise_convolution(x, kernel)[0], expected)
+    np.testing.assert_allclose(conv.depthwise_convolution(x, kernel)[0], expected)
 
 
 def test_mean_and_maximum_leave_padding_out():
     x = jnp.array([[[-1.0], [-3.0], [1e6]], [[5.0], [7.0], [9.0]]])
     mask = np.array([[True, True, False], [False, False, False]])
-    np.testing.assert_array_equal(conv_layers.mean_over_frames(x, mask), [[-2], [0]])
-    np.testing.assert_array_equal(conv_layers.max_over_frames(x, mask), [[-1], [0]])
+    np.testing.assert_array_equal(conv.mean_over_frames(x, mask), [[-2], [0]])
+    np.testing.assert_array_equal(conv.max_over_frames(x, mask), [[-1], [0]])
 
 
 def test_drop_path_drops_whole_clips_and_keeps_the_expectation():
@@ -72,7 +72,7 @@ def test_drop_path_drops_whole_clips_and_keeps_the_expectation():
 
 def test_each_dropout_of_a_stage_draws_by_itself():
     """Two blocks, and the four of the transformer layer."""
-    stage = conv_layers.ConvStage(2, 3, 0.5, 2, 8, 0.5, jnp.float32, jnp.float32)
+    stage = conv.ConvStage(2, 3, 0.5, 2, 8, 0.5, jnp.float32, jnp.float32)
     x, mask = make_batch(*[9] * 32, padding=0)
     bits = bits_of(0, x, 6)
     params = jax.jit(stage.init)(jax.random.key(1), x, mask, bits)
