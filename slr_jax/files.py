@@ -1,6 +1,6 @@
 """Files: output is written to a temporary path and moved into place, so that none is ever half-written."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import contextlib
 import csv
 import fcntl
@@ -10,12 +10,13 @@ import shutil
 import socket
 import tempfile
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from slr_jax import errors
 
 # Names of what is being written.
 UNFINISHED = '.unfinished'
+_Made = TypeVar('_Made')
 _PREFIX = f'{UNFINISHED}-'
 _LOCK = f'{_PREFIX}lock'
 
@@ -95,7 +96,15 @@ def create_atomically(path: str) -> Iterator[str]:
             yield temporary
         except errors.InputError as error:
             raise errors.InputError(str(error).replace(temporary, path)) from error
-        os.rename(temporary, path)
+        try:
+            if os.path.lexists(path):
+                raise FileExistsError
+            os.rename(temporary, path)
+        except OSError as error:
+            if os.path.lexists(path):
+                message = f'{path} was made by another process in the meantime, expected a new path'
+                raise errors.InputError(message) from error
+            raise
 
 
 @contextlib.contextmanager
@@ -114,9 +123,7 @@ def replace_files_in(directory: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _scratch(parent: str, path: str) -> Iterator[str]:
-    made = make_directories(parent)
-    _remove_abandoned(parent)
-    scratch, handle = _make_locked(parent)
+    made, (scratch, handle) = _in_directory(parent, lambda: _make_locked(parent))
     try:
         with naming(path):
             yield scratch
@@ -127,13 +134,32 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
         raise
     finally:
         os.close(handle)
-        for directory in reversed(made):
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)
+        _remove_empty(made)
+
+
+def _in_directory(directory: str, make: Callable[[], _Made]) -> tuple[list[str], _Made]:
+    """Makes a directory where it is missing, and something in it; returns the new directories, from the top."""
+    made: list[str] = []
+    try:
+        while True:
+            made += make_directories(directory)
+            # Another process, which had made the directory, may have removed it since.
+            with contextlib.suppress(FileNotFoundError):
+                return made, make()
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+def _remove_empty(directories: list[str]) -> None:
+    for directory in reversed(directories):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
 
 
 def _make_locked(parent: str) -> tuple[str, int]:
     """A new folder, and a handle that locks it until the process closes it or dies."""
+    _remove_abandoned(parent)
     while True:
         scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
         try:
@@ -199,15 +225,21 @@ def remove_tree_retrying(directory: str) -> None:
 
 def make_directories(path: str) -> list[str]:
     """Makes a directory and those above it; returns the new ones, from the top."""
-    missing = []
-    path = os.path.abspath(path)
+    path, made = os.path.abspath(path), []
     while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    missing.reverse()
-    for directory in missing:
-        os.mkdir(directory)
-    return missing
+        missing = path
+        while not os.path.isdir(parent := os.path.dirname(missing)):
+            missing = parent
+        # Other processes make and remove them, too.
+        try:
+            os.mkdir(missing)
+            made.append(missing)
+        except FileNotFoundError:
+            pass
+        except FileExistsError:
+            if os.path.lexists(missing) and not os.path.isdir(missing):
+                raise
+    return made
 
 
 @contextlib.contextmanager
@@ -234,20 +266,15 @@ def only_writer(directory: str) -> Iterator[None]:
     """
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise errors.InputError(f'{directory} is a file, expected a directory to write to')
-    made = make_directories(directory)
     path = os.path.join(directory, _LOCK)
-    handle = None
+    made, handle = _in_directory(directory, lambda: _lock(path, directory))
     try:
-        handle = _lock(path, directory)
         yield
     finally:
-        if handle is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
-            os.close(handle)
-        for new in reversed(made):
-            with contextlib.suppress(OSError):
-                os.rmdir(new)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+        os.close(handle)
+        _remove_empty(made)
 
 
 def _lock(path: str, directory: str) -> int:
@@ -256,8 +283,7 @@ def _lock(path: str, directory: str) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who had it may have removed it since.
-            if os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path)):
+            if _is_still_there(path, handle):
                 # On a full disk, what is written next says so.
                 with contextlib.suppress(OSError):
                     os.ftruncate(handle, 0)
@@ -271,6 +297,14 @@ def _lock(path: str, directory: str) -> int:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _is_still_there(path: str, handle: int) -> bool:
+    """Whether a path is of this open file: who had locked it may have removed it since."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def read_bytes(path: str) -> bytes | None:

@@ -11,6 +11,7 @@ import pytest
 
 from preprocessing.extraction import store
 from slr_jax import errors, files
+from tests import ROOT
 
 HOLD = """
 import sys, time
@@ -145,3 +146,49 @@ def test_names_with_other_dots_promise_nothing(name, suffixes):
 def test_a_name_that_promises_another_format_is_refused(name, suffixes, words):
     with pytest.raises(errors.InputError, match=re.escape(words)):
         files.check_suffix(name, *suffixes)
+
+
+RACES = """
+import multiprocessing, os, sys
+from slr_jax import errors, files
+
+def write(path):
+    with files.only_writer(path):
+        pass
+
+def create(path):
+    with files.create_atomically(path) as temporary:
+        os.mkdir(temporary)
+        open(os.path.join(temporary, 'x'), 'w').close()
+
+def replace(path):
+    with files.replace_files_in(path) as directory:
+        open(os.path.join(directory, 'x'), 'w').close()
+
+def race(function, root, barrier, results):
+    for number in range(100):
+        barrier.wait()
+        try:
+            function(os.path.join(root, function.__name__, str(number), 'a', 'b'))
+            results.put('done')
+        except errors.InputError:
+            results.put('refused')
+        except BaseException as error:
+            results.put(repr(error))
+
+context = multiprocessing.get_context('fork')
+for function in (write, create, replace):
+    barrier, results = context.Barrier(4), context.SimpleQueue()
+    arguments = function, sys.argv[1], barrier, results
+    processes = [context.Process(target=race, args=arguments, daemon=True) for _ in range(4)]
+    for process in processes:
+        process.start()
+    found = [results.get() for _ in range(400)]
+    assert set(found) <= {'done', 'refused'}, set(found)
+    assert found.count('done') >= 100
+    assert function is not create or found.count('done') == 100
+"""
+
+
+def test_processes_that_race_for_a_directory_write_it_or_are_refused(tmp_path):
+    subprocess.run([sys.executable, '-c', RACES, tmp_path], cwd=ROOT, check=True)
