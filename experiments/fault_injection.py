@@ -7,6 +7,7 @@ nothing disturbed: files, metrics and parameters bit for bit, times excepted. Ca
 
     kill       killed at random moments, half of them while something is written; trainings --kills times together
     terminate  the same with SIGTERM, a fifth as often
+    interrupt  the same with SIGINT (Ctrl-C)
     full       on file systems of several sizes, each too small (needs root, which can mount one)
     read_only  on a file system that cannot be written to (likewise)
     vanish     the output, or the dataset, is moved away while the command runs
@@ -61,14 +62,11 @@ def make_cases(world: World) -> list[Case]:
     single = [name for name in names if name != 'train_two_processes']
     outputs = [name for name in single if name not in ('extract_landmarks', 'videos_to_dataset')]
     cases = [Case('kill', name, processes.kill(name, _SHARES.get(name, _SHARE_OF_OTHERS))) for name in names]
-    cases += [
-        Case(
-            'terminate',
-            name,
-            processes.kill(name, _OF_TERMINATIONS * _SHARES.get(name, _SHARE_OF_OTHERS), signal.SIGTERM),
-        )
-        for name in names
-    ]
+    for fault, number in (('terminate', signal.SIGTERM), ('interrupt', signal.SIGINT)):
+        cases += [
+            Case(fault, name, processes.kill(name, _OF_TERMINATIONS * _SHARES.get(name, _SHARE_OF_OTHERS), number))
+            for name in names
+        ]
     cases += [Case('full', name, folders.fill_disk(name)) for name in single]
     cases += [Case('read_only', name, folders.write_protect(name)) for name in outputs]
     cases += [Case('vanish', name, folders.move_output_away(name)) for name in outputs]

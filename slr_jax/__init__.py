@@ -1,6 +1,7 @@
 """Sign-language and gesture recognition from landmarks, in JAX and Flax."""
 
 import os
+import signal
 import sys
 
 __version__ = '0.2.0'
@@ -8,11 +9,12 @@ __version__ = '0.2.0'
 # `python -m` puts the current folder, which may hold a stranger's files, first among those that modules are taken from.
 # Our commands take none from there, unless slr_jax itself is there, nor do processes that they start.
 _COMMANDS = ('slr_jax', 'preprocessing', 'experiments')
-if (
-    sys.argv[:1] == ['-m']
-    and not sys.flags.safe_path
-    and any(word.removeprefix('-m').split('.')[0] in _COMMANDS for word in sys.orig_argv)
-    and sys.path[0] != os.path.dirname(os.path.dirname(__file__))
-):
+IS_COMMAND = sys.argv[:1] == ['-m'] and any(
+    word.removeprefix('-m').split('.')[0] in _COMMANDS for word in sys.orig_argv
+)
+if IS_COMMAND and not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
     del sys.path[0]
     os.environ['PYTHONSAFEPATH'] = '1'
+if IS_COMMAND:
+    # Until cli.py takes over.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))

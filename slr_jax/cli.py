@@ -7,6 +7,7 @@ import glob
 import logging as stdlib_logging
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -15,7 +16,7 @@ from absl import app, flags, logging
 
 from slr_jax import config as config_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files
+from slr_jax import errors, files, stopping
 
 _HELP = {'-h': 'help', '-?': 'help', '--?': 'help'} | {
     f'{dashes}{word}': word for dashes in ('-', '--') for word in ('help', 'helpshort', 'helpfull', 'helpxml')
@@ -27,6 +28,8 @@ _WRONG_VALUES = {
     "module 'config_config' has no attribute 'get_config'": 'it has no function get_config',
     r'could not convert string to float: (.*)': r'found \1, expected a number',
 }
+# Status of a training that SIGTERM ended, and that has saved what it had done.
+_SAVED = 75
 # Flags of every command that name a folder to write.
 _FOLDERS = ('output_dir', 'data_dir', 'work_dir')
 
@@ -36,25 +39,19 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
 
     Flags are defined here, not where the module is imported, so that commands can import one another. What comes with
     an extra is imported by `main`, so that a missing package or library is reported here.
-    Exits with status 1 after an error of the input or of the file system, 130 after an interrupt (SIGINT), 143 after
-    SIGTERM, or 75 where a training has saved what it had done.
+    Exits with status 1 after an error of the input or of the file system, 130 after SIGINT (Ctrl-C), 143 after SIGTERM,
+    or 75 where a training that SIGTERM ended has saved what it had done.
     """
-    received = []
-
-    def terminate(*_: object) -> None:
-        received.append(True)
-        raise errors.Terminated('ended by SIGTERM')
-
-    previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        try:
-            define_flags()
-            app.run(lambda _: main(), flags_parser=_parse_flags)
-        except Exception:
-            # An extension that is being imported makes an ImportError of it.
-            if received:
-                raise errors.Terminated('ended by SIGTERM') from None
-            raise
+        with stopping.by_signals():
+            try:
+                define_flags()
+                app.run(lambda _: main(), flags_parser=_parse_flags)
+            except Exception:
+                # An extension that is being imported makes an ImportError of it.
+                if stopping.received:
+                    raise errors.Terminated from None
+                raise
     except errors.InputError as error:
         _exit(str(error))
     except (ImportError, OSError) as error:
@@ -67,13 +64,8 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
         name = error.filename2 or error.filename
         where = f'{name}: ' if name else ''
         _exit(f'{where}{error.strerror or error}')
-    except KeyboardInterrupt:
-        sys.exit(130)
     except errors.Terminated as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.status)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        _end_by_signal(str(error))
 
 
 def define_split_flag(default: str | None, meaning: str) -> None:
@@ -252,6 +244,13 @@ def _silence_libraries() -> None:
     sys.unraisablehook = lambda _: None
 
 
+def _end_by_signal(saved: str) -> None:
+    advice = f': {saved} is saved; the same command continues there' if saved else '; the same command starts again'
+    print(f'ended by {stopping.name()}{advice}: {shlex.join(["python", *sys.orig_argv[1:]])}', file=sys.stderr)
+    of_sigterm = _SAVED if saved else 128 + signal.SIGTERM
+    stopping.end_process(of_sigterm if stopping.name() == 'SIGTERM' else 128 + signal.SIGINT)
+
+
 def _exit(sentence: str) -> None:
     print(f'error: {" ".join(sentence.split())}', file=sys.stderr)
-    sys.exit(1)
+    stopping.end_process(1)

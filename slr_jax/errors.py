@@ -38,17 +38,7 @@ def _printable(sign: str) -> str:
 
 
 class Terminated(BaseException):
-    """SIGTERM ended the process; the sentence says what is kept.
-
-    Attributes:
-        status: that the process ends with; 143, or SAVED where a training saved what it had done.
-    """
-
-    SAVED = 75
-
-    def __init__(self, sentence: str, status: int = 143) -> None:
-        super().__init__(sentence)
-        self.status = status
+    """SIGINT or SIGTERM ended the process; the text says what a training has saved, and is empty elsewhere."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

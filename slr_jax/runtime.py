@@ -1,4 +1,4 @@
-"""How a process runs: memory, compiled programs, the other processes of a training, and SIGTERM."""
+"""How a process runs: memory, compiled programs, the other processes of a training, and signals."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -14,7 +14,7 @@ import warnings
 import jax
 from jax.experimental import multihost_utils
 
-from slr_jax import errors
+from slr_jax import errors, stopping
 
 # How long a process waits for the others.
 _JOIN_SECONDS = 300
@@ -128,22 +128,36 @@ def _give_up_joining() -> None:
 
 
 @contextlib.contextmanager
-def noting_sigterm() -> Iterator[Callable[[], bool]]:
-    """Notes SIGTERM, by which schedulers announce that a machine is taken, where else it ends the process.
+def noting_signals() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM, by which schedulers announce that a machine is taken, and in a command SIGINT, too.
 
-    Gives a function that says whether to save and end, to be called before each step; of several processes all find
-    the same, at the same step, whichever got the signal.
+    Elsewhere, such as in a notebook, SIGINT raises KeyboardInterrupt as always. Gives a function that says whether to
+    save and end, to be called before each step; of several processes all find the same, at the same step, whichever got
+    the signal.
     """
-    if jax.process_count() > 1:
-        # jax catches SIGTERM since the processes were joined.
-        steps = itertools.count()
-        yield lambda: multihost_utils.reached_preemption_sync_point(next(steps))
-    elif threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
-    else:
-        received = threading.Event()
-        previous = signal.signal(signal.SIGTERM, lambda *_: received.set())
-        try:
-            yield received.is_set
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        return
+    handlers = {}
+    steps, noted = itertools.count(), threading.Event()
+
+    def note(number: int, _: object) -> None:
+        stopping.received.append(number)
+        noted.set()
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # jax catches SIGTERM since several processes were joined.
+    numbers = [signal.SIGTERM] if jax.process_count() == 1 else []
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    try:
+        for number in numbers:
+            handlers[number] = signal.signal(number, note)
+        if jax.process_count() > 1:
+            yield lambda: multihost_utils.reached_preemption_sync_point(next(steps))
+        else:
+            yield noted.is_set
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -2,9 +2,9 @@
 
     python -m slr_jax.train --config=configs/synthetic.py --workdir=W [--config.field=value …]
 
-An interrupted run is resumed when the same command is given again; after SIGTERM, which saves what is done and exits
-with status 75, within the epoch. One with a constant learning rate is made longer by more epochs. All devices of the
-machine are used. On several machines, give the command on each, with a workdir that all of them see and
+An interrupted run is resumed when the same command is given again; after SIGTERM and Ctrl-C, which save what is done
+and exit with status 75 and 130, within the epoch. One with a constant learning rate is made longer by more epochs. All
+devices of the machine are used. On several machines, give the command on each, with a workdir that all of them see and
 
     --distributed                                                       under Slurm, Open MPI or on a TPU slice
     --coordinator=HOST:PORT --num_processes=N --process_id=0 … N - 1    elsewhere

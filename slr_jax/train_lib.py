@@ -46,7 +46,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
     Raises:
         InputError: the config, the dataset or the workdir is not what it should be, another process trains in it, or a
             loss is not finite; of several runs when the others are done.
-        Terminated: SIGTERM ended it; what is done is saved.
+        Terminated: SIGTERM ended it, or in a command SIGINT; what is done is saved.
     """
     runtime.tune_malloc()
     config = config_lib.resolve(config)
@@ -62,13 +62,11 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict[
             if devices.is_first_process():
                 workdir_lib.compare_environments(workdir, [name for group in groups for name in group.continued])
             reporter = progress.TrainingProgress(*max(map(_steps, trials)), lambda: sum(x.steps_left for x in groups))
-            with runtime.noting_sigterm() as is_terminated:
+            with runtime.noting_signals() as is_terminated:
                 while unfinished := [group for group in groups if not group.is_done]:
                     group = min(unfinished, key=lambda group: group.epoch)
                     if not group.train_epoch(reporter, is_terminated):
-                        done = f'step {group.steps_done}, in epoch {group.epoch + 1}, is saved'
-                        sentence = f'ended by SIGTERM: {done}; the same command goes on there'
-                        raise errors.Terminated(sentence, errors.Terminated.SAVED)
+                        raise errors.Terminated(f'step {group.steps_done}, in epoch {group.epoch + 1},')
             return finish(trials, workdir)
         finally:
             for trial in trials:

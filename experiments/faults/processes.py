@@ -1,4 +1,4 @@
-"""Kills commands, ends them with SIGTERM, and runs two on one output."""
+"""Kills commands, ends them with SIGTERM or SIGINT, and runs two on one output."""
 
 import os
 import signal
@@ -10,17 +10,18 @@ import numpy as np
 from experiments.faults import outputs
 from experiments.faults.commands import Command, Running, World, has_begun
 from experiments.faults.outcome import MAX_TRIES_PER_HIT, Disturbance, Outcome, finish, fresh_output
-from slr_jax import errors, progress
+from slr_jax import progress
 
 _KILLS_PER_OUTPUT = 5
 # A kill before the command writes says little; one while it writes, most.
 _MOMENTS = {
     signal.SIGKILL: {'start': 0.1, 'any': 0.4, 'write': 0.5},
     signal.SIGTERM: {'start': 0.4, 'any': 0.3, 'write': 0.3},
+    signal.SIGINT: {'start': 0.4, 'any': 0.3, 'write': 0.3},
 }
 _HITS = ('while writing', 'between writes', 'saved', 'cleaned up')
-# What the status of a command says that SIGTERM ended.
-_TERMINATED = {errors.Terminated.SAVED: 'saved', 143: 'cleaned up', -signal.SIGTERM: 'before its start'}
+# Of a signal that a command heeds: the statuses of one that has saved what is done, and that has not.
+_STATUSES = {signal.SIGTERM: (75, 143), signal.SIGINT: (130, 130)}
 # The other processes of a training wait for one that was killed: 100 s, or 300 s where it had not joined them yet.
 _SURVIVOR_SECONDS = 330.0
 _CHILD_SECONDS = 15.0
@@ -29,7 +30,7 @@ _CHILD_SECONDS = 15.0
 def kill(command: str, share: float, number: signal.Signals = signal.SIGKILL) -> Disturbance:
     """Kills a command until so many kills hit it while it wrote, and compares each output when it is finished.
 
-    With SIGTERM, it has to save what is done or to clean up.
+    With SIGTERM or SIGINT, it has to save what is done or to clean up.
     """
 
     def run(world: World, rng: np.random.Generator, num_kills: int) -> Outcome:
@@ -44,7 +45,7 @@ def kill(command: str, share: float, number: signal.Signals = signal.SIGKILL) ->
             progress.report(
                 f'{number.name} of {command}: {outcome.hit} of {wanted} hit, {len(outcome.failures)} failures'
             )
-        # SIGTERM hardly ever hits a quick command after its imports.
+        # SIGTERM and SIGINT hardly ever hit a quick command after its imports.
         if outcome.hit < wanted and number == signal.SIGKILL:
             outcome.failures.append(f'only {outcome.hit} of {wanted} kills hit the command')
         return outcome
@@ -116,10 +117,13 @@ def _look(
     is_refused = command.refuses_existing and not ended.refusal_problems(output, 'exists already')
     if not ended.status or is_refused:
         where = 'ended before'
-    elif number == signal.SIGTERM:
-        where = _TERMINATED.get(ended.status, 'other')
-        if where == 'other' or (where != 'before its start' and 'ended by SIGTERM' not in ended.stderr):
-            problems.append(f'expected status 75 or 143 and a sentence, found status {ended.status}: {ended.stderr!r}')
+    elif number in _STATUSES:
+        has_saved = ' is saved; ' in ended.stderr
+        where = 'saved' if has_saved else 'cleaned up' if 'ended by SIG' in ended.stderr else 'before its start'
+        expected_status = -number if where == 'before its start' else _STATUSES[number][not has_saved]
+        # Python's start lasts some hundredths of a second, in which SIGINT is a KeyboardInterrupt.
+        if ended.status not in (expected_status, *(128 + number,) * (where == 'before its start')):
+            problems.append(f'expected status {expected_status}, found {ended.status}: {ended.stderr!r}')
         problems += [f'{path} is left' for path in sorted(outputs.temporary_in(output) - before)]
     elif not begun:
         where = 'before writing'

@@ -171,10 +171,9 @@ def test_sigterm_saves_an_epoch_that_is_not_done(tiny_dir, tmp_path, monkeypatch
     train_lib.train_and_evaluate(config, str(tmp_path / 'unbroken'))
     # Four batches an epoch; a run that goes on assembles those of its epoch again.
     for count, steps_done in ((1, 0), (3, 2), (7, 6)):
-        with monkeypatch.context() as patch, pytest.raises(errors.Terminated, match=f'step {steps_done},') as caught:
+        with monkeypatch.context() as patch, pytest.raises(errors.Terminated, match=f'step {steps_done},'):
             terminate_at(patch, count)
             train_lib.train_and_evaluate(config, str(tmp_path / 'w'))
-        assert caught.value.status == 75
     train_lib.train_and_evaluate(config, str(tmp_path / 'w'))
     for name in map('seed_{}'.format, seeds) if seeds else ('',):
         assert_equal_runs(tmp_path / 'w' / name, tmp_path / 'unbroken' / name)

@@ -1,40 +1,85 @@
 """How commands end: errors are tested in tests/refusals, SIGTERM here."""
 
+import contextlib
 import os
 import runpy
 import signal
+import subprocess
+import sys
+import time
 
 from absl import flags
 import pytest
 
 from slr_jax import cli
 from slr_jax.dataset import SPLITS
-from tests import in_process
+from tests import ROOT, in_process
 from tests.unit.test_layering import COMMANDS as MAIN_MODULES
 
 COMMANDS = {name for name in MAIN_MODULES if not name.endswith('__main__')}
 
 
-def wait_for_it():
-    os.kill(os.getpid(), signal.SIGTERM)
+def wait_for_it(number):
+    os.kill(os.getpid(), number)
 
 
-def import_an_extension():
+def import_an_extension(number):
     try:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
     except BaseException:
         raise ImportError('it failed to import') from None
 
 
-@pytest.mark.parametrize('main', [wait_for_it, import_an_extension])
-def test_sigterm_is_status_143_and_a_sentence(main, capfd, monkeypatch):
+def swallow(number):
+    """As a callback of a library does, from which no exception leads out."""
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize('main', [wait_for_it, import_an_extension, swallow])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_commands_with_a_sentence(main, number, capfd, monkeypatch):
     monkeypatch.setattr('sys.argv', ['command'])
-    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr('sys.orig_argv', ['/bin/python3', '-m', 'slr_jax.report', '--workdir=a b'])
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
     with pytest.raises(SystemExit) as ended:
+        cli.run_command(lambda: main(number), lambda: None)
+    assert ended.value.code == 128 + number
+    expected = f"ended by {number.name}; the same command starts again: python -m slr_jax.report '--workdir=a b'\n"
+    assert capfd.readouterr().err == expected
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_what_is_removed_at_the_end_is_not_interrupted(capfd, monkeypatch):
+    removed = []
+
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            time.sleep(1.5)
+            removed.append(True)
+
+    monkeypatch.setattr('sys.argv', ['command'])
+    with pytest.raises(SystemExit):
         cli.run_command(main, lambda: None)
-    assert ended.value.code == 143
-    assert capfd.readouterr().err == 'ended by SIGTERM\n'
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert removed
+
+
+def test_a_second_sigint_ends_at_once():
+    code = 'import os, signal, time; from slr_jax import stopping; kept = stopping.by_signals();'
+    # What is compiled keeps handlers from running; a pause of a handler does so, too.
+    code += (
+        'kept.__enter__(); signal.signal(signal.SIGINT, lambda *_: time.sleep(60)); print(flush=True); time.sleep(60)'
+    )
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
 
 
 @pytest.mark.parametrize('package', ['slr_jax', 'preprocessing', 'experiments'])

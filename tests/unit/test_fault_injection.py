@@ -64,19 +64,23 @@ def test_kills_that_hit_are_counted_and_nothing_is_wrong(world):
     assert outcome.tried == sum(outcome.where.values())
 
 
-HEEDS_SIGTERM = """
+HEEDS = """
 import signal
-def end(*_):
-    sys.stderr.write('ended by SIGTERM')
-    sys.exit(143)
+def end(number, _):
+    sys.stderr.write('ended by SIG')
+    sys.exit(128 + number)
 signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGINT, end)
 """
 
 
-@pytest.mark.parametrize(('first', 'is_clean'), [(HEEDS_SIGTERM, True), ('', False)])
-def test_sigterm_has_to_leave_nothing(world, first, is_clean):
+@pytest.mark.parametrize(
+    ('number', 'first', 'is_clean'),
+    [(signal.SIGTERM, HEEDS, True), (signal.SIGINT, HEEDS, True), (signal.SIGTERM, '', False)],
+)
+def test_signals_have_to_leave_nothing(world, first, is_clean, number):
     add(world, f'import sys\n{first}{WELL}')
-    outcome = run(processes.kill('small', 1.0, signal.SIGTERM), world)
+    outcome = run(processes.kill('small', 1.0, number), world)
     assert (outcome.where['cleaned up'] > 0) == is_clean
     assert (outcome.failures == []) == is_clean
 
