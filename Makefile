@@ -1,7 +1,7 @@
 # make demo: a synthetic dataset, training, testing and the picture of the mask.
 # make check: linting, types and unit tests, without the extras for videos.
 # make test: all but the longest tests, make test_long: those. All set up .venv first.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
@@ -10,10 +10,14 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/installed_test: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
-.venv/installed_all: .venv/installed
+.venv/installed_all: .venv/installed_test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,preprocessing,pose,beam]'
 	touch $@
 
@@ -25,7 +29,7 @@ demo: data/synthetic
 	$(BIN)/python -m slr_jax.evaluate --workdir=runs/synthetic
 	$(BIN)/python -m slr_jax.interpret --workdir=runs/synthetic --output_dir=runs/synthetic/mask
 
-lint: .venv/installed
+lint: .venv/installed_test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m mypy
