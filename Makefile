@@ -1,7 +1,7 @@
 # make demo: a synthetic dataset, training, testing and the picture of the mask.
 # make check: linting, types and unit tests, without the extras for videos.
 # make test: all but the longest tests, make test_long: those. All set up .venv first.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+PYTHON ?= $(or $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null))),python3)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
