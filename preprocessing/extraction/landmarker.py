@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import multiprocessing
 import os
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from preprocessing.extraction import model_files
+import slr_jax
 from slr_jax import errors
 from slr_jax import landmarks as landmarks_lib
 
@@ -123,6 +125,10 @@ class Landmarker:
     """The landmarkers of a clip, or in image mode of any number of clips."""
 
     def __init__(self, options: Options, models: Mapping[str, bytes], num_people: int = MOST_PEOPLE) -> None:
+        # When a landmarker is closed, MediaPipe would send figures about its use to Google; this is a proxy that is not
+        # there. In a host process, its environment is its own.
+        if slr_jax.IS_COMMAND or multiprocessing.parent_process():
+            os.environ['https_proxy'] = 'http://127.0.0.1:9'
         self._mp, vision = import_mediapipe()
         base_options = self._mp.tasks.BaseOptions
         self._tracks_hands = options.running_mode == 'video'
