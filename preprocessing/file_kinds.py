@@ -4,6 +4,8 @@ import itertools
 import os
 import zipfile
 
+from slr_jax import file_limits
+
 # The first bytes of a file, the kind that they say, and what to do with it.
 _MAGIC = (
     (b'\x93NUMPY', 'a NumPy array (.npy); folders of them are read with --source=mp_data'),
@@ -40,6 +42,9 @@ def describe(path: str) -> str | None:
     if os.path.isdir(path):
         content = describe_content(path)
         return f'a directory, in which {content}' if content else 'an empty directory'
+    special = file_limits.special_kind(path)
+    if special:
+        return special
     with open(path, 'rb') as file:
         head = file.read(512)
     if zipfile.is_zipfile(path):

@@ -2,20 +2,27 @@
 
 import codecs
 from collections.abc import Callable, Mapping, Sequence
+import functools
+import os
 import re
 from typing import Any
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
 
 from preprocessing import file_kinds
-from slr_jax import errors
+from slr_jax import errors, file_limits
 
 # The header is row 1.
 FIRST_ROW = 2
 _SEPARATORS = ',;\t|'
-_SHEETS = ('.xlsx', '.xlsm', '.xls', '.ods')
+_SHEETS, _OTHER_SHEETS = ('.xlsx', '.xlsm'), ('.xls', '.ods')
+# That a cell needs, and columns that pandas reads quickly.
+_BYTES_PER_CELL, _MOST_COLUMNS = 64, 10_000
+_CHUNK_BYTES = 2**20
+_PLACE = re.compile(rb"""\br=["']([A-Z]{0,3})(\d{0,7})["']""")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -45,6 +52,9 @@ def read_table(
     Raises:
         InputError: the file is not a CSV file, lacks a column or has no rows.
     """
+    file_limits.check_regular(path)
+    if path.lower().endswith(_OTHER_SHEETS):
+        raise errors.InputError(f'{path} is a spreadsheet; save it as CSV UTF-8')
     if path.lower().endswith(_SHEETS):
         table = _read_sheet(path, dtype, header)
     else:
@@ -71,6 +81,12 @@ def read_table(
 
 def _read_sheet(path: str, dtype: type | Mapping[str, type], header: bool) -> pd.DataFrame:
     try:
+        with zipfile.ZipFile(path) as archive:
+            file_limits.check_zip(path, archive)
+            for name in archive.namelist():
+                places = _PLACE.findall(archive.read(name)) if name.endswith('.xml') else []
+                columns = max((_column_number(letters) for letters, _ in places), default=0)
+                check_cells(path, max((int(row or 0) for _, row in places), default=0), columns)
         sheets = pd.read_excel(
             path, sheet_name=None, header=0 if header else None, dtype=dtype, keep_default_na=dtype is not str
         )
@@ -78,7 +94,7 @@ def _read_sheet(path: str, dtype: type | Mapping[str, type], header: bool) -> pd
         raise errors.InputError(
             f'{path} is a spreadsheet; save it as CSV UTF-8, as it cannot be read here: {errors.one_line(error)}'
         ) from error
-    except OSError:
+    except (OSError, errors.InputError):
         raise
     # What is no spreadsheet, or damaged, raises many kinds of errors.
     except Exception as error:
@@ -95,7 +111,7 @@ def _read_csv(
     path: str, columns: Sequence[str], dtype: type | Mapping[str, type], header: bool, sep: str | None
 ) -> pd.DataFrame:
     try:
-        encoding, found = _sniff(path)
+        encoding, found = _sniff(path, sep)
         with warnings.catch_warnings():
             # pandas only warns of a first row that has more cells than the header.
             warnings.simplefilter('error', pd.errors.ParserWarning)
@@ -120,14 +136,44 @@ def _read_csv(
         raise errors.InputError(f'{path} is not a CSV file: {reason}') from error
 
 
-def _sniff(path: str) -> tuple[str, str]:
+def _column_number(letters: bytes) -> int:
+    """1 for A, 27 for AA."""
+    return functools.reduce(lambda number, letter: 26 * number + letter - 64, letters, 0)
+
+
+def check_cells(path: str, num_rows: int, num_columns: int) -> None:
+    """Checks the size of a table before it is made, in which short rows are filled.
+
+    Raises:
+        InputError: it is too large for its file, or has too many columns.
+    """
+    if num_columns > _MOST_COLUMNS:
+        raise errors.InputError(f'{path} has {num_columns:,} columns, expected at most {_MOST_COLUMNS:,}')
+    file_limits.check_unpacked(path, _BYTES_PER_CELL * num_rows * num_columns)
+
+
+def _count_rows(path: str, encoding: str, num_columns: int) -> int:
+    with open(path, 'rb') as file:
+        counts = [(chunk.count(b'\n'), chunk.count(b'\r')) for chunk in iter(lambda: file.read(_CHUNK_BYTES), b'')]
+    num_lines = max(map(sum, zip(*counts, strict=True)), default=0) + 1
+    if num_lines * num_columns * _BYTES_PER_CELL <= os.path.getsize(path):
+        return num_lines
+    # Cells in quotes may have lines of their own.
+    with open(path, encoding=encoding) as file:
+        return sum(part.count('\n') for part in file.read().split('"')[::2]) + 1
+
+
+def _sniff(path: str, sep: str | None) -> tuple[str, str]:
     """The encoding of a file and its separator."""
     with open(path, 'rb') as file:
         start = file.read(4)
     encoding = 'utf-16' if start[:2] in _UTF16_MARKS and start[2:] not in _UTF16_MARKS else 'utf-8-sig'
     with open(path, encoding=encoding) as file:
         line = re.sub('"[^"]*"', '', file.readline())
-    return encoding, max(_SEPARATORS, key=line.count)
+    found = max(_SEPARATORS, key=line.count)
+    num_columns = len(re.split(sep or re.escape(found), line))
+    check_cells(path, _count_rows(path, encoding, num_columns), num_columns)
+    return encoding, found
 
 
 def _shorten(names: Sequence[str]) -> str:

@@ -178,7 +178,7 @@ def read_table(path: str, videos: Videos, options: Options) -> Table:
         cells, first, unit = _read_json(path), 0, 'entry'
         return Table(path, cells, _names(unit, first, cells), _find_columns(path, cells, videos, options))
     cells, sep = _read_cells(path, videos, options)
-    keyed = _split_keys(cells) if sep else None
+    keyed = _split_keys(path, cells) if sep else None
     header = keyed is None and not _is_row(cells.iloc[0].str.strip().tolist(), videos, options)
     if keyed is not None:
         cells = keyed
@@ -209,7 +209,7 @@ def _read_cells(path: str, videos: Videos, options: Options) -> tuple[pd.DataFra
     return tables.read_table(path, [], header=False, sep=r'\s+'), r'\s+'
 
 
-def _split_keys(cells: pd.DataFrame) -> pd.DataFrame | None:
+def _split_keys(path: str, cells: pd.DataFrame) -> pd.DataFrame | None:
     """`path:a label:0 color:sk:80:160` -> columns path, label, color, color2, color3; None for other cells."""
     pairs = [[cell.split(':') for cell in row if cell] for row in cells.fillna('').to_numpy().tolist()]
     if not all(len(pair) > 1 and pair[0].isidentifier() for row in pairs for pair in row):
@@ -222,6 +222,7 @@ def _split_keys(cells: pd.DataFrame) -> pd.DataFrame | None:
         }
         for row in pairs
     ]
+    tables.check_cells(path, len(rows), len(set(itertools.chain(*rows))))
     return pd.DataFrame(rows, dtype=str).fillna('')
 
 
@@ -262,6 +263,7 @@ def _read_json(path: str) -> pd.DataFrame:
     if 'instances' in items[0]:
         raise errors.InputError(f'{path} is an annotation of WLASL, which python -m preprocessing.wlasl reads')
     rows = [_json_row(path, number, item) for number, item in enumerate(items)]
+    tables.check_cells(path, len(rows), len(set(itertools.chain(*rows))))
     return pd.DataFrame(rows, dtype=str).fillna('')
 
 

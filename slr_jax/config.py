@@ -309,6 +309,9 @@ def _choices() -> dict[str, Any]:
 
 _AT_LEAST_0 = (lambda x: x >= 0, 'at least 0')
 _AT_LEAST_1 = (lambda x: x >= 1, 'at least 1')
+# Sizes that no model or clip needs, refused before memory is asked for.
+_SIZE = (lambda x: 1 <= x <= 2**16, 'from 1 to 65,536')
+_COUNT = (lambda x: 1 <= x <= 1000, 'from 1 to 1,000')
 _FROM_0_BELOW_1 = (lambda x: 0 <= x < 1, 'from 0 to below 1')
 _ABOVE_0 = (lambda x: x > 0, 'above 0')
 _ABOVE_0_TO_1 = (lambda x: 0 < x <= 1, 'above 0 and at most 1')
@@ -320,8 +323,8 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'train_fraction': _ABOVE_0_TO_1,
     'interpolate_gaps': _AT_LEAST_0,
     'max_frames': _AT_LEAST_1,
-    'num_frames': _AT_LEAST_1,
-    'differences': _AT_LEAST_0,
+    'num_frames': (lambda x: 1 <= x <= 4096, 'from 1 to 4,096'),
+    'differences': (lambda x: 0 <= x <= 10, 'from 0 to 10'),
     'noise_std': _AT_LEAST_0,
     **{f'augment.{name}': _PROBABILITY for name in AUGMENTATIONS},
     **{f'augment.{name}': _AT_LEAST_1 for name in ('scale', 'aspect', 'hand_scale')},
@@ -329,19 +332,19 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{f'augment.{name}_most': _ABOVE_0_TO_1 for name in AUGMENTATIONS if name.startswith('drop_')},
     'augment.crop_least': _ABOVE_0_TO_1,
     'augment.warp_most': _FROM_0_BELOW_1,
-    'num_heads': _AT_LEAST_1,
-    'num_layers': _AT_LEAST_1,
-    'mlp_dim': _AT_LEAST_1,
+    'num_heads': _COUNT,
+    'num_layers': _COUNT,
+    'mlp_dim': _SIZE,
     'dropout_rate': _FROM_0_BELOW_1,
     'gate_std': _ABOVE_0,
-    'width': _AT_LEAST_1,
-    'conv_blocks': _AT_LEAST_1,
-    'kernel_size': (lambda x: x >= 1 and x % 2, 'an odd number, at least 1'),
+    'width': _SIZE,
+    'conv_blocks': _COUNT,
+    'kernel_size': (lambda x: 1 <= x < 1000 and x % 2, 'an odd number from 1 to 999'),
     'drop_path_rate': _FROM_0_BELOW_1,
     'late_dropout_rate': _FROM_0_BELOW_1,
     'late_dropout_epoch': _AT_LEAST_0,
-    'batch_size': _AT_LEAST_1,
-    'cpu_devices': _AT_LEAST_1,
+    'batch_size': _SIZE,
+    'cpu_devices': _COUNT,
     'num_epochs': _AT_LEAST_1,
     'num_steps': _AT_LEAST_1,
     'momentum': _FROM_0_BELOW_1,

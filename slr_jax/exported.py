@@ -175,6 +175,7 @@ def load(folder: str) -> ExportedModel:
 
 def _read_description(folder: str) -> Mapping[str, Any]:
     path = os.path.join(folder, DESCRIPTION)
+    _check_regular(path)
     try:
         with open(path, encoding='utf-8') as file:
             description = json.load(file)
@@ -191,7 +192,14 @@ def _read_description(folder: str) -> Mapping[str, Any]:
     return description
 
 
+def _check_regular(path: str) -> None:
+    """Refuses a pipe, a socket or a device, reading which might never end."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ExportError(f'{path} is not a file')
+
+
 def _read_program(path: str, description: Mapping[str, Any]) -> Any:
+    _check_regular(path)
     try:
         with open(path, 'rb') as file:
             data = file.read()

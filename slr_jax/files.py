@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import Any, TypeVar
 
-from slr_jax import errors
+from slr_jax import errors, file_limits
 
 # Names of what is being written.
 UNFINISHED = '.unfinished'
@@ -309,6 +309,7 @@ def _is_still_there(path: str, handle: int) -> bool:
 
 def read_bytes(path: str) -> bytes | None:
     """The content of a file, None where there is none."""
+    file_limits.check_regular(path)
     try:
         with open(path, 'rb') as file:
             return file.read()
@@ -335,6 +336,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def read_json(path: str, kind: type[Any] = dict, fields: Iterable[str] = ()) -> Any:
     """Reads a JSON object that has some fields, or with `kind=list` a list; InputError where the file holds no such."""
+    file_limits.check_regular(path)
     try:
         with open(path, encoding='utf-8-sig') as file:
             content = parse_json(file.read())
@@ -356,6 +358,7 @@ def require_fields(path: str, content: Any, fields: Iterable[str]) -> None:
 
 def read_label_names(path: str) -> list[str]:
     """Reads one gloss per line; InputError where the file is empty or not text."""
+    file_limits.check_regular(path)
     try:
         with open(path, encoding='utf-8-sig') as file:
             names = [line.strip() for line in file.read().splitlines() if line.strip()]

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, inference, models
+from slr_jax import errors, file_limits, files, inference, models
 from slr_jax import landmarks as landmarks_lib
 from slr_jax.models import gates
 
@@ -216,6 +216,7 @@ def read_mask_csv(path: str, handedness: str = 'swapped') -> Mask:
     Raises:
         InputError: the file is missing or of another kind.
     """
+    file_limits.check_regular(path)
     try:
         with open(path, encoding='utf-8', newline='') as file:
             rows = [row for row in csv.reader(file, delimiter=';') if row]

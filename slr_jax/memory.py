@@ -1,15 +1,13 @@
 """How much is computed at once, so that long clips fit in memory."""
 
 from collections.abc import Callable, Sequence
-import os
-import resource
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
-from slr_jax import errors
+from slr_jax import errors, file_limits
 
 # Pairs of frames that attention looks at in one piece of a batch: 32 clips of 512 frames, or one of 2,896.
 _MAX_PAIRS = 2**23
@@ -73,6 +71,4 @@ def _available_bytes() -> int:
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and 'bytes_limit' in statistics:
         return statistics['bytes_limit']
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    installed = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    return installed if limit == resource.RLIM_INFINITY else min(limit, installed)
+    return file_limits.memory_bytes()

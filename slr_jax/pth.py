@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 
-from slr_jax import errors
+from slr_jax import errors, file_limits
 
 # What a pickle makes needs up to some hundred bytes of memory per byte, and a class a kilobyte; those of checkpoints
 # are of some 100 kB and name some 50 classes.
@@ -248,6 +248,7 @@ def read(path: str) -> Content:
         InputError: the file is damaged or of another kind.
         OSError: it is missing or cannot be opened.
     """
+    file_limits.check_regular(path)
     with open(path, 'rb') as file:
         start = file.read(32)
         size = os.fstat(file.fileno()).st_size
@@ -261,7 +262,7 @@ def read(path: str) -> Content:
             if start.startswith(b'\x80'):
                 return _describe('a PyTorch file of before 1.6', _read_legacy(file.read()))
         except errors.InputError as error:
-            raise errors.InputError(f'{path} {error}') from error
+            raise errors.InputError(f'{path} {str(error).lstrip()}') from error
         except zipfile.BadZipFile as error:
             raise errors.InputError(f'{path} is damaged ({error}), {_EXPECTED}') from error
         # Damaged or hostile bytes make libraries fail in any way there is; none of them is a bug of this program.
@@ -276,6 +277,7 @@ def read(path: str) -> Content:
 
 def _read_zip(file: Any, size: int) -> Any:
     with zipfile.ZipFile(file) as archive:
+        file_limits.check_zip('', archive, size)
         names = archive.namelist()
         data_names = [name for name in names if re.fullmatch(r'([^/]*/)?data\.pkl', name)]
         if len(data_names) != 1:

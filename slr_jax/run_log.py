@@ -15,7 +15,7 @@ from tensorboardX.proto import event_pb2
 
 from slr_jax import checkpoint as checkpoint_lib
 from slr_jax import config as config_lib
-from slr_jax import errors, figures, files, progress
+from slr_jax import errors, figures, file_limits, files, progress
 from slr_jax import workdir as workdir_lib
 
 _CURVES_SECONDS = 30.0
@@ -255,6 +255,7 @@ def read_rows(path: str, num_rows: int | None = None) -> list[Row]:
 
     Columns that the file lacks, as one that is newer than it, are None.
     """
+    file_limits.check_regular(path)
     try:
         table = pd.read_csv(path, nrows=num_rows).astype(object)
     except ValueError as error:

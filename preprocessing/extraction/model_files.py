@@ -5,7 +5,7 @@ import io
 import os
 import zipfile
 
-from slr_jax import errors, files
+from slr_jax import errors, file_limits, files
 
 POSE_MODELS = ('lite', 'full', 'heavy')
 # What a bundle must hold: a model file is a zip of networks.
@@ -24,8 +24,11 @@ def check_bundle(path: str, content: bytes, part: str) -> None:
     """Raises InputError where a model file is not a whole bundle for that part."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+            file_limits.check_zip(path, bundle, len(content))
             damaged = bundle.testzip()
             names = bundle.namelist()
+    except errors.InputError:
+        raise
     # Damaged zips raise many kinds of errors.
     except Exception:
         start = content[:30].decode('latin-1').strip()

@@ -25,7 +25,7 @@ from preprocessing import clips as clips_lib
 from preprocessing import folders
 from preprocessing.extraction import landmarker as landmarker_lib
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, frame_sizes
+from slr_jax import errors, file_limits, files, frame_sizes
 
 FORMAT = 'slr_jax extraction 2'
 # Its hand_names are now handedness.
@@ -81,6 +81,7 @@ def decode(path: str, content: bytes) -> ClipLandmarks:
     """Reads the bytes of a clip's file; InputError, naming `path`, where they are damaged or something else."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            file_limits.check_zip(path, archive.zip, len(content))
             names = [field.name for field in dataclasses.fields(ClipLandmarks)]
             fields = {name: archive[name] for name in names if name in archive or name not in _OPTIONAL}
         landmarks = fields.pop('landmarks')
@@ -89,6 +90,8 @@ def decode(path: str, content: bytes) -> ClipLandmarks:
         if landmarks.dtype != np.float32 or landmarks.shape[1:] != (landmarker_lib.LAYOUT.num_points, 3):
             raise ValueError(landmarks.shape)
         return ClipLandmarks(landmarks, **{key: value.item() for key, value in fields.items()}, frame_size=frame_size)
+    except errors.InputError:
+        raise
     # Damaged zips raise many kinds of errors.
     except Exception as error:
         raise errors.InputError(f'{path} is damaged or holds no extracted landmarks; remove it') from error

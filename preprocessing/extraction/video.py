@@ -17,8 +17,9 @@ import av.video.reformatter
 import cv2
 import numpy as np
 
+from preprocessing import extraction
 from preprocessing.extraction import video_files
-from slr_jax import frame_sizes
+from slr_jax import file_limits, frame_sizes
 
 # A damaged video may lose a few frames, as in some WLASL videos.
 _MAX_LOST_FRAMES = 2
@@ -26,6 +27,18 @@ _MAX_LOST_FRACTION = 0.05
 # Where a file ends within what is read, FFmpeg logs this and raises no error.
 _CUT = re.compile('File ended prematurely|partial file|Packet corrupt|LZW decode failed')
 _NO_VIDEO = 'the file is not a video, or has lost its end or its header'
+# What SUFFIXES are of. A playlist would name other files, and a pattern of images many.
+_CONTAINERS = (
+    'mov,mp4,m4a,3gp,3g2,mj2 matroska,webm avi mpeg mpegts mpegvideo asf flv live_flv kux gif dv mxf ogg yuv4mpegpipe '
+    'm4v h264 hevc av1 obu ivf vc1 mjpeg nut apng wtv jpeg_pipe png_pipe bmp_pipe webp_pipe tiff_pipe'
+).replace(' ', ',')
+_OPTIONS = {
+    'format_whitelist': _CONTAINERS,
+    'protocol_whitelist': 'file',
+    'max_pixels': str(extraction.MAX_PIXELS),
+}
+# Frames are of a person, which takes bytes: pixels per byte of the file, and pixels that any file may have.
+_MOST_PIXELS_PER_BYTE, _FEWEST_PIXELS = 10_000, 2**30
 # BT.2020 and the two kinds of P3, by their numbers in H.273.
 _WIDE_GAMUTS = (9, 11, 12)
 _BT709 = 1
@@ -124,16 +137,25 @@ def frame_size(path: str) -> tuple[int, int]:
     return (height, width) if frame.rotation % 180 == 90 else (width, height)
 
 
+def _check_file(path: str) -> None:
+    special = file_limits.special_kind(path)
+    if special:
+        raise VideoError(f'it is {special}, expected a file')
+    if os.path.getsize(path) == 0:
+        raise VideoError('the file is empty')
+
+
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, _Log]]:
     """Opens a video and finds its stream of pictures; gives also what FFmpeg logged, which reads ahead."""
-    if os.path.getsize(path) == 0:
-        raise VideoError('the file is empty')
+    _check_file(path)
     with av.logging.Capture() as log:
         try:
             # FFmpeg takes what is before a colon for a protocol.
-            container = av.open(f'file:{path}', metadata_errors='replace')
+            container = av.open(f'file:{path}', metadata_errors='replace', options=_OPTIONS)
         except av.FFmpegError as error:
+            if any('not on whitelist' in text for _, _, text in log):
+                raise VideoError('the file is a playlist or of another kind, expected one video') from error
             raise VideoError(f'{_NO_VIDEO} ({_message(error)})') from error
     with container:
         stream = container.streams.best('video')
@@ -144,6 +166,7 @@ def _open(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStre
             raise VideoError(f'the video cannot be decoded (FFmpeg: {reason.splitlines()[0]})')
         # A worker has one core: more threads only need memory.
         stream.thread_count = 1
+        stream.codec_context.options = {'max_pixels': _OPTIONS['max_pixels']}
         yield container, stream, log
 
 
@@ -151,7 +174,9 @@ def _decode(path: str) -> Generator[av.VideoFrame]:
     """All frames of a video, in the order in which they are shown."""
     with _open(path) as (container, stream, log):
         packets = container.demux(stream)
-        num_frames, started, errors, lost = 0, False, [], 0
+        num_frames, started, errors, lost, pixels = 0, False, [], 0, 0
+        size = os.path.getsize(path)
+        most = max(_FEWEST_PIXELS, _MOST_PIXELS_PER_BYTE * size)
         cut = _find_cut(log, container.format.name)
         packet: av.Packet | None
         while True:
@@ -173,6 +198,9 @@ def _decode(path: str) -> Generator[av.VideoFrame]:
                         errors.append(_message(error))
                         lost += started
             num_frames += len(frames)
+            pixels += sum(frame.width * frame.height for frame in frames)
+            if pixels > most:
+                raise VideoError(f'the file of {size:,} bytes has more than {most:,} pixels, expected at most so many')
             yield from frames
             cut = cut or _find_cut(lines, container.format.name)
             if packet is None:
@@ -276,11 +304,14 @@ def _read_folder(path: str, wanted: Callable[[int], bool], last: int | None) -> 
 
 
 def _read_image(path: str, name: str) -> np.ndarray:
+    special = file_limits.special_kind(os.path.join(path, name))
+    if special:
+        raise VideoError(f'{name} is {special}, expected an image')
     try:
         image = cv2.imread(os.path.join(path, name))
     # One that says it is larger than OpenCV reads.
     except cv2.error:
         image = None
     if image is None:
-        raise VideoError(f'{name} is not an image')
+        raise VideoError(f'{name} is not an image (or has more than {extraction.MAX_PIXELS:,} pixels)')
     return image

@@ -44,9 +44,10 @@ def walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
     Links to folders that are found anyway, loops among them, are not followed: they are among the names of files.
     """
+    followed: set[str] = set()
     for parent, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
         visible = sorted(folder for folder in folders if not folder.startswith('.') and folder != '__MACOSX')
-        known = [folder for folder in visible if _is_known_link(directory, parent, folder)]
+        known = [folder for folder in visible if _is_known_link(directory, parent, folder, followed)]
         folders[:] = [folder for folder in visible if folder not in known]
         yield parent, folders, sorted([*names, *known])
 
@@ -55,8 +56,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _is_known_link(directory: str, parent: str, name: str) -> bool:
-    """Whether a folder is a link into `directory`, or to a folder that it is itself below."""
+def _is_known_link(directory: str, parent: str, name: str, followed: set[str]) -> bool:
+    """Whether a folder is a link into `directory`, to a folder that it is itself below, or to one that was followed."""
     path = os.path.join(parent, name)
     if not os.path.islink(path):
         return False
@@ -64,9 +65,10 @@ def _is_known_link(directory: str, parent: str, name: str) -> bool:
     above = [parent]
     while len(above[-1]) > len(directory):
         above.append(os.path.dirname(above[-1]))
-    return _is_below(target, os.path.realpath(directory)) or any(
-        _is_below(os.path.realpath(folder), target) for folder in above
-    )
+    if target in followed or _is_below(target, os.path.realpath(directory)):
+        return True
+    followed.add(target)
+    return any(_is_below(os.path.realpath(folder), target) for folder in above)
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -10,7 +10,6 @@ import os
 from absl import flags
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from preprocessing import clips as clips_lib
@@ -18,10 +17,12 @@ from preprocessing import splits, tables
 from preprocessing.extraction import landmarker as landmarker_lib
 from preprocessing.formats import clip_folders, extracted
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors
+from slr_jax import errors, file_limits
 
 TABLE = 'train.csv'
 _COLUMNS = ('frame', 'type', 'landmark_index', 'x', 'y', 'z')
+# That reading a table needs.
+_BYTES_PER_ROW = 128
 # Types of points -> where they are in the layout.
 _FIRST_POINTS = {
     kind: landmarker_lib.LAYOUT.groups[group][0]
@@ -68,20 +69,27 @@ def _read_clip(directory: str, clip: clips_lib.Clip) -> clip_folders.Points | No
 
 def read_file(path: str) -> np.ndarray:
     """<float32>[frames, 75, 3] of a parquet file."""
+    file_limits.check_regular(path)
     try:
-        table = pq.read_table(path, columns=list(_COLUMNS))
+        described = pq.read_metadata(path)
+        unpacked = sum(described.row_group(i).total_byte_size for i in range(described.num_row_groups))
+        file_limits.check_unpacked(path, max(unpacked, described.num_rows * _BYTES_PER_ROW))
+        # Where a text is repeated, it is not unpacked.
+        table = pq.read_table(path, columns=list(_COLUMNS), read_dictionary=['type'])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise errors.InputError(f'{path} is damaged, or not a parquet file of landmarks') from error
     missing = [column for column in _COLUMNS if column not in table.column_names]
     if missing:
         raise errors.InputError(f'{path} has no column {missing[0]!r}, expected {", ".join(_COLUMNS)}')
     frames, rows = np.unique(table['frame'].to_numpy(), return_inverse=True)
-    kinds = pc.cast(table['type'], pa.string()).to_numpy()
+    found = table['type'].unify_dictionaries().combine_chunks()
+    kinds = found.indices.to_numpy(zero_copy_only=False)
+    names = found.dictionary.to_pylist()
     indices = table['landmark_index'].to_numpy()
     values = np.stack([table[axis].to_numpy() for axis in 'xyz'], axis=-1).astype(np.float32)
     points = np.full((len(frames), landmarker_lib.LAYOUT.num_points, 3), np.nan, np.float32)
     for kind, first in _FIRST_POINTS.items():
-        is_kind = kinds == kind
+        is_kind = kinds == (names.index(kind) if kind in names else -1)
         count = 33 if kind == 'pose' else 21
         if (indices[is_kind] >= count).any() or (indices[is_kind] < 0).any():
             raise errors.InputError(f'{path}: {kind} has points beyond its {count}')

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from preprocessing import tables
-from slr_jax import errors
+from slr_jax import errors, file_limits
 from slr_jax import landmarks as landmarks_lib
 
 VIDEO_LAYOUT = landmarks_lib.LAYOUTS['mediapipe_hands_pose']
@@ -33,7 +33,9 @@ def read_video_file(directory: str, video: str) -> np.ndarray | None:
     columns = _columns(VIDEO_LAYOUT)
     table = tables.read_table(path, [*columns, 'frame'], dtype={'video': str})
     points = _parse_numbers(path, table, columns).reshape(len(table), -1, 3)
-    return _scatter_frames(_parse_frames(path, table, ['frame']), points, VIDEO_LAYOUT)
+    frames = _parse_frames(path, table, ['frame'])
+    _check_frames(path, int(frames.max()), VIDEO_LAYOUT)
+    return _scatter_frames(frames, points, VIDEO_LAYOUT)
 
 
 def read_compact_file(path: str) -> dict[str, np.ndarray]:
@@ -45,10 +47,16 @@ def read_compact_file(path: str) -> dict[str, np.ndarray]:
     points = _parse_numbers(path, table, columns).reshape(len(table), -1, 3)
     frames = _parse_frames(path, table, ['video', 'frame'])
     rows_per_video = table.groupby('video').indices
+    _check_frames(path, sum(int(frames[rows].max()) for rows in rows_per_video.values()), COMPACT_LAYOUT)
     return {
         str(video): _scatter_frames(frames[rows], points[rows], COMPACT_LAYOUT)
         for video, rows in rows_per_video.items()
     }
+
+
+def _check_frames(path: str, num_frames: int, layout: landmarks_lib.Layout) -> None:
+    """Frames without a row need memory, too."""
+    file_limits.check_unpacked(path, 12 * layout.num_points * num_frames)
 
 
 def _columns(layout: landmarks_lib.Layout) -> list[str]:

@@ -15,9 +15,10 @@ import numpy as np
 
 from preprocessing import file_kinds
 from preprocessing.extraction import landmarker as landmarker_lib
+from preprocessing.extraction import video_files
 from preprocessing.formats import clip_folders, numpy_files
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, progress
+from slr_jax import errors, file_limits, progress
 from slr_jax import landmarks as landmarks_lib
 
 _HAND = landmarks_lib.LAYOUTS['mediapipe_hand']
@@ -72,8 +73,7 @@ def read(values: flags.FlagValues) -> dataset_lib.Dataset:
 def find_items(directory: str) -> list[str]:
     """Folders of one array per frame, empty ones too, and files of whole clips."""
     items, has_arrays, strays = [], False, []
-    for parent, folders, names in os.walk(directory, followlinks=True):
-        folders[:] = [folder for folder in folders if not folder.startswith('.')]
+    for parent, folders, names in video_files.walk(directory):
         arrays = sorted(name for name in names if name.endswith('.npy'))
         here = os.path.relpath(parent, directory)
         if arrays and _are_clips(parent, arrays, may_be_strays=here == '.'):
@@ -187,9 +187,10 @@ def _refusal(path: str, array: np.ndarray) -> errors.InputError:
 
 
 def _read_array(path: str) -> np.ndarray:
+    file_limits.check_regular(path)
     try:
         with open(path, 'rb') as file:
-            return numpy_files.read_array(file, as_float32=True)
+            return numpy_files.read_array(file, os.path.getsize(path), as_float32=True)
     except OSError:
         raise
     # Damaged bytes raise many kinds of errors.

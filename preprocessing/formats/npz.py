@@ -9,6 +9,7 @@ may be the frame_size of all clips.
 
 import itertools
 import json
+import os
 from typing import Any
 import zipfile
 
@@ -19,7 +20,7 @@ from preprocessing import file_kinds
 from preprocessing import splits as splits_lib
 from preprocessing.formats import numpy_files
 from slr_jax import dataset as dataset_lib
-from slr_jax import errors, files, frame_sizes
+from slr_jax import errors, file_limits, files, frame_sizes
 
 _REQUIRED = ('frames', 'offsets', 'label', 'label_names', 'split', 'video_id', 'signer_id', 'layout')
 
@@ -85,8 +86,10 @@ def _read_source(path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:
+    file_limits.check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
+            file_limits.check_zip(path, archive, os.path.getsize(path))
             members = {name.removesuffix('.npy'): name for name in archive.namelist() if name.endswith('.npy')}
             if not members:
                 raise zipfile.BadZipFile
@@ -113,7 +116,8 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
 def _read_array(path: str, archive: zipfile.ZipFile, member: str) -> np.ndarray:
     try:
         with archive.open(member) as file:
-            return numpy_files.read_array(file, as_float32=member == 'frames.npy')
+            size = archive.getinfo(member).file_size
+            return numpy_files.read_array(file, size, as_float32=member == 'frames.npy')
     # Damaged bytes raise many kinds of errors.
     except Exception as error:
         field = member.removesuffix('.npy')

@@ -6,6 +6,7 @@ stand-ins; nothing is imported, and nothing that the file contains is called.
 
 import io
 import math
+import os
 import pickle
 import re
 from typing import IO, Any
@@ -13,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 _MAX_PICKLE_BYTES = 64 * 2**20
+_MAX_TEXT_BYTES = 2**28
 _CHUNK_ROWS = 2**12
 _LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 
@@ -59,22 +61,28 @@ class _Unpickler(pickle.Unpickler):
         return np.frombuffer(content, f'<{dtype.name}', 1)[0].item()
 
 
-def read_array(file: IO[bytes], *, as_float32: bool = False) -> np.ndarray:
+def read_array(file: IO[bytes], size: int | None = None, *, as_float32: bool = False) -> np.ndarray:
     """Reads an array in the .npy format from a file that can seek.
 
     Args:
         file: open for reading.
+        size: of the file in bytes; None to look where it ends.
         as_float32: converts other kinds of real numbers while they are read, so that no second copy is in memory.
 
     Raises:
         Exception: of many kinds, for damaged files; ValueError or UnpicklingError for an array of other objects than
             text and numbers.
     """
+    if size is None:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = read_header(file)
     if dtype.hasobject:
         return _read_objects(file, shape)
+    if math.prod(shape) * max(dtype.itemsize, 1) > size:
+        raise ValueError(f'it declares {dtype}{list(shape)}, which are more than its {size:,} bytes')
     if as_float32 and dtype != np.float32 and dtype.kind in 'fiu' and not is_fortran and shape:
         return _read_as_float32(file, shape, dtype)
     file.seek(0)
@@ -116,4 +124,7 @@ def _read_objects(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
     if any(isinstance(item, str) for item in items):
         # What pandas has for an empty cell is NaN.
         items = ['' if isinstance(item, float) and math.isnan(item) else str(item) for item in items]
+        # NumPy gives each text the length of the longest.
+        if 4 * len(items) * max(map(len, items)) > _MAX_TEXT_BYTES:
+            raise ValueError('its texts are too long')
     return np.array(items).reshape(shape)

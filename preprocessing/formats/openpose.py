@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 import numpy as np
 
+from preprocessing.extraction import video_files
 from preprocessing.formats import clip_folders
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
@@ -44,7 +45,7 @@ def find_items(directory: str) -> list[str]:
     """Folders of one JSON file per frame."""
     found = (
         os.path.relpath(parent, directory)
-        for parent, _, names in os.walk(directory, followlinks=True)
+        for parent, _, names in video_files.walk(directory)
         if any(name.endswith('.json') for name in names)
     )
     return [item for item in found if item != '.']

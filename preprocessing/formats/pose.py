@@ -8,6 +8,7 @@ import numpy as np
 
 from preprocessing import clips as clips_lib
 from preprocessing import plausibility
+from preprocessing.extraction import video_files
 from preprocessing.formats import clip_folders, openpose
 from slr_jax import dataset as dataset_lib
 from slr_jax import errors, files
@@ -40,7 +41,7 @@ def find_items(directory: str) -> list[str]:
     """The .pose files."""
     return [
         os.path.normpath(os.path.join(os.path.relpath(parent, directory), name.removesuffix(SUFFIX)))
-        for parent, _, names in os.walk(directory, followlinks=True)
+        for parent, _, names in video_files.walk(directory)
         for name in names
         if name.endswith(SUFFIX) and not name.startswith('.')
     ]
@@ -51,8 +52,9 @@ def read_item(path: str) -> clip_folders.Points | None:
     from pose_format import Pose
 
     path = f'{path}{SUFFIX}'
-    with open(path, 'rb') as file:
-        content = file.read()
+    content = files.read_bytes(path)
+    if content is None:
+        raise errors.InputError(f'{path} does not exist, expected a .pose file')
     try:
         pose = Pose.read(content)
         components = _read_components(pose)

@@ -7,7 +7,7 @@ from slr_jax import config, errors
     ('fields', 'words'),
     [
         ({'model': 'spotter'}, "config.model is 'spotter', expected one of"),
-        ({'num_layers': -1}, 'config.num_layers is -1, expected at least 1'),
+        ({'num_layers': -1}, 'config.num_layers is -1, expected from 1 to 1,000'),
         ({'dropout_rate': float('nan')}, 'config.dropout_rate is nan, expected a finite number'),
         ({'augment': {'mirror': 1.5}}, r'config.augment.mirror is 1.5, expected from 0 to 1'),
     ],

@@ -62,7 +62,7 @@ def test_no_import_of_a_floor_above(package, forbidden):
 
 def test_preprocessing_takes_the_ground_floor_of_slr_jax_only():
     taken = {module for name in TREES if belongs(name, ['preprocessing']) for module in imports(name)}
-    names = ('cli', 'dataset', 'errors', 'files', 'frame_sizes', 'landmarks', 'progress', 'split_copies')
+    names = ('cli', 'dataset', 'errors', 'file_limits', 'files', 'frame_sizes', 'landmarks', 'progress', 'split_copies')
     ground = {f'slr_jax.{name}' for name in names}
     assert {module for module in taken if belongs(module, ['slr_jax'])} <= ground | {'slr_jax'}
 

@@ -69,20 +69,39 @@ def test_other_kinds_of_files_are_named(tmp_path):
         tables.read_table(str(tmp_path / 'latin.csv'), ['file'])
 
 
-@pytest.mark.parametrize('suffix', ['.xlsx', '.XLS', '.ods'])
-def test_a_spreadsheet_that_cannot_be_read(tmp_path, monkeypatch, suffix):
+def write_book(path):
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('sheet.xml', '<c r="B2"/>')
+    return str(path)
+
+
+def test_a_spreadsheet_that_cannot_be_read(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ImportError('no openpyxl')
 
     monkeypatch.setattr(pd, 'read_excel', fail)
+    path = write_book(tmp_path / 'book.xlsx')
+    with pytest.raises(errors.InputError, match=r'book\.xlsx is a spreadsheet; save it as CSV UTF-8.*no openpyxl'):
+        tables.read_table(path, ['file'])
+
+
+@pytest.mark.parametrize('suffix', ['.XLS', '.ods'])
+def test_spreadsheets_of_other_programs_are_refused(tmp_path, suffix):
     path = tmp_path / f'book{suffix}'
     path.touch()
-    with pytest.raises(errors.InputError, match=rf'book\{suffix} is a spreadsheet; save it as CSV UTF-8.*no openpyxl'):
+    with pytest.raises(errors.InputError, match=rf'book\{suffix} is a spreadsheet; save it as CSV UTF-8'):
         tables.read_table(str(path), ['file'])
 
 
+def test_a_spreadsheet_whose_last_cell_is_far_away_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'book.xlsx', 'w') as archive:
+        archive.writestr('sheet.xml', '<c r="ZZ1048576"/>')
+    with pytest.raises(errors.InputError, match=r'book\.xlsx has [\d,]+ bytes and declares that it holds'):
+        tables.read_table(str(tmp_path / 'book.xlsx'), ['file'])
+
+
 def test_a_spreadsheet(tmp_path, monkeypatch):
-    path, sheets = str(tmp_path / 'book.xlsx'), {'A': pd.DataFrame({' file ': ['a', 'b'], 'x': ['1', '']})}
+    path, sheets = write_book(tmp_path / 'book.xlsx'), {'A': pd.DataFrame({' file ': ['a', 'b'], 'x': ['1', '']})}
     monkeypatch.setattr(pd, 'read_excel', lambda *_, **given: sheets | {'B': pd.DataFrame()})
     assert tables.read_table(path, ['file']).to_dict('list') == {'file': ['a', 'b'], 'x': ['1', '']}
     with pytest.raises(errors.InputError, match=r"book\.xlsx has no column 'gloss', expected gloss; found file, x"):
@@ -98,4 +117,4 @@ def test_a_damaged_spreadsheet(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pd, 'read_excel', fail)
     with pytest.raises(errors.InputError, match=r'book\.xlsx is not a spreadsheet that can be read: no zip'):
-        tables.read_table(str(tmp_path / 'book.xlsx'), ['file'])
+        tables.read_table(write_book(tmp_path / 'book.xlsx'), ['file'])
