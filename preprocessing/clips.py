@@ -161,7 +161,7 @@ def write_clips(path: str, clips: Sequence[Clip], source: str = '') -> None:
     files.check_suffix(path, '.csv')
     check_clips(clips, source or path)
     files.make_directories(os.path.dirname(os.path.abspath(path)))
-    files.write_csv(path, map(dataclasses.asdict, clips), COLUMNS)
+    files.write_csv(path, map(dataclasses.asdict, clips), COLUMNS, is_data=True)
 
 
 def check_clips(clips: Sequence[Clip], source: str) -> None:

@@ -140,7 +140,9 @@ def main() -> None:
     with files.replace_files_in(output_dir) as scratch:
         for name, size in sizes.items():
             part = [row for row in rows if row['gloss_number'] < size]
-            files.write_csv(os.path.join(scratch, f'{name}_v0.3.csv'), part, COLUMNS, delimiter=';', line_end='\n')
+            files.write_csv(
+                os.path.join(scratch, f'{name}_v0.3.csv'), part, COLUMNS, delimiter=';', line_end='\n', is_data=True
+            )
             clips = [make_clip(row, flags.FLAGS.raw_videos) for row in part]
             clips_lib.write_clips(os.path.join(scratch, f'clips_{name}.csv'), clips, path)
             summaries.append(clips_lib.summary(os.path.join(output_dir, f'clips_{name}.csv'), clips))

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 
 __version__ = '0.2.0'
 
@@ -18,3 +19,6 @@ if IS_COMMAND and not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.
 if IS_COMMAND:
     # Until cli.py takes over.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    # A warning of a library, which -W error makes an exception, is no fault of what is read.
+    if any(option.startswith('error') for option in sys.warnoptions):
+        warnings.simplefilter('default')

@@ -2,8 +2,10 @@
 
 import ast
 from collections.abc import Callable
+import contextlib
 import difflib
 import glob
+import io
 import logging as stdlib_logging
 import os
 import re
@@ -11,6 +13,7 @@ import shlex
 import signal
 import sys
 import traceback
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -43,10 +46,10 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
     or 75 where a training that SIGTERM ended has saved what it had done.
     """
     try:
-        with stopping.by_signals():
+        with stopping.by_signals(), contextlib.redirect_stdout(_Printable(sys.stdout)):
             try:
                 define_flags()
-                app.run(lambda _: main(), flags_parser=_parse_flags)
+                app.run(lambda _: _run(main), flags_parser=_parse_flags)
             except Exception:
                 # An extension that is being imported makes an ImportError of it.
                 if stopping.received:
@@ -54,6 +57,9 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
                 raise
     except errors.InputError as error:
         _exit(str(error))
+    except BrokenPipeError:
+        # As `head` leaves it.
+        stopping.end_process(128 + signal.SIGPIPE)
     except (ImportError, OSError) as error:
         missing = errors.missing_dependency(error)
         if missing:
@@ -66,6 +72,27 @@ def run_command(main: Callable[[], None], define_flags: Callable[[], None]) -> N
         _exit(f'{where}{error.strerror or error}')
     except errors.Terminated as error:
         _end_by_signal(str(error))
+
+
+class _Printable:
+    """Standard output on which no text of a file controls the terminal; where there is none, nothing is shown."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream or io.StringIO()
+        if hasattr(self._stream, 'reconfigure'):
+            self._stream.reconfigure(errors='backslashreplace')
+
+    def write(self, text: str) -> int:
+        return self._stream.write(errors.printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _run(main: Callable[[], None]) -> None:
+    main()
+    # Here, where a pipe that is closed, or a full disk, can be said.
+    sys.stdout.flush()
 
 
 def define_split_flag(default: str | None, meaning: str) -> None:
@@ -230,9 +257,12 @@ def list_commands(package: str, folder: str) -> None:
     if words:
         hint = errors.did_you_mean(words[0], [command.rpartition('.')[2] for command in commands])
         _exit(f'python -m {package} lists its commands and takes no argument, found {words[0]!r}{hint}')
-    for command, meaning in commands.items():
-        print(f'{command:{width}}  {meaning}')
-    print('\n--help after one of them shows its flags.')
+    with contextlib.suppress(BrokenPipeError):
+        for command, meaning in commands.items():
+            print(f'{command:{width}}  {meaning}')
+        print('\n--help after one of them shows its flags.', flush=True)
+        return
+    stopping.end_process(128 + signal.SIGPIPE)
 
 
 def _silence_libraries() -> None:
@@ -246,11 +276,12 @@ def _silence_libraries() -> None:
 
 def _end_by_signal(saved: str) -> None:
     advice = f': {saved} is saved; the same command continues there' if saved else '; the same command starts again'
-    print(f'ended by {stopping.name()}{advice}: {shlex.join(["python", *sys.orig_argv[1:]])}', file=sys.stderr)
+    command = shlex.join(['python', *sys.orig_argv[1:]])
+    print(errors.printable(f'ended by {stopping.name()}{advice}: {command}'), file=sys.stderr)
     of_sigterm = _SAVED if saved else 128 + signal.SIGTERM
     stopping.end_process(of_sigterm if stopping.name() == 'SIGTERM' else 128 + signal.SIGINT)
 
 
 def _exit(sentence: str) -> None:
-    print(f'error: {" ".join(sentence.split())}', file=sys.stderr)
+    print(errors.printable(f'error: {" ".join(sentence.split())}'), file=sys.stderr)
     stopping.end_process(1)

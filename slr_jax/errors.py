@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 import difflib
 import re
 import shlex
+import unicodedata
 
 _MAX_CAUSE, _MAX_SENTENCE = 240, 2000
 
@@ -28,13 +29,21 @@ class InputError(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(_shorten(''.join(map(_printable, sentence)), _MAX_SENTENCE))
+        super().__init__(_shorten(printable(re.sub(r'\s', ' ', sentence)), _MAX_SENTENCE))
 
 
-def _printable(sign: str) -> str:
-    if sign.isspace():
-        return ' '
-    return sign if sign.isprintable() else ascii(sign)[1:-1]
+# Characters that Python escapes, and that text of some languages has, or lines.
+_SHOWN = '\n\t\u200c\u200d'
+
+
+def printable(text: str) -> str:
+    """The text with an escape, such as that of ESC, for each character that would control a terminal or is not seen."""
+    if text.isprintable():
+        return text
+    return ''.join(
+        sign if sign.isprintable() or sign in _SHOWN or unicodedata.category(sign) == 'Zs' else ascii(sign)[1:-1]
+        for sign in text
+    )
 
 
 class Terminated(BaseException):

@@ -376,15 +376,33 @@ def write_csv(
     *,
     delimiter: str = ',',
     line_end: str = '\r\n',
+    is_data: bool = False,
 ) -> None:
-    """Writes rows of the same fields, or of `columns`, below a header."""
+    """Writes rows of the same fields, or of `columns`, below a header.
+
+    Unless `is_data`, which commands read again, text that a spreadsheet would take for a formula has a ' before it, as
+    OWASP recommends (CSV injection).
+    """
     if columns is None:
         rows = list(rows)
         columns = rows[0]
+    columns = list(columns)
+    if not is_data:
+        rows = ({name: _no_formula(value) for name, value in row.items()} for row in rows)
     with atomic_write(path) as file:
-        writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator=line_end)
-        writer.writeheader()
+        writer = csv.DictWriter(file, columns, delimiter=delimiter, lineterminator=line_end)
+        writer.writerow({name: name if is_data else _no_formula(name) for name in columns})
         writer.writerows(rows)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(('=', '+', '-', '@', '\t', '\r')):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 @contextlib.contextmanager

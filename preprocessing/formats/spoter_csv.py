@@ -285,7 +285,7 @@ def write_dataset(dataset: dataset_lib.Dataset, path: str, missing_value: float 
         os.mkdir(temporary)
         for split, clips in dataset.splits.items():
             rows = _format_rows(clips, layout, missing_value)
-            files.write_csv(os.path.join(temporary, f'{split}.csv'), rows, [*layout.columns, 'labels'])
+            files.write_csv(os.path.join(temporary, f'{split}.csv'), rows, [*layout.columns, 'labels'], is_data=True)
 
 
 def _format_rows(

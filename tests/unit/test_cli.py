@@ -129,3 +129,40 @@ def test_other_names_of_validation(name, monkeypatch):
     flags.DEFINE(cli._SplitParser(SPLITS), 'split', None, '', values, serializer=flags.ArgumentSerializer())
     values(['command', f'--split={name}'])
     assert values.split == 'validation'
+
+
+def write_glosses(*names):
+    def main():
+        for name in names:
+            print(f'gloss {name}')
+
+    return main
+
+
+def test_text_of_files_controls_no_terminal(capfd, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['command'])
+    with pytest.raises(SystemExit):
+        cli.run_command(
+            write_glosses('\x1b]0;title\x07', 'a\u202eb\u2066', '\x9b2J', '\r', 'می\u200cخواهم', '가다'), lambda: None
+        )
+    shown = capfd.readouterr().out
+    expected = [r'\x1b]0;title\x07', r'a\u202eb\u2066', r'\x9b2J', r'\r', 'می\u200cخواهم', '가다']
+    assert shown.splitlines() == [f'gloss {text}' for text in expected]
+
+
+@pytest.mark.parametrize(
+    ('shell', 'status', 'error'),
+    [
+        ('{python} -m slr_jax | true; exit ${{PIPESTATUS[0]}}', (0, 141), ''),
+        ('{python} -m slr_jax.report --help | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}', (0, 141), ''),
+        ('{python} -m slr_jax >&-', (0,), ''),
+        ('{python} -W error -m slr_jax.report --workdir=nowhere', (1,), 'nowhere'),
+        ('LC_ALL=C {python} -m slr_jax.report --workdir=$(printf "\\377")', (1,), r'\udcff'),
+    ],
+)
+def test_where_the_output_goes(shell, status, error):
+    command = shell.format(python=sys.executable)
+    done = subprocess.run(['bash', '-c', command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in status, done.stderr
+    assert error in done.stderr
+    assert done.stderr.count('\n') == bool(error)

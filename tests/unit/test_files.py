@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from preprocessing.extraction import store
@@ -192,3 +193,14 @@ for function in (write, create, replace):
 
 def test_processes_that_race_for_a_directory_write_it_or_are_refused(tmp_path):
     subprocess.run([sys.executable, '-c', RACES, tmp_path], cwd=ROOT, check=True)
+
+
+def test_text_that_a_spreadsheet_would_run(tmp_path):
+    path = str(tmp_path / 'a.csv')
+    row = {'gloss': '=1+1', 'other': '@SUM(A1)', 'sign': '-', 'low': -0.5, 'text': '-0.5', '+1 h': 'a=b'}
+    files.write_csv(path, [row])
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    assert found.loc[0].tolist() == ["'=1+1", "'@SUM(A1)", "'-", '-0.5', '-0.5', 'a=b']
+    assert found.columns[-1] == "'+1 h"
+    files.write_csv(path, [row], is_data=True)
+    assert pd.read_csv(path, dtype=str).loc[0].tolist() == ['=1+1', '@SUM(A1)', '-', '-0.5', '-0.5', 'a=b']
