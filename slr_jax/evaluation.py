@@ -331,7 +331,9 @@ def aggregate(runs: Sequence[workdir_lib.RunEntry], metrics: Sequence[dict[str, 
 def _default_output(workdir: str, evaluator: Evaluator, checkpoint: str) -> str:
     other = '' if evaluator.is_own_dataset else f'{evaluator.dataset_name}_'
     restricted = '_restricted' if evaluator.restrict else ''
-    return os.path.join(workdir, 'evaluation', f'{other}{evaluator.split}_{checkpoint}{restricted}')
+    path = os.path.join(workdir, 'evaluation', f'{other}{evaluator.split}_{checkpoint}{restricted}')
+    files.check_below(path, workdir)
+    return path
 
 
 def _evaluate_run(evaluator: Evaluator, checkpoint: str, output_dir: str | None) -> dict[str, Any]:

@@ -74,6 +74,17 @@ def check_name(name: str, where: str) -> None:
         )
 
 
+def check_below(path: str, folder: str) -> None:
+    """Checks that a path in a folder, such as a workdir of somebody else, is there when links are followed.
+
+    Raises:
+        InputError: it is elsewhere.
+    """
+    found, top = os.path.realpath(path), os.path.realpath(folder)
+    if found != top and not found.startswith(os.path.join(top, '')):
+        raise errors.InputError(f'{path} is a link to {found}, expected a place in {folder}')
+
+
 def is_temporary(name: str) -> bool:
     """Whether a crash of this module's functions may have left a file or folder of this name."""
     return name.startswith(_PREFIX) or name.endswith(UNFINISHED)
@@ -410,7 +421,10 @@ def atomic_write(path: str) -> Iterator[Any]:
     """Opens a text file that replaces `path` at the end, and is gone after an error."""
     temporary = f'{path}{UNFINISHED}'
     try:
-        with naming(path), open(temporary, 'w', encoding='utf-8', newline='') as file:
+        # A link of that name might lead anywhere.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        with naming(path), open(temporary, 'x', encoding='utf-8', newline='') as file:
             yield file
         os.replace(temporary, path)
     finally:

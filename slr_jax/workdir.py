@@ -64,8 +64,14 @@ class RunEntry:
 
 
 def run_path(workdir: str, name: str) -> str:
-    """The workdir of one run; of the only run, whose name is '', that of all."""
-    return os.path.join(workdir, name) if name else workdir
+    """The workdir of one run; of the only run, whose name is '', that of all.
+
+    Raises:
+        InputError: it is a link that leads out of the workdir.
+    """
+    path = os.path.join(workdir, name) if name else workdir
+    files.check_below(path, workdir)
+    return path
 
 
 def write_index(workdir: str, entries: Sequence[RunEntry]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from preprocessing.extraction import store
-from slr_jax import errors, files
+from slr_jax import errors, files, workdir
 from tests import ROOT
 
 HOLD = """
@@ -204,3 +204,16 @@ def test_text_that_a_spreadsheet_would_run(tmp_path):
     assert found.columns[-1] == "'+1 h"
     files.write_csv(path, [row], is_data=True)
     assert pd.read_csv(path, dtype=str).loc[0].tolist() == ['=1+1', '@SUM(A1)', '-', '-0.5', '-0.5', 'a=b']
+
+
+def test_links_lead_no_writing_elsewhere(tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w' / f'a.json{files.UNFINISHED}').symlink_to('../mine')
+    files.write_json(str(tmp_path / 'w' / 'a.json'), {})
+    assert (tmp_path / 'mine').read_text() == 'mine'
+    (tmp_path / 'w' / 'run').symlink_to('..')
+    with pytest.raises(errors.InputError, match=r'w/run is a link to .*, expected a place in'):
+        workdir.run_path(str(tmp_path / 'w'), 'run')
+    (tmp_path / 'link').symlink_to('w')
+    assert workdir.run_path(str(tmp_path / 'link'), 'seed_0') == str(tmp_path / 'link' / 'seed_0')
