@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -395,10 +396,8 @@ def heeds_interrupts():
 
 
 @pytest.mark.usefixtures('heeds_interrupts')
-@pytest.mark.parametrize(
-    ('number', 'status', 'printed'), [(signal.SIGINT, 130, b''), (signal.SIGTERM, 143, b'ended by SIGTERM\n')]
-)
-def test_ended_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp_path, number, status, printed):
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ended_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp_path, number, status):
     output = tmp_path / 'out'
     argv = command(WHOLE, output, 'num_workers=2')
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
@@ -406,7 +405,9 @@ def test_ended_it_leaves_no_processes_and_nothing_unfinished(command, whole, tmp
         workers = children(parent)
         parent.send_signal(number)
         assert parent.wait(10) == status
-        assert parent.stderr.read() == printed
+        printed = parent.stderr.read().decode()
+        assert printed.startswith(f'ended by {number.name}; the same command starts again: python -m ')
+        assert printed.count('\n') == 1
     assert len(workers) >= 2
     assert wait_until(lambda: not any(map(runs, workers)), 2)
     assert {path.name for path in output.iterdir()} <= set(os.listdir(whole)) - {'report.csv'}
@@ -524,7 +525,8 @@ def test_damage_anywhere_in_a_file_is_found_or_harmless():
         try:
             found = store_lib.decode('a.npz', spoiled)
         except errors.InputError as error:
-            assert str(error) == 'a.npz is damaged or holds no extracted landmarks; remove it'
+            refusals = 'is damaged or holds no extracted landmarks; remove it$|has .* (compressed by|declares that)'
+            assert re.match(rf'a\.npz ({refusals})', str(error)), error
             num_found += 1
         else:
             np.testing.assert_array_equal(found.landmarks, landmarks)

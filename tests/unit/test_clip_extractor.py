@@ -292,7 +292,8 @@ def test_a_damaged_frame_fails_the_clips_that_are_not_done(fake, tmp_path):
     clips = (make_clip('a', 1, 2), make_clip('b', 2, 3), make_clip('c', 4, 5), make_clip('d', 5))
     found = list(clip_extractor.Extractor(HANDS, {}).extract(clips, str(path)))
     assert levels(found[0]) == [1, 2]
-    assert found[1:] == [worker_pool.Failure('a_000003.png is not an image')] * 3
+    assert len(found[1:]) == 3
+    assert all(failure.reason.startswith('a_000003.png is not an image') for failure in found[1:])
 
 
 @pytest.mark.parametrize('options', [HANDS, TRACKED])

@@ -10,7 +10,7 @@ import scipy.stats
 
 from slr_jax import checkpoint, errors, masks, memory, models, train_step
 from slr_jax import config as config_lib
-from slr_jax.models import gates
+from slr_jax.models import gates, published
 from tests import workdirs
 from tests.conftest import make_tiny_config
 from tests.unit import test_train_step as steps
@@ -119,7 +119,7 @@ def test_both_masks_have_the_same_draw(monkeypatch):
     plain = model.clone(mask_gates='none')
     without = {key: value for key, value in params.items() if key != 'gates'}
     drawn, opening = [], jnp.float32([[0.2, 0.7, 1.0]])
-    monkeypatch.setattr(gates, 'draw', lambda *args: drawn.append(args) or opening)
+    monkeypatch.setattr(published, 'draw', lambda *args: drawn.append(args) or opening)
     answer = jax.jit(lambda batch: train_apply.__wrapped__(model, params, batch))(batch)
     assert len(drawn) == 1
     np.testing.assert_allclose(answer, apply(plain, without, batch * np.repeat(opening, 2, axis=1)[:, None]), atol=1e-5)
