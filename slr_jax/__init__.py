@@ -20,5 +20,5 @@ if IS_COMMAND:
     # Until cli.py takes over.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     # A warning of a library, which -W error makes an exception, is no fault of what is read.
-    if any(option.startswith('error') for option in sys.warnoptions):
+    if 'error' in sys.warnoptions:
         warnings.simplefilter('default')
