@@ -129,6 +129,8 @@ class Landmarker:
         # there. In a host process, its environment is its own.
         if slr_jax.IS_COMMAND or multiprocessing.parent_process():
             os.environ['https_proxy'] = 'http://127.0.0.1:9'
+            for exceptions in ('no_proxy', 'NO_PROXY'):
+                os.environ.pop(exceptions, None)
         self._mp, vision = import_mediapipe()
         base_options = self._mp.tasks.BaseOptions
         self._tracks_hands = options.running_mode == 'video'

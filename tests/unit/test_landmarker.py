@@ -1,5 +1,8 @@
 """Which hand is whose, and MediaPipe itself."""
 
+import multiprocessing
+import os
+
 import pytest
 
 pytest.importorskip('cv2')
@@ -8,6 +11,7 @@ import numpy as np
 
 from experiments.fuzzing import sources
 from preprocessing.extraction import landmarker, model_files, people, video
+import slr_jax
 from slr_jax import errors
 
 # As MediaPipe counts the points of a body.
@@ -201,3 +205,15 @@ def test_a_part_alone(shared, frames, expected):
 
 def test_nothing_is_seen_in_an_empty_picture(shared, frames):
     check(shared, np.zeros_like(frames[PLAIN]), {})
+
+
+@pytest.mark.parametrize('is_command', [True, False])
+def test_figures_about_its_use_are_kept_by_commands_only(monkeypatch, is_command):
+    theirs = {'https_proxy': 'http://proxy:1', 'no_proxy': '*', 'NO_PROXY': '.googleapis.com'}
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slr_jax, 'IS_COMMAND', is_command)
+    monkeypatch.setattr(multiprocessing, 'parent_process', lambda: None)
+    landmarker.Landmarker(landmarker.Options(parts=()), {})
+    found = {name: os.environ[name] for name in theirs if name in os.environ}
+    assert found == ({'https_proxy': 'http://127.0.0.1:9'} if is_command else theirs)
