@@ -6,17 +6,16 @@ import csv
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import socket
-import tempfile
 import time
-from typing import Any, TypeVar
+from typing import Any
 
 from slr_jax import errors, file_limits
 
 # Names of what is being written.
 UNFINISHED = '.unfinished'
-_Made = TypeVar('_Made')
 _PREFIX = f'{UNFINISHED}-'
 _LOCK = f'{_PREFIX}lock'
 
@@ -134,32 +133,32 @@ def replace_files_in(directory: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _scratch(parent: str, path: str) -> Iterator[str]:
-    made, (scratch, handle) = _in_directory(parent, lambda: _make_locked(parent))
+    # A signal may come at any moment, so the name is known before the folder is made.
+    scratch = os.path.join(parent, f'{_PREFIX}{secrets.token_hex(8)}')
+    made: list[str] = []
+    handle = None
     try:
+        handle = _in_directory(parent, made, lambda: _make_locked(parent, scratch))
         with naming(path):
             yield scratch
-        made = []
+        made.clear()
         shutil.rmtree(scratch, ignore_errors=True)
     except BaseException:
         remove_tree_retrying(scratch)
         raise
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
         _remove_empty(made)
 
 
-def _in_directory(directory: str, make: Callable[[], _Made]) -> tuple[list[str], _Made]:
-    """Makes a directory where it is missing, and something in it; returns the new directories, from the top."""
-    made: list[str] = []
-    try:
-        while True:
-            made += make_directories(directory)
-            # Another process, which had made the directory, may have removed it since.
-            with contextlib.suppress(FileNotFoundError):
-                return made, make()
-    except BaseException:
-        _remove_empty(made)
-        raise
+def _in_directory(directory: str, made: list[str], make: Callable[[], int]) -> int:
+    """Makes a directory where it is missing, and something in it; adds the new directories to `made`, from the top."""
+    while True:
+        made += make_directories(directory)
+        # Another process, which had made the directory, may have removed it since.
+        with contextlib.suppress(FileNotFoundError):
+            return make()
 
 
 def _remove_empty(directories: list[str]) -> None:
@@ -168,23 +167,18 @@ def _remove_empty(directories: list[str]) -> None:
             os.rmdir(directory)
 
 
-def _make_locked(parent: str) -> tuple[str, int]:
-    """A new folder, and a handle that locks it until the process closes it or dies."""
+def _make_locked(parent: str, scratch: str) -> int:
+    """Makes a new folder; returns a handle that locks it until the process closes it or dies."""
     _remove_abandoned(parent)
     while True:
-        scratch = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
-        try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(scratch, 0o700)
+        with contextlib.suppress(FileNotFoundError):
             handle = os.open(scratch, os.O_RDONLY)
             # Another process may have taken it for abandoned, before it was locked.
             if _is_free(handle) is not False and os.path.exists(scratch):
-                return scratch, handle
+                return handle
             os.close(handle)
-        except FileNotFoundError:
-            continue
-        # Such as a signal.
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
 
 
 def _is_free(handle: int) -> bool | None:
@@ -278,13 +272,16 @@ def only_writer(directory: str) -> Iterator[None]:
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise errors.InputError(f'{directory} is a file, expected a directory to write to')
     path = os.path.join(directory, _LOCK)
-    made, handle = _in_directory(directory, lambda: _lock(path, directory))
+    made: list[str] = []
+    handle = None
     try:
+        handle = _in_directory(directory, made, lambda: _lock(path, directory))
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
-        os.close(handle)
+        if handle is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+            os.close(handle)
         _remove_empty(made)
 
 

@@ -94,14 +94,34 @@ def test_what_a_killed_command_left_is_removed_by_the_next(tmp_path, writes):
     assert not os.listdir(tmp_path)
 
 
-def test_a_signal_while_a_folder_is_made_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(handle):
-        raise KeyboardInterrupt
+def test_a_signal_at_any_line_leaves_nothing(tmp_path):
+    lines = 0
 
-    monkeypatch.setattr(files, '_is_free', interrupt)
-    with pytest.raises(KeyboardInterrupt), files.create_atomically(str(tmp_path / 'file')):
-        raise AssertionError
-    assert not os.listdir(tmp_path)
+    def interrupt(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        if event == 'line':
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return interrupt
+
+    while True:
+        left = lines
+        sys.settrace(interrupt)
+        try:
+            with files.create_atomically(str(tmp_path / 'file')) as path:
+                sys.settrace(None)
+                open(path, 'w').close()
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        assert not os.listdir(tmp_path), lines
+        lines += 1
+    assert lines > 20
 
 
 def test_an_error_of_a_library_keeps_its_text(tmp_path):
