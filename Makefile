@@ -10,15 +10,15 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable .
 	touch $@
 
 .venv/installed_test: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test]'
 	touch $@
 
 .venv/installed_all: .venv/installed_test
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,preprocessing,pose,beam]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test,preprocessing,pose,beam]'
 	touch $@
 
 data/synthetic: .venv/installed
