@@ -119,6 +119,7 @@ class Checkpoints:
             create=False,
         )
         if not read_only:
+            files.check_below(self._directory, workdir)
             os.makedirs(self._directory, exist_ok=True)
             self._remove_deleted()
         try:

@@ -15,7 +15,9 @@ from slr_jax import landmarks as landmarks_lib
 # Not as a matplotlibrc says, which matplotlib looks for in the current folder: text.usetex would run LaTeX.
 matplotlib.rcdefaults()
 # Text stays text, and the same picture gives the same file.
-matplotlib.rcParams.update({'svg.fonttype': 'none', 'svg.hashsalt': 'slr_jax', 'font.size': 9})
+matplotlib.rcParams.update(
+    {'svg.fonttype': 'none', 'svg.hashsalt': 'slr_jax', 'font.size': 9, 'text.parse_math': False}
+)
 
 # For which a confusion matrix has room.
 _MOST_NAMES = 200

@@ -288,7 +288,9 @@ def only_writer(directory: str) -> Iterator[None]:
 def _lock(path: str, directory: str) -> int:
     """Creates and locks a file that says whose it is; returns its handle."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if os.path.islink(path):
+            raise errors.InputError(f'{path} is a link, expected the lock of {directory}; remove it')
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still_there(path, handle):
@@ -403,8 +405,12 @@ def write_csv(
         writer.writerows(rows)
 
 
+# As spreadsheets read the beginning of a cell, by OWASP; also in full width.
+_FORMULAS = ('=', '+', '-', '@', '\t', '\r', '\n', '\0', '＝', '＋', '－', '＠')
+
+
 def _no_formula(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(('=', '+', '-', '@', '\t', '\r')):
+    if not isinstance(value, str) or not value.startswith(_FORMULAS):
         return value
     try:
         float(value)

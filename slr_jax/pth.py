@@ -292,6 +292,8 @@ def _read_zip(file: Any, size: int) -> Any:
             raise errors.InputError(
                 f'has a data.pkl of more than {_MAX_PICKLE_BYTES} bytes, larger than of checkpoints'
             )
+        if archive.getinfo(data_name).compress_type != zipfile.ZIP_STORED:
+            raise errors.InputError('was compressed: data.pkl, which torch.save never does')
         unpickler = _Unpickler(io.BytesIO(archive.read(data_name)))
         content = unpickler.load()
         if sum(storage.num_bytes for storage in unpickler.storages.values()) > size:

@@ -183,7 +183,9 @@ class RunLog:
         self._check_is_there()
         if self._events is None:
             first_step = self.rows[-1]['step'] if self.rows else 0
-            self._events = EventFile(os.path.join(self._path, 'tensorboard'), first_step)
+            events = os.path.join(self._path, 'tensorboard')
+            files.check_below(events, self._path)
+            self._events = EventFile(events, first_step)
         self.rows.append(row)
         files.write_csv(os.path.join(self._path, 'metrics.csv'), self.rows, dict.fromkeys((*COLUMNS, *self.rows[0])))
         if time.perf_counter() - self._last_drawn > _CURVES_SECONDS:

@@ -20,7 +20,8 @@ _COPY = re.compile(
     r'(?:flip(?:ped)?(?:[_-]?(?:lr|ud|h|v|horizontal(?:ly)?|vertical(?:ly)?))?|mirror(?:ed)?|bright(?:er|ness)?|dark(?:er)?|'
     r'contrast|rot(?:ate[ds]?|ation)?|crop(?:ped)?|nois[ey]|blur(?:red)?|zoom(?:ed)?|scaled?|shift(?:ed)?|slow(?:er)?|'
     r'fast(?:er)?|speed|aug(?:mented|mentation)?|dup(?:licate)?|copy|copie|kopie|copia)'
-    r'[\s_-]?(?:[+-]?[\d.]+(?:x|deg|%)?|\(\d+\))?)|\s*\((?:\d+|(?:[^()]+ )?(?:copy|copie|kopie|copia))\))+$',
+    r'(?:[\s_-]?(?:[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:x|deg|%)?|\(\d+\)))?)|'
+    r'\s*\((?:\d+|(?:[^()]+ )?(?:copy|copie|kopie|copia))\)){1,4}$',
     re.IGNORECASE,
 )
 _COPY_OF = re.compile(

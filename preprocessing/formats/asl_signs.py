@@ -87,6 +87,7 @@ def read_file(path: str) -> np.ndarray:
     names = found.dictionary.to_pylist()
     indices = table['landmark_index'].to_numpy()
     values = np.stack([table[axis].to_numpy() for axis in 'xyz'], axis=-1).astype(np.float32)
+    file_limits.check_unpacked(path, 12 * landmarker_lib.LAYOUT.num_points * len(frames))
     points = np.full((len(frames), landmarker_lib.LAYOUT.num_points, 3), np.nan, np.float32)
     for kind, first in _FIRST_POINTS.items():
         is_kind = kinds == (names.index(kind) if kind in names else -1)

@@ -9,7 +9,7 @@ import math
 import os
 import pickle
 import re
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -40,7 +40,12 @@ class _DType:
         pass
 
 
-class _Unpickler(pickle.Unpickler):
+# Not the one in C, whose memo and BYTEARRAY8 allocate what a file declares.
+class _Unpickler(pickle._Unpickler):
+    dispatch: ClassVar = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
+
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
         # Made anew for every array, so that no file can leave anything in them.

@@ -13,3 +13,9 @@ def test_a_confusion_matrix_names_as_many_classes_as_there_is_room_for(num_class
     for axis in (axes.xaxis, axes.yaxis):
         assert axis.get_ticklocs().tolist() == list(range(0, num_classes, step))
         assert [text.get_text() for text in axis.get_ticklabels()] == names[::step]
+
+
+def test_a_gloss_is_no_formula(tmp_path):
+    figure = figures.draw_confusion(np.eye(2, dtype=int), [r'$\frac{$ x', 'b'])
+    figures.save(figure, str(tmp_path / 'confusion'))
+    assert r'$\frac{$ x' in (tmp_path / 'confusion.svg').read_text()

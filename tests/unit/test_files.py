@@ -226,6 +226,21 @@ def test_text_that_a_spreadsheet_would_run(tmp_path):
     assert pd.read_csv(path, dtype=str).loc[0].tolist() == ['=1+1', '@SUM(A1)', '-', '-0.5', '-0.5', 'a=b']
 
 
+@pytest.mark.parametrize('text', ['\n=1', '\0=1', '＝1', '＠a'])
+def test_other_beginnings_that_a_spreadsheet_would_run(tmp_path, text):
+    files.write_csv(str(tmp_path / 'a.csv'), [{'gloss': text}])
+    assert f"'{text}" in (tmp_path / 'a.csv').read_bytes().decode()
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w' / files._LOCK).symlink_to('../mine')
+    with pytest.raises(errors.InputError, match='is a link, expected the lock'), files.only_writer(str(tmp_path / 'w')):
+        raise AssertionError
+    assert (tmp_path / 'mine').read_text() == 'mine'
+
+
 def test_links_lead_no_writing_elsewhere(tmp_path):
     (tmp_path / 'mine').write_text('mine')
     (tmp_path / 'w').mkdir()

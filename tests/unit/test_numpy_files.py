@@ -1,7 +1,9 @@
 """Arrays of objects are read without running the pickle that they are stored as."""
 
+import contextlib
 import io
 import os
+import resource
 
 import numpy as np
 import pandas as pd
@@ -120,3 +122,14 @@ def test_an_archive_of_bytes_and_of_splits_in_other_words(tiny_dataset, tmp_path
     np.savez(tmp_path / 'c.npz', **arrays | {'offsets': arrays['offsets'] + 0.5})
     with pytest.raises(errors.InputError, match=r'c\.npz: offsets do not rise from 0'):
         npz.read_archive(str(tmp_path / 'c.npz'), 'tiny')
+
+
+@pytest.mark.parametrize('opcode', [b'r\xff\xff\xff\x7f', b'\x96' + (2**40).to_bytes(8, 'little')])
+def test_memory_that_a_pickle_asks_for_is_not_taken(opcode):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {'descr': '|O', 'fortran_order': False, 'shape': (1,)})
+    buffer.write(b'\x80\x04K\x01' + opcode + b'.')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(Exception):
+        numpy_files.read_array(io.BytesIO(buffer.getvalue()))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

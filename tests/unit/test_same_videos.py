@@ -178,3 +178,9 @@ def test_warn_and_refuse(given, tmp_path):
     values = [clip('train/a/x.mp4'), clip('test/a/renamed.mp4', 'test')]
     with pytest.raises(errors.InputError, match=r'1 clips are of videos .*expected none with --copies=refuse'):
         same_videos.check(values, same_videos.find_equal(values, str(given)), str(given), 'refuse')
+
+
+@pytest.mark.parametrize('part', ['_noise......', '_noise(1)', '__noise__1', ' (1)'])
+def test_no_name_takes_long(part):
+    name = f'a{part * 20}!'
+    assert video_files.original_name(name) == name
