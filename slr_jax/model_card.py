@@ -1,11 +1,13 @@
 """The model card of an export: what a model is, what it was trained on and how, how good it is, and its limits."""
 
 from collections.abc import Mapping
+import html
+import re
 from typing import Any
 
 from slr_jax import dataset as dataset_lib
+from slr_jax import errors, models
 from slr_jax import metrics as metrics_lib
-from slr_jax import models
 from slr_jax.inference import LoadedModel
 
 # Fields of a config that say nothing of the model.
@@ -44,8 +46,14 @@ def make(
         'License': 'Not stated. Whoever publishes this model states one that fits the data it was trained on.',
         'Versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
     }
-    title = f'# {config.model} for {description.num_classes} glosses of {description.name}'
+    title = f'# {config.model} for {description.num_classes} glosses of {_text(description.name)}'
     return '\n\n'.join([title, *(f'## {name}\n\n{text}' for name, text in sections.items())]) + '\n'
+
+
+def _text(value: Any) -> str:
+    """Text of a file, in which nothing is Markdown or HTML."""
+    shown = html.escape(errors.printable(' '.join(str(value).split())), quote=False)
+    return re.sub(r'([\\`*\[\]|~])', r'\\\1', shown)
 
 
 def _use(loaded: LoadedModel) -> str:
@@ -72,11 +80,13 @@ def _use(loaded: LoadedModel) -> str:
 
 
 def _data(description: dataset_lib.Description, clips: Mapping[str, int]) -> str:
-    lines = [f'- Dataset: {description.name}']
-    lines += [f'- Clips: {", ".join(f"{count} {split}" for split, count in clips.items())}'] if clips else []
-    facts = [f'{name} {value}' for name, value in description.source.items() if isinstance(value, str | int | float)]
+    lines = [f'- Dataset: {_text(description.name)}']
+    lines += [f'- Clips: {", ".join(f"{count} {_text(split)}" for split, count in clips.items())}'] if clips else []
+    facts = [
+        _text(f'{name} {value}') for name, value in description.source.items() if isinstance(value, str | int | float)
+    ]
     lines += [f'- Source: {", ".join(facts)}'] if facts else []
-    return '\n'.join([*lines, f'- Glosses: {", ".join(description.label_names)}'])
+    return '\n'.join([*lines, f'- Glosses: {", ".join(map(_text, description.label_names))}'])
 
 
 def _protocol(loaded: LoadedModel) -> str:
@@ -85,7 +95,9 @@ def _protocol(loaded: LoadedModel) -> str:
     is_imported = not config.dataset
     fields = [*_MODEL_FIELDS, *_INPUT_FIELDS] if is_imported else [name for name in config if name not in _LEFT_OUT]
     foreign = () if hasattr(loaded.model, 'width') else (*_CONV_FIELDS, *_CONV_TRAINING_FIELDS)
-    rows = [f'| {name} | {config[name]} |' for name in fields if config[name] is not None and name not in foreign]
+    rows = [
+        f'| {name} | {_text(config[name])} |' for name in fields if config[name] is not None and name not in foreign
+    ]
     selection = (
         'An imported checkpoint: how it was trained is not known here.'
         if is_imported
@@ -105,8 +117,12 @@ def _accuracy(evaluations: Mapping[str, Mapping[str, Any]], *, has_top5: bool) -
         low, high = metrics['accuracy_wilson95']
         top5 = [f'{metrics["top5"]:.1%}' if 'top5' in metrics else ''] * has_top5
         cells = [name, metrics['split'], metrics['clips'], f'{metrics["accuracy"]:.1%}', f'{low:.1%} to {high:.1%}']
-        rows.append(f'| {" | ".join(map(str, [*cells, *top5, metrics["selected_by"]]))} |')
-    notes = [f'- {name}: {note}.' for name, metrics in evaluations.items() for note in metrics_lib.caveats(metrics)]
+        rows.append(f'| {" | ".join(map(_text, [*cells, *top5, metrics["selected_by"]]))} |')
+    notes = [
+        f'- {_text(name)}: {_text(note)}.'
+        for name, metrics in evaluations.items()
+        for note in metrics_lib.caveats(metrics)
+    ]
     if all(metrics.get('signers_in_train') is None for metrics in evaluations.values()):
         notes.append('- Whether the signers of these clips are in train, too, is not known.')
     return '\n'.join([*rows, *(['', *notes] if notes else [])])

@@ -428,3 +428,9 @@ def test_clips_of_another_shape_are_refused(folder):
             model.predict(clip)
     with pytest.raises(exported.ExportError, match='clip 0 is not an array of numbers'):
         model.predict([[['a']]])
+
+
+def test_text_of_a_file_is_no_markdown_in_the_card():
+    shown = model_card._text('<img src=x>\n# [a](javascript:1) | `b` \x1b[31m')
+    assert shown == r'&lt;img src=x&gt; # \[a\](javascript:1) \| \`b\` \\x1b\[31m'
+    assert model_card._text('sign_0') == 'sign_0'
