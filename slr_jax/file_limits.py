@@ -6,8 +6,10 @@ when they are compressed, those of which most are missing a hundredth.
 """
 
 import os
+import pickle
 import resource
 import stat
+from typing import Any, ClassVar
 import zipfile
 
 from slr_jax import errors
@@ -96,3 +98,11 @@ def memory_bytes() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     installed = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     return installed if limit == resource.RLIM_INFINITY else min(limit, installed)
+
+
+class Unpickler(pickle._Unpickler):
+    """Unpickles in Python: the memo and BYTEARRAY8 of the unpickler in C allocate what a file declares."""
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }

@@ -138,7 +138,7 @@ def _scratch(parent: str, path: str) -> Iterator[str]:
     made: list[str] = []
     handle = None
     try:
-        handle = _in_directory(parent, made, lambda: _make_locked(parent, scratch))
+        handle = _in_directory(parent, made, lambda: _make_locked(scratch))
         with naming(path):
             yield scratch
         made.clear()
@@ -167,9 +167,9 @@ def _remove_empty(directories: list[str]) -> None:
             os.rmdir(directory)
 
 
-def _make_locked(parent: str, scratch: str) -> int:
+def _make_locked(scratch: str) -> int:
     """Makes a new folder; returns a handle that locks it until the process closes it or dies."""
-    _remove_abandoned(parent)
+    _remove_abandoned(os.path.dirname(scratch))
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(scratch, 0o700)

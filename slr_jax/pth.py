@@ -167,11 +167,8 @@ _REAL: dict[str, Any] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
-    """Unpickles a checkpoint: tensors, plain containers, and inert objects for all else; nothing is imported.
-
-    The unpickler in Python, since the one in C allocates what a damaged file declares.
-    """
+class _Unpickler(file_limits.Unpickler):
+    """Unpickles a checkpoint: tensors, plain containers, and inert objects for all else; nothing is imported."""
 
     def __init__(self, file: io.BytesIO) -> None:
         # Text of Python 2 is bytes.
@@ -216,11 +213,9 @@ def _then_make_tuple(load: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 _TUPLES = {code[0] for code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)}
-# The handlers of the opcodes. BYTEARRAY8, which PyTorch does not write, allocates what it declares.
+# The handlers of the opcodes.
 _Unpickler.dispatch = {
-    code: _then_make_tuple(load) if code in _TUPLES else load
-    for code, load in pickle._Unpickler.dispatch.items()
-    if code != pickle.BYTEARRAY8[0]
+    code: _then_make_tuple(load) if code in _TUPLES else load for code, load in file_limits.Unpickler.dispatch.items()
 } | {pickle.BUILD[0]: _Unpickler.load_build}
 
 
@@ -288,13 +283,13 @@ def _read_zip(file: Any, size: int) -> Any:
             raise errors.InputError('is a TorchScript program, expected torch.save of a module or its state dict')
         if f'{folder}byteorder' in names and archive.read(f'{folder}byteorder') != b'little':
             raise errors.InputError('holds numbers that are not little-endian, which is not supported')
-        if archive.getinfo(data_name).file_size > _MAX_PICKLE_BYTES:
+        info = archive.getinfo(data_name)
+        if info.file_size > _MAX_PICKLE_BYTES:
             raise errors.InputError(
                 f'has a data.pkl of more than {_MAX_PICKLE_BYTES} bytes, larger than of checkpoints'
             )
-        if archive.getinfo(data_name).compress_type != zipfile.ZIP_STORED:
-            raise errors.InputError('was compressed: data.pkl, which torch.save never does')
-        unpickler = _Unpickler(io.BytesIO(archive.read(data_name)))
+        _check_stored(info, 'data.pkl')
+        unpickler = _Unpickler(io.BytesIO(archive.read(info)))
         content = unpickler.load()
         if sum(storage.num_bytes for storage in unpickler.storages.values()) > size:
             raise errors.InputError(f'is damaged: it declares more numbers than its {size} bytes hold')
@@ -304,10 +299,14 @@ def _read_zip(file: Any, size: int) -> Any:
                 raise errors.InputError(
                     f'is damaged: storage {key} holds {info.file_size} bytes, expected {storage.num_bytes}'
                 )
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise errors.InputError(f'was compressed: storage {key}, which torch.save never does')
+            _check_stored(info, f'storage {key}')
             storage.numbers = np.frombuffer(archive.read(info), storage.dtype)
         return content
+
+
+def _check_stored(info: zipfile.ZipInfo, what: str) -> None:
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise errors.InputError(f'was compressed: {what}, which torch.save never does')
 
 
 def _read_legacy(data: bytes) -> Any:

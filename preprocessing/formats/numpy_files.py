@@ -9,9 +9,11 @@ import math
 import os
 import pickle
 import re
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 import numpy as np
+
+from slr_jax import file_limits
 
 _MAX_PICKLE_BYTES = 64 * 2**20
 _MAX_TEXT_BYTES = 2**28
@@ -40,12 +42,7 @@ class _DType:
         pass
 
 
-# Not the one in C, whose memo and BYTEARRAY8 allocate what a file declares.
-class _Unpickler(pickle._Unpickler):
-    dispatch: ClassVar = {
-        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
-    }
-
+class _Unpickler(file_limits.Unpickler):
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
         # Made anew for every array, so that no file can leave anything in them.

@@ -94,7 +94,8 @@ def test_what_a_killed_command_left_is_removed_by_the_next(tmp_path, writes):
     assert not os.listdir(tmp_path)
 
 
-def test_a_signal_at_any_line_leaves_nothing(tmp_path):
+def test_a_signal_at_any_line_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.time, 'sleep', lambda _: None)
     lines = 0
 
     def interrupt(frame, event, _):
